@@ -1,0 +1,213 @@
+"""What an algorithm owes the platform: the words that agents, learners and the trial loop share.
+
+An *agent* acts and adapts, a *learner* owns the meta-parameters. Neither sees an environment, a
+process or a file; `trainers` runs them. Axis letters: B trials of a shard, N tasks, M independent
+trials of a task, R rollouts that share one adaptation, L steps of a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol
+
+import gymnasium
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+
+Weights = Mapping[str, torch.Tensor]
+
+
+class AgentError(ValueError):
+    """An agent or learner was asked for something it cannot do; the message is a sentence for the user."""
+
+
+class Config(BaseModel):
+    """Base of every algorithm's configuration: typed, range-checked, no unknown keys, frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class Interface:
+    """The side of a task family that an agent may know: its spaces and its horizon, never a task."""
+
+    observation_space: gymnasium.Space
+    action_space: gymnasium.Space
+    episode_steps: int
+
+
+@dataclass(frozen=True)
+class Round:
+    """What lies between two points of an adaptation curve.
+
+    Attributes:
+        label: its purpose, such as support, query, prior or posterior.
+        rollouts: R, rows that share one adaptation.
+        episodes: episodes that each row plays one after the other.
+        deterministic: act without noise.
+        probe: measured only: not charged to the budget, and the agent forgets it.
+    """
+
+    label: str
+    rollouts: int
+    episodes: int = 1
+    deterministic: bool = False
+    probe: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a learner wants sampled for one iteration.
+
+    Attributes:
+        tasks: how many fresh tasks, or the indices of the fixed training tasks to use.
+        rounds: the rounds of each trial, in order.
+        trials_per_task: M, independent trials of each task.
+    """
+
+    tasks: int | tuple[int, ...]
+    rounds: tuple[Round, ...]
+    trials_per_task: int = 1
+
+
+@dataclass(frozen=True)
+class RoundBatch:
+    """All steps of one round. Leading axes are [B] while a shard runs and [N, M] for the learner.
+
+    Attributes:
+        label: the round's label.
+        observation, next_observation: [..., R, L, *observation shape]; next is the true one, also at an episode's end.
+        action: [..., R, L, *action shape].
+        reward: [..., R, L] float32, in the family's own units.
+        log_prob: [..., R, L] float32, of the action when it was taken.
+        valid: [..., R, L] bool, false for the padding at the end of a row.
+        episode: [..., R, L] int32, counted from 0 in each row.
+        terminated, truncated: [..., R, L] bool, true at the step that ended an episode.
+        task_id: [...] int64, the task's index in its set; never its parameters.
+    """
+
+    label: str
+    observation: np.ndarray
+    next_observation: np.ndarray
+    action: np.ndarray
+    reward: np.ndarray
+    log_prob: np.ndarray
+    valid: np.ndarray
+    episode: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    task_id: np.ndarray
+
+    def map(self, function: Callable[[np.ndarray], np.ndarray]) -> RoundBatch:
+        """The same round with `function` applied to every array."""
+        changed = {name: function(array) for name, array in self.arrays().items()}
+        return replace(self, **changed)  # type: ignore[arg-type]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Every array by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "label"}
+
+    def row_returns(self) -> np.ndarray:
+        """[..., R] float64, the summed reward of each row."""
+        return np.where(self.valid, self.reward, 0.0).sum(-1, dtype=np.float64)
+
+    @property
+    def steps(self) -> int:
+        """Environment steps taken in this round."""
+        return int(self.valid.sum())
+
+
+TrialBatch = tuple[RoundBatch, ...]
+
+
+def concatenate(batches: Sequence[TrialBatch]) -> TrialBatch:
+    """Joins the trial batches of consecutive shards along their first axis."""
+
+    def join(rounds: tuple[RoundBatch, ...]) -> RoundBatch:
+        arrays = {name: np.concatenate([getattr(one, name) for one in rounds]) for name in rounds[0].arrays()}
+        return RoundBatch(label=rounds[0].label, **arrays)
+
+    return tuple(join(rounds) for rounds in zip(*batches, strict=True))
+
+
+class Agent(Protocol):
+    """Acts and adapts. Picklable; holds no optimiser, environment or random state.
+
+    `state` is the agent's own: adapted parameters, a memory, a belief. It is never changed in place,
+    so that the caller may keep an earlier one (a probe round is run and forgotten).
+    """
+
+    def trial_rounds(self, adaptations: int, rollouts: int) -> tuple[Round, ...]:
+        """The rounds of a trial that adapts this often, so `adaptations + 1` points of the curve."""
+
+    def begin_trial(self, weights: Weights, trials: int) -> Any:
+        """The state of `trials` fresh trials that know nothing of their task."""
+
+    def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        """Noise for `shape` actions of one trial, [*shape, k] float32."""
+
+    def act(
+        self, weights: Weights, state: Any, observation: np.ndarray, noise: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray, Any]:
+        """Actions for observations [B, R, *shape]; `noise` None means the deterministic action.
+
+        Returns:
+            action [B, R, *shape], log-probability [B, R], the new state. A pure function.
+        """
+
+    def observe(self, weights: Weights, state: Any, transition: Mapping[str, np.ndarray]) -> Any:
+        """The state after one step; `transition` has the step's fields of `RoundBatch`, each [B, R, ...]."""
+
+    def adapt(self, weights: Weights, state: Any, batch: RoundBatch) -> Any:
+        """The state after a round, given all its steps [B, R, L, ...]."""
+
+    def inspect(self, weights: Weights, state: Any) -> dict[str, np.ndarray]:
+        """Named arrays [B, ...] that show what the agent has learned of its tasks."""
+
+
+class Learner(Protocol):
+    """Owns meta-parameters, optimisers and replay; never sees an environment."""
+
+    metrics: Mapping[str, MetricInfo]
+
+    def plan(self, iteration: int) -> Plan:
+        """What to sample for this iteration."""
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """What an agent needs to act, on the CPU."""
+
+    def update(self, batch: TrialBatch) -> dict[str, float]:
+        """One meta-update; returns the metrics that `metrics` describes."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a later `load_state_dict` needs to go on to the same bits: nested dictionaries
+        and lists of tensors, numbers, strings and None."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes back what `state_dict` gave; raises AgentError if it does not fit."""
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    """What a metric's number means. `timing` ones are the only ones that may differ between machines or runs."""
+
+    unit: str
+    meaning: str
+    timing: bool = False
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """One algorithm as the registry and the recipes know it.
+
+    Attributes:
+        config: its configuration class.
+        make_agent: (config, interface) -> Agent.
+        make_learner: (agent, config, seed, device) -> Learner.
+    """
+
+    config: type[Config]
+    make_agent: Callable[[Any, Interface], Agent]
+    make_learner: Callable[[Any, Any, int, torch.device], Learner]

@@ -1,0 +1,39 @@
+"""Gradient-based adaptation of one task; the task axis is added by `torch.func.vmap` where it is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Parameters = dict[str, Tensor]
+
+
+def adapt(
+    parameters: Parameters,
+    supports: Sequence[Any],
+    inner_loss: Callable[[Parameters, Any], Tensor],
+    step_sizes: Sequence[float],
+) -> list[Parameters]:
+    """Plain gradient descent, one step for each support set. Finn et al. 2017 (arXiv:1703.03400), eq. 1.
+
+        theta_{k+1} = theta_k - step_size_k * grad inner_loss(theta_k, support_k)
+
+    Differentiable: a transform around it gets the exact derivative through every step.
+
+    Args:
+        parameters: theta_0 by name, of one task.
+        supports: K support sets, each as `inner_loss` takes it.
+        inner_loss: (parameters, support) -> scalar.
+        step_sizes: K step sizes, in units of parameter per gradient.
+
+    Returns:
+        theta_0 ... theta_K.
+    """
+    chain = [parameters]
+    for support, step_size in zip(supports, step_sizes, strict=True):
+        gradient = torch.func.grad(inner_loss)(chain[-1], support)
+        chain.append({name: value - step_size * gradient[name] for name, value in chain[-1].items()})
+    return chain

@@ -1,0 +1,237 @@
+"""Policies as pure functions of a dictionary of parameters.
+
+The same code serves one task (parameters without a task axis) and B tasks at once (each parameter with a
+leading B, observations [B, R, O]): a bias is kept as [1, width], so that matrix product and sum broadcast.
+A missing parameter is a KeyError, an unknown one is refused by `check`: nothing falls back silently.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import gymnasium
+import numpy as np
+import torch
+from torch import Tensor
+
+from agents.contract import AgentError
+
+Parameters = dict[str, Tensor]
+Distribution = tuple[Tensor, ...]
+Activation = Literal["tanh", "relu"]
+
+
+def init_mlp(sizes: Sequence[int], generator: torch.Generator, last_scale: float) -> Parameters:
+    """Weights of a multi-layer perceptron: Glorot-uniform, zero biases, the last layer scaled by `last_scale`."""
+    parameters = {}
+    layers = list(zip(sizes[:-1], sizes[1:], strict=True))
+    for layer, (fan_in, fan_out) in enumerate(layers):
+        bound = math.sqrt(6.0 / (fan_in + fan_out)) * (last_scale if layer == len(layers) - 1 else 1.0)
+        parameters[f"weight_{layer}"] = (torch.rand(fan_in, fan_out, generator=generator) * 2 - 1) * bound
+        parameters[f"bias_{layer}"] = torch.zeros(1, fan_out)
+    return parameters
+
+
+def mlp(parameters: Parameters, layers: int, activation: Activation, inputs: Tensor) -> Tensor:
+    """inputs [..., rows, in] -> [..., rows, out], through `layers` linear maps with the activation between them."""
+    hidden = inputs
+    for layer in range(layers):
+        weight, bias = parameters[f"weight_{layer}"], parameters[f"bias_{layer}"]
+        if hidden.ndim == 3 and weight.ndim == 3:  # one fused kernel; the same sum as below
+            hidden = torch.baddbmm(bias, hidden, weight)
+        else:
+            hidden = hidden @ weight + bias
+        if layer < layers - 1:
+            hidden = torch.tanh(hidden) if activation == "tanh" else torch.relu(hidden)
+    return hidden
+
+
+class Policy:
+    """What MAML needs of a stochastic policy; `Gaussian` and `Categorical` fill it in."""
+
+    noise_size: int
+
+    def __init__(
+        self, observation_space: gymnasium.Space, outputs: int, hidden_sizes: Sequence[int], activation: Activation
+    ) -> None:
+        self.inputs = encoded_size(observation_space)
+        self._discrete_observation = isinstance(observation_space, gymnasium.spaces.Discrete)
+        self._first_observation = int(getattr(observation_space, "start", 0))
+        self._sizes = (self.inputs, *hidden_sizes, outputs)
+        self._activation = activation
+
+    def init(self, generator: torch.Generator) -> Parameters:
+        """Fresh parameters; the small last layer makes the first policy indifferent to the observation."""
+        return init_mlp(self._sizes, generator, last_scale=0.01)
+
+    def check(self, parameters: Parameters) -> None:
+        """Raises AgentError unless the parameters have exactly this policy's names and shapes."""
+        wanted = {name: tuple(value.shape) for name, value in self.init(torch.Generator()).items()}
+        given = {name: tuple(value.shape) for name, value in parameters.items()}
+        if wanted != given:
+            wrong = sorted(set(wanted.items()) ^ set(given.items()))
+            raise AgentError(f"these parameters belong to another policy: {wrong[0]} does not fit; use its own recipe")
+
+    def encode(self, observation: np.ndarray) -> Tensor:
+        """Observations [..., *shape] as float32 features [..., O]: flat, or one-hot where they are discrete."""
+        values = torch.as_tensor(observation)
+        if self._discrete_observation:
+            return torch.nn.functional.one_hot(values.long() - self._first_observation, self.inputs).float()
+        return values.float()
+
+    def _network(self, parameters: Parameters, features: Tensor) -> Tensor:
+        return mlp(parameters, len(self._sizes) - 1, self._activation, features)
+
+    def distribution(self, parameters: Parameters, features: Tensor) -> Distribution:
+        """Distribution parameters of the action at features [..., rows, O]."""
+        raise NotImplementedError
+
+    def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        """Noise for `sample`, [*shape, noise_size] float32."""
+        raise NotImplementedError
+
+    def sample(self, distribution: Distribution, noise: Tensor | None) -> Tensor:
+        """The action that this noise picks; without noise the most likely one."""
+        raise NotImplementedError
+
+    def log_prob(self, distribution: Distribution, action: Tensor) -> Tensor:
+        """Log-probability of an action, [..., rows]; summed over action dimensions."""
+        raise NotImplementedError
+
+    def kl(self, old: Distribution, new: Distribution) -> Tensor:
+        """KL(old || new) in nats, [..., rows]."""
+        raise NotImplementedError
+
+    def fisher(self, distribution: Distribution, tangent: Distribution) -> Distribution:
+        """The Fisher information of the distribution parameters, applied to a tangent of them."""
+        raise NotImplementedError
+
+    def entropy(self, distribution: Distribution) -> Tensor:
+        """Entropy in nats, [..., rows]."""
+        raise NotImplementedError
+
+
+class Gaussian(Policy):
+    """Diagonal Gaussian with a standard deviation that does not depend on the observation. Actions in the family's units."""
+
+    def __init__(
+        self,
+        observation_space: gymnasium.Space,
+        action_space: gymnasium.spaces.Box,
+        hidden_sizes: Sequence[int],
+        activation: Activation,
+        *,
+        initial_std: float,
+        min_std: float,
+    ) -> None:
+        self._action_size = int(np.prod(action_space.shape))
+        super().__init__(observation_space, self._action_size, hidden_sizes, activation)
+        self.noise_size = self._action_size
+        self._initial_log_std = math.log(initial_std)
+        self._min_log_std = math.log(min_std)
+
+    def init(self, generator: torch.Generator) -> Parameters:
+        return super().init(generator) | {"log_std": torch.full((1, self._action_size), self._initial_log_std)}
+
+    def distribution(self, parameters: Parameters, features: Tensor) -> Distribution:
+        mean = self._network(parameters, features)
+        return mean, parameters["log_std"].clamp(min=self._min_log_std).expand_as(mean)
+
+    def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        return rng.standard_normal((*shape, self.noise_size), dtype=np.float32)
+
+    def sample(self, distribution: Distribution, noise: Tensor | None) -> Tensor:
+        mean, log_std = distribution
+        return mean if noise is None else mean + log_std.exp() * noise
+
+    def log_prob(self, distribution: Distribution, action: Tensor) -> Tensor:
+        mean, log_std = distribution
+        scaled = (action - mean) * torch.exp(-log_std)
+        return -(0.5 * scaled.square() + log_std).sum(-1) - 0.5 * math.log(2 * math.pi) * self._action_size
+
+    def kl(self, old: Distribution, new: Distribution) -> Tensor:
+        (old_mean, old_log_std), (new_mean, new_log_std) = old, new
+        ratio = (2 * (old_log_std - new_log_std)).exp()
+        shift = ((old_mean - new_mean) * torch.exp(-new_log_std)).square()
+        return (new_log_std - old_log_std + 0.5 * (ratio + shift - 1)).sum(-1)
+
+    def fisher(self, distribution: Distribution, tangent: Distribution) -> Distribution:
+        _, log_std = distribution
+        return tangent[0] * torch.exp(-2 * log_std), 2 * tangent[1]
+
+    def entropy(self, distribution: Distribution) -> Tensor:
+        return (distribution[1] + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
+
+
+class Categorical(Policy):
+    """One of n actions; `sample` picks by the Gumbel-max rule, so the noise alone decides."""
+
+    def __init__(
+        self,
+        observation_space: gymnasium.Space,
+        action_space: gymnasium.spaces.Discrete,
+        hidden_sizes: Sequence[int],
+        activation: Activation,
+    ) -> None:
+        super().__init__(observation_space, int(action_space.n), hidden_sizes, activation)
+        self.noise_size = int(action_space.n)
+        self._first_action = int(action_space.start)
+
+    def distribution(self, parameters: Parameters, features: Tensor) -> Distribution:
+        return (torch.log_softmax(self._network(parameters, features), -1),)
+
+    def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        return rng.gumbel(size=(*shape, self.noise_size)).astype(np.float32)
+
+    def sample(self, distribution: Distribution, noise: Tensor | None) -> Tensor:
+        scores = distribution[0] if noise is None else distribution[0] + noise
+        return scores.argmax(-1) + self._first_action
+
+    def log_prob(self, distribution: Distribution, action: Tensor) -> Tensor:
+        index = (action.long() - self._first_action).unsqueeze(-1)
+        return distribution[0].gather(-1, index).squeeze(-1)
+
+    def kl(self, old: Distribution, new: Distribution) -> Tensor:
+        return (old[0].exp() * (old[0] - new[0])).sum(-1)
+
+    def fisher(self, distribution: Distribution, tangent: Distribution) -> Distribution:
+        # In log-probability coordinates the Fisher information is diag(p): KL = sum p (log p - log q).
+        return (distribution[0].exp() * tangent[0],)
+
+    def entropy(self, distribution: Distribution) -> Tensor:
+        return -(distribution[0].exp() * distribution[0]).sum(-1)
+
+
+def encoded_size(observation_space: gymnasium.Space) -> int:
+    """Features that an observation becomes; refuses spaces with no plain encoding."""
+    if isinstance(observation_space, gymnasium.spaces.Discrete):
+        return int(observation_space.n)
+    if isinstance(observation_space, gymnasium.spaces.Box) and len(observation_space.shape) == 1:
+        return int(observation_space.shape[0])
+    raise AgentError(
+        f"this agent takes flat Box or Discrete observations, not {observation_space}; "
+        "wrap the environment in gymnasium.wrappers.FlattenObservation"
+    )
+
+
+def make_policy(
+    observation_space: gymnasium.Space,
+    action_space: gymnasium.Space,
+    hidden_sizes: Sequence[int],
+    activation: Activation,
+    *,
+    initial_std: float,
+    min_std: float,
+) -> Policy:
+    """The policy that the action space asks for."""
+    if isinstance(action_space, gymnasium.spaces.Box) and len(action_space.shape) == 1:
+        return Gaussian(
+            observation_space, action_space, hidden_sizes, activation, initial_std=initial_std, min_std=min_std
+        )
+    if isinstance(action_space, gymnasium.spaces.Discrete):
+        return Categorical(observation_space, action_space, hidden_sizes, activation)
+    raise AgentError(
+        f"this agent takes flat Box or Discrete actions, not {action_space}; wrap the environment accordingly"
+    )

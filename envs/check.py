@@ -1,0 +1,302 @@
+"""The public conformance check of a task family: every finding is a sentence. `acclimate check module:Class`."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.utils.env_checker import check_env
+
+from envs.task import SPLITS, Task, TaskError, TaskFamily, check_disjoint
+
+_STEPS = 50  # of a comparison: enough to tell tasks apart, short enough for slow simulators
+_TASKS = 6
+_ATTEMPTS = 16  # action sequences to tell two tasks apart by
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check and what came of it; `problem` is None when all is well."""
+
+    check: str
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """What one row did under given actions."""
+
+    observation: np.ndarray  # [L + 1, O]
+    reward: np.ndarray  # [L]
+    ended: np.ndarray  # [L] bool
+    infos: list[dict[str, Any]]
+
+
+def check_task_family(family: TaskFamily) -> list[Finding]:
+    """Runs every check; one that raises is a finding too, so a broken family gets all its news at once."""
+    checks: list[tuple[str, Callable[[TaskFamily], str | None]]] = [
+        ("it names a version, a horizon and its parameters", _declaration),
+        ("its splits draw valid tasks, by the generator alone", _splits),
+        ("tasks are data: JSON and pickle give them back", _plain_data),
+        ("its environments pass Gymnasium's own checker", _gymnasium),
+        ("same task, seed and actions give the same trajectory", _repeatable),
+        ("different tasks differ in reward or dynamics", _tasks_differ),
+        ("nothing in observation or info tells the task", leak),
+        ("rewards and observations are finite, episodes end at the horizon", _finite),
+        ("the batched environment is its single ones side by side", _batched),
+        ("no global random state is touched", _no_global_random),
+        ("yardsticks are in order: blind <= bayes <= oracle", _yardsticks),
+    ]
+    findings = []
+    for name, check in checks:
+        try:
+            problem = check(family)
+        except Exception as error:  # someone else's code: whatever it raises is the finding
+            problem = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        findings.append(Finding(name, problem))
+    return findings
+
+
+def check_no_leak(family: TaskFamily) -> None:
+    """Raises TaskError if the family tells its task; cheap enough to run before every training."""
+    if problem := leak(family):
+        raise TaskError(f"{family.name} leaks its task: {problem}")
+
+
+# -- what is compared
+
+
+def some_tasks(family: TaskFamily, count: int = _TASKS) -> list[Task]:
+    """Distinct training tasks; a closed family may have fewer."""
+    drawn = family.sample(count if family.kind != "closed" else 8 * count, np.random.default_rng(0), "train")
+    return list(dict.fromkeys(drawn))[:count]
+
+
+def fixed_actions(space: gymnasium.Space, steps: int, rows: int, seed: int = 0) -> np.ndarray:
+    """The same random actions for every row, [steps, rows, ...]."""
+    sampler = gymnasium.spaces.utils.flatten_space(space) if not hasattr(space, "sample") else space
+    sampler.seed(seed)
+    one = np.array([sampler.sample() for _ in range(steps)])
+    return np.repeat(one[:, None], rows, axis=1)
+
+
+def play(env: gymnasium.Env, actions: np.ndarray, seed: int) -> Trajectory:
+    """Plays these actions in a single environment until it ends."""
+    observation, _ = env.reset(seed=seed)
+    observations, rewards, ended, infos = [np.asarray(observation, float)], [], [], []
+    for action in actions:
+        observation, reward, terminated, truncated, info = env.step(action)
+        observations.append(np.asarray(observation, float))
+        rewards.append(float(reward))
+        ended.append(bool(terminated or truncated))
+        infos.append(info)
+        if ended[-1]:
+            break
+    return Trajectory(np.array(observations), np.array(rewards), np.array(ended), infos)
+
+
+def _trajectories(family: TaskFamily, tasks: Sequence[Task], seed: int = 0) -> list[Trajectory]:
+    actions = fixed_actions(family.action_space, min(_STEPS, family.episode_steps), 1)[:, 0]
+    return [_play_once(family, task, actions, seed) for task in tasks]
+
+
+def _play_once(family: TaskFamily, task: Task, actions: np.ndarray, seed: int = 0) -> Trajectory:
+    env = family.make_env(task)
+    played = play(env, actions, seed)
+    env.close()
+    return played
+
+
+# -- the checks
+
+
+def _declaration(family: TaskFamily) -> str | None:
+    stem, dash, number = family.name.rpartition("-v")
+    if not (stem and dash and number.isdigit()):
+        return f"its name {family.name!r} has no version; call it {family.name}-v1"
+    if not isinstance(family.episode_steps, int) or family.episode_steps < 1:
+        return f"episode_steps is {family.episode_steps!r}, not a positive number of steps"
+    if not family.parameters:
+        return "it has no task parameters, so all its tasks are one; declare `parameters`"
+    return None
+
+
+def _splits(family: TaskFamily) -> str | None:
+    sets = []
+    for split in SPLITS:
+        if split == "ood" and not any(law.ood for law in family.parameters.values()):
+            continue
+        first, again = (family.sample(_TASKS, np.random.default_rng(7), split) for _ in range(2))
+        if first != again:
+            return f"two generators with the same seed gave different {split} tasks; draw from `rng` alone"
+        for task in first:
+            family.check_task(task)
+        if split != "ood":
+            sets.append(family.task_set(split, _TASKS, 0))
+    check_disjoint(family.kind, sets)
+    return None
+
+
+def _plain_data(family: TaskFamily) -> str | None:
+    for task in some_tasks(family):
+        if Task.from_json(task.to_json()) != task or pickle.loads(pickle.dumps(task)) != task:
+            return f"task {task.parameters} does not survive JSON and pickle"
+    pickle.loads(pickle.dumps(family))
+    return None
+
+
+def _gymnasium(family: TaskFamily) -> str | None:
+    env = family.make_env(some_tasks(family)[0])
+    check_env(env.unwrapped, skip_render_check=True)
+    env.close()
+    return None
+
+
+def _repeatable(family: TaskFamily) -> str | None:
+    tasks = some_tasks(family)
+    for task, first, again in zip(tasks, _trajectories(family, tasks), _trajectories(family, tasks), strict=True):
+        if not (np.array_equal(first.observation, again.observation) and np.array_equal(first.reward, again.reward)):
+            return f"task {task.parameters} played twice with one seed and the same actions went two ways"
+    return None
+
+
+def _tasks_differ(family: TaskFamily) -> str | None:
+    tasks = some_tasks(family)
+    alike = {(i, j) for j in range(len(tasks)) for i in range(j)}
+    played: list[Trajectory] = []
+    for attempt in range(_ATTEMPTS):
+        # Later attempts hold one action: random ones stay near the start, where a sparse reward may be silent.
+        actions = fixed_actions(family.action_space, min(_STEPS, family.episode_steps), 1, seed=attempt)[:, 0]
+        if attempt:
+            actions = np.repeat(actions[:1], len(actions), axis=0)
+        played = [_play_once(family, task, actions) for task in tasks]
+        alike = {(i, j) for i, j in alike if _same(played[i], played[j])}
+        if not alike:
+            return None
+    first, second = min(alike)
+    return (
+        f"tasks {tasks[first].parameters} and {tasks[second].parameters} gave the same rewards and observations for "
+        f"{len(played[first].reward)} steps: do the parameters reach the simulator?"
+    )
+
+
+def _same(one: Trajectory, other: Trajectory) -> bool:
+    return (
+        np.array_equal(one.reward, other.reward)
+        and np.array_equal(one.observation, other.observation)
+        and str(one.infos) == str(other.infos)
+    )
+
+
+def leak(family: TaskFamily) -> str | None:
+    """How observation or info tells the task, or None.
+
+    With one seed, first observations may not depend on the task; an entry that stays constant within every episode
+    may not differ between tasks; and no info value may be one of the task's parameters or differ at the first step
+    of equal states (keys declared in `privileged_info` are left out).
+    """
+    tasks = some_tasks(family)
+    played = _trajectories(family, tasks)
+    first = np.stack([one.observation[0].reshape(-1) for one in played])
+    if not family.reset_depends_on_task and (entries := np.flatnonzero(np.ptp(first, axis=0) > 0)).size:
+        return (
+            f"with one seed, entry {entries[0]} of the first observation differs between tasks; remove it, or declare "
+            "reset_depends_on_task if the body itself differs"
+        )
+    constant = np.all([np.ptp(one.observation, axis=0).reshape(-1) == 0 for one in played], axis=0)
+    telling = np.flatnonzero(constant & (np.ptp(first, axis=0) > 0))
+    if telling.size:
+        return f"entry {telling[0]} of the observation is constant in every episode and differs between tasks"
+    for task, one in zip(tasks, played, strict=True):
+        entries = {float(entry) for value in task.parameters.values() for entry in _numbers(value)} - {0.0, 1.0, -1.0}
+        for info in one.infos:
+            for key, value in info.items():
+                if key not in family.privileged_info and entries & {float(entry) for entry in _numbers(value)}:
+                    return f"the step info {key!r} holds a parameter of the task; remove it or declare it privileged"
+        flat = one.observation.reshape(len(one.observation), -1)
+        shown = [entry for entry in entries if (flat == np.float32(entry)).all(axis=0).any()]
+        if shown:
+            return f"an entry of the observation is the task parameter {shown[0]:g} throughout"
+    return None
+
+
+def _numbers(value: Any) -> list[float]:
+    try:
+        array = np.asarray(value, float).reshape(-1)
+    except (TypeError, ValueError):
+        return []
+    return [float(entry) for entry in array]
+
+
+def _finite(family: TaskFamily) -> str | None:
+    tasks = some_tasks(family)
+    env = family.make_vector_env(tasks, 1)
+    actions = fixed_actions(family.action_space, family.episode_steps, len(tasks))
+    env.reset(seed=list(range(len(tasks))))
+    ended = np.zeros(len(tasks), bool)
+    for step, action in enumerate(actions):
+        observation, reward, terminated, truncated, _ = env.step(action)
+        for name, values in (("reward", reward), ("observation", observation)):
+            if not np.isfinite(values).all():
+                return f"the {name} of task {tasks[_first_bad(values)].parameters} is not finite at step {step}"
+        ended |= terminated | truncated
+    env.close()
+    if not ended.all():
+        return f"an episode was still running after the {family.episode_steps} steps of its horizon"
+    return None
+
+
+def _first_bad(values: np.ndarray) -> int:
+    return int(np.argwhere(~np.isfinite(values))[0][0])
+
+
+def _batched(family: TaskFamily) -> str | None:
+    tasks = some_tasks(family, 3)
+    rows, steps = 2, min(_STEPS, family.episode_steps)
+    actions = fixed_actions(family.action_space, steps, len(tasks) * rows)
+    batched = family.make_vector_env(tasks, rows)
+    if batched.num_envs != len(tasks) * rows:
+        return f"make_vector_env({len(tasks)} tasks, {rows} rows) has {batched.num_envs} rows"
+    seeds = list(range(100, 100 + batched.num_envs))
+    observation, _ = batched.reset(seed=seeds)
+    observations, rewards = [observation], []
+    for action in actions:
+        observation, reward, *_ = batched.step(action)
+        observations.append(observation)
+        rewards.append(reward)
+    batched.close()
+    for row, seed in enumerate(seeds):
+        task = tasks[row // rows]
+        env = family.make_env(task)
+        alone = play(env, actions[:, row], seed)
+        env.close()
+        length = len(alone.reward)
+        together = np.array(observations)[: length + 1, row]
+        if not (
+            np.allclose(together, alone.observation, rtol=1e-5, atol=1e-6)
+            and np.allclose(np.array(rewards)[:length, row], alone.reward, rtol=1e-5, atol=1e-6)
+        ):
+            return f"row {row} of the batched environment and a single one of task {task.parameters} part ways"
+    return None
+
+
+def _no_global_random(family: TaskFamily) -> str | None:
+    before = np.random.get_state()[1].copy()  # type: ignore[index, union-attr]
+    _trajectories(family, some_tasks(family, 2))
+    family.sample(3, np.random.default_rng(0), "train")
+    if not np.array_equal(before, np.random.get_state()[1]):  # type: ignore[index, arg-type]
+        return "it draws from NumPy's global generator; use the environment's np_random and the rng it is given"
+    return None
+
+
+def _yardsticks(family: TaskFamily) -> str | None:
+    for task in some_tasks(family):
+        known = family.yardsticks(task)
+        ordered = [known[name] for name in ("blind", "bayes", "oracle") if name in known]
+        if ordered != sorted(ordered):
+            return f"the yardsticks of task {task.parameters} are out of order: {known}"
+    return None

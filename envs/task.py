@@ -1,0 +1,383 @@
+"""Tasks, laws over their parameters, task families and frozen task sets."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import VectorEnv
+
+Value = float | int | str | bool | tuple[float, ...]
+Split = Literal["train", "validation", "held-out", "ood"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "held-out", "ood")
+Kind = Literal["law", "region", "closed"]
+
+
+class TaskError(ValueError):
+    """A task, a family or a task set is not what it must be; the message is a sentence for the user."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One member of a family: plain frozen data, hashable, JSON both ways. `index` is its place in its set.
+
+    The index is no part of the task's identity: equal parameters are the same task wherever they stand.
+    """
+
+    family: str
+    items: tuple[tuple[str, Value], ...]
+    index: int = field(default=0, compare=False)
+
+    @classmethod
+    def of(cls, family: str, parameters: Mapping[str, Any], index: int = 0) -> Task:
+        """A task from any mapping; arrays and lists become tuples, NumPy scalars become Python ones."""
+        return cls(family, tuple(sorted((name, _plain(value)) for name, value in parameters.items())), index)
+
+    @property
+    def parameters(self) -> dict[str, Value]:
+        """The named parameters."""
+        return dict(self.items)
+
+    def __getitem__(self, name: str) -> Any:
+        for key, value in self.items:
+            if key == name:
+                return value
+        raise TaskError(f"a task of {self.family} has no parameter {name!r}; it has {', '.join(self.parameters)}")
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of family and parameters, 64 hexadecimal digits."""
+        text = json.dumps([self.family, self.items], sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data that `from_json` takes back."""
+        return {"family": self.family, "parameters": self.parameters, "index": self.index}
+
+    @classmethod
+    def from_json(cls, data: Any) -> Task:
+        """The task that `to_json` wrote; raises TaskError for anything else."""
+        if not isinstance(data, Mapping) or not {"family", "parameters"} <= set(data):
+            raise TaskError(f"a task is an object with family and parameters, not {str(data)[:80]}")
+        if not isinstance(data["parameters"], Mapping):
+            raise TaskError(f"a task's parameters are an object of names and values, not {data['parameters']!r}")
+        return cls.of(str(data["family"]), data["parameters"], int(data.get("index", 0)))
+
+
+def _plain(value: Any) -> Value:
+    if isinstance(value, (np.ndarray, np.generic)):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return tuple(float(entry) for entry in value)
+    if isinstance(value, (bool, int, float, str)):
+        return value
+    raise TaskError(f"a task parameter is a number, a word or a list of numbers, not {value!r}")
+
+
+# -- laws over parameters
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """U(low, high) for each entry; out-of-distribution draws come from the `ood` intervals.
+
+    Attributes:
+        low, high: ends of the law, inclusive.
+        shape: () for a number, (n,) for a list of n numbers.
+        unit: of every entry; "" if it has none.
+        ood: intervals beyond the law; together with it they are the parameter's valid space.
+    """
+
+    low: float
+    high: float
+    shape: tuple[int, ...] = ()
+    unit: str = ""
+    ood: tuple[tuple[float, float], ...] = ()
+
+    def draw(self, rng: np.random.Generator, *, ood: bool) -> Value:
+        """One value of the law, or of its ood intervals (each as likely as it is long)."""
+        if not ood:
+            return _plain(rng.uniform(self.low, self.high, self.shape))
+        lengths = np.array([high - low for low, high in self.ood])
+        which = rng.choice(len(lengths), size=self.shape, p=lengths / lengths.sum())
+        ends = np.array(self.ood)[which]
+        return _plain(rng.uniform(ends[..., 0], ends[..., 1]))
+
+    def problem(self, value: Value) -> str | None:
+        """What is wrong with this value, or None."""
+        entries = np.asarray(value)
+        if entries.shape != self.shape or entries.dtype.kind not in "fi":
+            wanted = f"{self.shape[0]} numbers" if self.shape else "a number"
+            return f"is {value!r} but must be {wanted}"
+        intervals = [(self.low, self.high), *self.ood]
+        for entry in entries.reshape(-1):
+            if not any(low <= entry <= high for low, high in intervals):
+                spans = " or ".join(f"[{low:g}, {high:g}]" for low, high in sorted(intervals))
+                return f"has {float(entry):g} outside {spans}" + (f" {self.unit}" if self.unit else "")
+        return None
+
+    def describe(self) -> str:
+        """The law in a few words."""
+        size = f"^{self.shape[0]}" if self.shape else ""
+        return f"U[{self.low:g}, {self.high:g}]{size}" + (f" {self.unit}" if self.unit else "")
+
+
+@dataclass(frozen=True)
+class LogUniform(Uniform):
+    """log x ~ U(log low, log high); 0 < low."""
+
+    def draw(self, rng: np.random.Generator, *, ood: bool) -> Value:
+        logs = Uniform(
+            np.log(self.low), np.log(self.high), self.shape, ood=tuple((np.log(a), np.log(b)) for a, b in self.ood)
+        )
+        return _plain(np.exp(logs.draw(rng, ood=ood)))
+
+    def describe(self) -> str:
+        return "log" + super().describe()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of finitely many values, all as likely; `ood` values never occur in training."""
+
+    values: tuple[Value, ...]
+    unit: str = ""
+    ood: tuple[Value, ...] = ()
+
+    def draw(self, rng: np.random.Generator, *, ood: bool) -> Value:
+        """One of the values."""
+        values = self.ood if ood else self.values
+        return values[int(rng.integers(len(values)))]
+
+    def problem(self, value: Value) -> str | None:
+        """What is wrong with this value, or None."""
+        if value in self.values or value in self.ood:
+            return None
+        return f"is {value!r} but must be one of {', '.join(map(repr, self.values + self.ood))}"
+
+    def describe(self) -> str:
+        """The law in a few words."""
+        return "one of " + ", ".join(map(str, self.values)) + (f" {self.unit}" if self.unit else "")
+
+
+Parameter = Uniform | LogUniform | Choice
+
+
+# -- families
+
+
+@dataclass(frozen=True)
+class PlanView:
+    """How to draw an episode from above.
+
+    Attributes:
+        entries: the observation entries that are the position (x, y).
+        goal: the task's goal (x, y), or None.
+        unit: of both.
+    """
+
+    entries: tuple[int, int]
+    goal: tuple[float, float] | None
+    unit: str = "m"
+
+
+class TaskFamily(ABC):
+    """A versioned law over tasks. Subclass it, name the parameters, and give `make_env`: the rest follows.
+
+    Class attributes:
+        name: versioned, such as "pendulum_mass-v1"; a changed law, reward or horizon is a new version.
+        parameters: the law of each task parameter.
+        episode_steps: the horizon; an episode is truncated there.
+        kind: what held-out means. "law": fresh draws of the training law (exact repeats are leaks). "region": a
+            region cut out of it, see `in_held_out_region`. "closed": a finite set, held-out = train.
+        privileged_info: keys of the step info that hold knowledge of the task, meant for learners only.
+        reset_depends_on_task: declares that the first observation may differ between tasks (another body, say).
+    """
+
+    name: ClassVar[str]
+    parameters: ClassVar[Mapping[str, Parameter]]
+    episode_steps: ClassVar[int]
+    kind: ClassVar[Kind] = "law"
+    privileged_info: ClassVar[tuple[str, ...]] = ()
+    reset_depends_on_task: ClassVar[bool] = False
+
+    @abstractmethod
+    def make_env(self, task: Task) -> gymnasium.Env:
+        """A single environment of this task; nothing in its observation or info may tell the task."""
+
+    def make_vector_env(self, tasks: Sequence[Task], rows: int) -> VectorEnv:
+        """One batched environment of `rows` rows for each task, task by task; see `envs.vector`."""
+        from envs.vector import LoopVectorEnv
+
+        return LoopVectorEnv([self.make_env(task) for task in tasks for _ in range(rows)], self.episode_steps)
+
+    def yardsticks(self, task: Task) -> dict[str, float]:
+        """Known returns of an episode: `blind` (best without learning the task), `bayes`, `oracle`; {} if unknown."""
+        return {}
+
+    def plan_view(self, task: Task) -> PlanView | None:
+        """How to draw its episodes from above; None where that shows nothing."""
+        return None
+
+    def in_held_out_region(self, parameters: Mapping[str, Value]) -> bool:
+        """For kind "region": whether these parameters belong to the held-out region."""
+        raise TaskError(f"{self.name} is of kind region and must define in_held_out_region")
+
+    def draw(self, rng: np.random.Generator, split: Split) -> dict[str, Value]:
+        """The parameters of one task; override it for a law that is not a product of independent ones."""
+        ood = split == "ood"
+        moved = [name for name, law in self.parameters.items() if law.ood] if ood else []
+        if ood and not moved:
+            raise TaskError(f"{self.name} declares no ood range; evaluate it on validation or held-out")
+        return {name: law.draw(rng, ood=name in moved) for name, law in self.parameters.items()}
+
+    # -- what every family inherits
+
+    def sample(self, n: int, rng: np.random.Generator, split: Split) -> list[Task]:
+        """n tasks of a split, a function of the generator's state alone."""
+        if split not in SPLITS:
+            raise TaskError(f"there is no split {split!r}; the splits are {', '.join(SPLITS)}")
+        if self.kind == "closed" and split != "ood":
+            every = self._every_task()
+            if split == "train":
+                return [every[int(which)] for which in rng.integers(len(every), size=n)]
+            return every[:n]
+        return [Task.of(self.name, self._draw_for(rng, split), index) for index in range(n)]
+
+    def _draw_for(self, rng: np.random.Generator, split: Split) -> dict[str, Value]:
+        for _ in range(100_000):
+            parameters = self.draw(rng, split)
+            if self.kind != "region" or split == "ood" or self.in_held_out_region(parameters) == (split == "held-out"):
+                return parameters
+        raise TaskError(f"{self.name}: 100,000 draws gave no {split} task; is the held-out region empty or everything?")
+
+    def _every_task(self) -> list[Task]:
+        laws = self.parameters.items()
+        if not all(isinstance(law, Choice) for _, law in laws):
+            raise TaskError(f"{self.name} is of kind closed, so every parameter must be a Choice")
+        names = [name for name, _ in laws]
+        values = [law.values for _, law in laws if isinstance(law, Choice)]
+        return [
+            Task.of(self.name, dict(zip(names, chosen, strict=True)), index)
+            for index, chosen in enumerate(product(*values))
+        ]
+
+    def task(self, **parameters: Any) -> Task:
+        """A checked task with these parameters."""
+        return self.check_task(Task.of(self.name, parameters))
+
+    def check_task(self, task: Task) -> Task:
+        """The task itself, or TaskError if it is of another family or outside the parameter space."""
+        if task.family != self.name:
+            raise TaskError(f"a task of {task.family} was given to {self.name}; use a task set of the same family")
+        missing, unknown = set(self.parameters) - set(task.parameters), set(task.parameters) - set(self.parameters)
+        if missing or unknown:
+            raise TaskError(
+                f"a task of {self.name} has the parameters {', '.join(self.parameters)}; "
+                f"task {task.index} has {', '.join(task.parameters) or 'none'}"
+            )
+        for name, law in self.parameters.items():
+            if problem := law.problem(task[name]):
+                raise TaskError(f"task {task.index} of {self.name} is outside its space: {name} {problem}")
+        return task
+
+    def task_set(self, split: Split, count: int, seed: int) -> TaskSet:
+        """The frozen set of a split; override it where a published set exists."""
+        rng = np.random.default_rng(np.random.SeedSequence([seed, SPLITS.index(split)]))
+        return TaskSet(self.name, split, tuple(self.sample(count, rng, split)), seed)
+
+    @cached_property
+    def _spaces(self) -> tuple[gymnasium.Space, gymnasium.Space]:
+        env = self.make_env(self.sample(1, np.random.default_rng(0), "train")[0])
+        spaces = env.observation_space, env.action_space
+        env.close()
+        return spaces
+
+    @property
+    def observation_space(self) -> gymnasium.Space:
+        """Of a single environment."""
+        return self._spaces[0]
+
+    @property
+    def action_space(self) -> gymnasium.Space:
+        """Of a single environment."""
+        return self._spaces[1]
+
+
+# -- frozen task sets
+
+
+@dataclass(frozen=True)
+class TaskSet:
+    """A frozen set of tasks that results are reported on; `digest` names it in every result."""
+
+    family: str
+    split: str
+    tasks: tuple[Task, ...]
+    seed: int | None = None
+
+    @cached_property
+    def digest(self) -> str:
+        """The first 16 hexadecimal digits of the SHA-256 of all tasks in order."""
+        return hashlib.sha256("".join(task.digest for task in self.tasks).encode()).hexdigest()[:16]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data that `load` takes back."""
+        return {
+            "family": self.family,
+            "split": self.split,
+            "seed": self.seed,
+            "count": len(self.tasks),
+            "hash": self.digest,
+            "tasks": [task.parameters for task in self.tasks],
+        }
+
+    @classmethod
+    def load(cls, path: Path, family: TaskFamily) -> TaskSet:
+        """The task set in a JSON file, every task checked; the hash, if it holds one, must be that of its tasks."""
+        try:
+            data = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise TaskError(f"{path} is not a task set: {error}") from error
+        if not isinstance(data, Mapping) or not isinstance(data.get("tasks"), list) or not data["tasks"]:
+            raise TaskError(f"{path} is not a task set: it needs a non-empty list under the key tasks")
+        name = data.get("family", family.name)
+        parsed = [
+            Task.from_json({"family": name, "parameters": parameters, "index": index})
+            for index, parameters in enumerate(data["tasks"])
+        ]
+        for task in parsed:
+            try:
+                family.check_task(task)
+            except TaskError as error:
+                raise TaskError(f"{path}: {error}") from error
+        result = cls(name, str(data.get("split", path.stem)), tuple(parsed), data.get("seed"))
+        if data.get("hash", result.digest) != result.digest:
+            raise TaskError(
+                f"{path} was changed: its tasks hash to {result.digest}, not {data['hash']}; "
+                "take the original file, or delete its hash to make it a set of its own"
+            )
+        return result
+
+
+def check_disjoint(kind: Kind, sets: Iterable[TaskSet]) -> None:
+    """Raises TaskError if a task occurs in two of the sets; closed families are the same tasks by declaration."""
+    if kind == "closed":
+        return
+    seen: dict[Task, str] = {}
+    for one in sets:
+        for task in one.tasks:
+            if seen.setdefault(task, one.split) != one.split:
+                raise TaskError(
+                    f"task {task.parameters} of {one.family} is in both {seen[task]} and {one.split}, so results would "
+                    'leak; declare a finite family as kind "closed", or change the seed'
+                )

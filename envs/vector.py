@@ -1,0 +1,180 @@
+"""Batched environments: one Gymnasium VectorEnv steps all rows of a shard.
+
+The contract, beyond `gymnasium.vector.VectorEnv` with autoreset disabled:
+
+* `reset(seed=[one per row])` starts every row; `reset(options={"reset_mask": mask})` only the rows in the mask.
+* `step(actions)` advances rows whose episode is running. A finished row costs no physics: it repeats its last
+  observation and flags with reward 0, until it is reset.
+* The observation returned with `terminated` or `truncated` is the true final one.
+* A row with the same task, seed and actions has the same trajectory, whatever the other rows do.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from envs.task import TaskError
+
+
+class BatchedEnv(VectorEnv):
+    """Book-keeping of rows: seeds, masks, horizon, finished episodes. Subclasses give the physics.
+
+    `_reset_rows(rows)` returns the first observations of these rows (indices); `_step_rows(rows, actions)` returns
+    their observations, rewards, terminations and infos. Rows come as a slice where all are meant, so that NumPy
+    neither copies nor gathers in the common case.
+    """
+
+    metadata = {"autoreset_mode": AutoresetMode.DISABLED}
+
+    def __init__(
+        self,
+        rows: int,
+        observation_space: gymnasium.Space,
+        action_space: gymnasium.Space,
+        episode_steps: int,
+    ) -> None:
+        self.num_envs = rows
+        self.single_observation_space, self.single_action_space = observation_space, action_space
+        self.observation_space = batch_space(observation_space, rows)
+        self.action_space = batch_space(action_space, rows)
+        self.episode_steps = episode_steps
+        self._observation = np.zeros((rows, *(observation_space.shape or ())), observation_space.dtype)
+        self._elapsed = np.zeros(rows, np.int32)
+        self._terminated = np.zeros(rows, bool)
+        self._truncated = np.ones(rows, bool)  # nothing runs before the first reset
+        self._generators: list[np.random.Generator | None] = [None] * rows
+
+    @abstractmethod
+    def _reset_rows(self, rows: np.ndarray) -> np.ndarray:
+        """First observations [len(rows), *shape] of these rows' new episodes."""
+
+    @abstractmethod
+    def _step_rows(
+        self, rows: np.ndarray | slice, actions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+        """Observations, rewards, terminations and infos of these rows after one step with their actions."""
+
+    def generator(self, row: int) -> np.random.Generator:
+        """The row's own random generator, from its seed."""
+        generator = self._generators[row]
+        if generator is None:
+            generator = self._generators[row] = np.random.default_rng()
+        return generator
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        mask = np.ones(self.num_envs, bool) if not options or "reset_mask" not in options else options["reset_mask"]
+        rows = np.flatnonzero(mask)
+        if seed is not None:
+            seeds = [seed + row for row in range(self.num_envs)] if isinstance(seed, int) else list(seed)
+            self._seed_rows(rows, seeds)
+        self._observation[rows] = self._reset_rows(rows)
+        self._elapsed[rows], self._terminated[rows], self._truncated[rows] = 0, False, False
+        return self._observation.copy(), {}
+
+    def _seed_rows(self, rows: np.ndarray, seeds: Sequence[int | None]) -> None:
+        for row in rows:
+            self._generators[row] = np.random.default_rng(seeds[row])
+
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+        finished = self._terminated | self._truncated
+        reward = np.zeros(self.num_envs)
+        if finished.any():
+            rows = np.flatnonzero(~finished)
+            if not len(rows):
+                return self._observation.copy(), reward, self._terminated.copy(), self._truncated.copy(), {}
+            moving: np.ndarray | slice = rows
+            actions = actions[rows]
+        else:
+            moving = slice(None)
+        observation, reward[moving], terminated, info = self._step_rows(moving, actions)
+        self._observation[moving] = observation
+        self._elapsed[moving] += 1
+        self._terminated[moving] = terminated
+        self._truncated[moving] = (self._elapsed[moving] >= self.episode_steps) & ~terminated
+        infos = {name: self._spread(values, moving) for name, values in info.items()}
+        return self._observation.copy(), reward, self._terminated.copy(), self._truncated.copy(), infos
+
+    def _spread(self, values: np.ndarray, rows: np.ndarray | slice) -> np.ndarray:
+        spread = np.zeros((self.num_envs, *values.shape[1:]), values.dtype)
+        spread[rows] = values
+        return spread
+
+
+class LoopVectorEnv(BatchedEnv):
+    """Any single environments as one batched environment: the default for a family that only has `make_env`."""
+
+    def __init__(self, envs: Sequence[gymnasium.Env], episode_steps: int) -> None:
+        space = envs[0].observation_space
+        if not isinstance(space, (gymnasium.spaces.Box, gymnasium.spaces.Discrete)):
+            raise TaskError(f"observations must be of a Box or Discrete space, not {space}; wrap the environment")
+        super().__init__(len(envs), space, envs[0].action_space, episode_steps)
+        self.envs = list(envs)
+        self._seeds: list[int | None] = [None] * len(envs)
+        self._early = np.zeros(len(envs), bool)
+
+    def _seed_rows(self, rows: np.ndarray, seeds: Sequence[int | None]) -> None:
+        for row in rows:
+            self._seeds[row] = seeds[row]
+
+    def _reset_rows(self, rows: np.ndarray) -> np.ndarray:
+        observations = []
+        for row in rows:
+            observations.append(self.envs[row].reset(seed=self._seeds[row])[0])
+            self._seeds[row] = None  # a later reset of the row goes on with the environment's own generator
+        return np.array(observations)
+
+    def _step_rows(
+        self, rows: np.ndarray | slice, actions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+        outcomes = [self.envs[row].step(action) for row, action in zip(self._indices(rows), actions, strict=True)]
+        observation, reward, terminated, truncated, _ = zip(*outcomes, strict=True)
+        self._early[rows] = truncated  # a time limit of the environment's own, before the family's horizon
+        return np.array(observation), np.array(reward, float), np.array(terminated, bool), {}
+
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+        observation, reward, terminated, _, info = super().step(actions)
+        self._truncated |= self._early & ~self._terminated
+        return observation, reward, terminated, self._truncated.copy(), info
+
+    def _indices(self, rows: np.ndarray | slice) -> np.ndarray:
+        return np.arange(self.num_envs)[rows]
+
+    def close(self, **kwargs: Any) -> None:
+        for env in self.envs:
+            env.close()
+
+
+class SingleEnv(gymnasium.Env):
+    """One row of a batched environment as a plain `gymnasium.Env`: the same numbers, for anyone's loop."""
+
+    metadata: dict[str, Any] = {"render_modes": []}
+
+    def __init__(self, batched: VectorEnv) -> None:
+        self.batched = batched
+        self.observation_space, self.action_space = batched.single_observation_space, batched.single_action_space
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        row_seed = seed if seed is not None else int(self.np_random.integers(2**31))
+        observation, _ = self.batched.reset(seed=[row_seed])
+        return observation[0], {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        observation, reward, terminated, truncated, info = self.batched.step(np.asarray(action)[None])
+        scalars = {name: values[0] for name, values in info.items()}
+        return observation[0], float(reward[0]), bool(terminated[0]), bool(truncated[0]), scalars

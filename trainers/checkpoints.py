@@ -1,0 +1,144 @@
+"""Checkpoints: atomic to write, nothing that executes to read, and every byte is checked.
+
+A checkpoint is a folder `iteration-000120/` with `tensors.safetensors` and `state.json`. It is written under a
+temporary name, synced to disk and renamed, so that a reader sees all of it or nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from trainers.errors import RunError
+
+FORMAT = "acclimate-checkpoint-1"
+_TENSOR = "$tensor"
+
+
+def save(folder: Path, iteration: int, algorithm: str, state: Mapping[str, Any]) -> Path:
+    """Writes the state (nested dictionaries and lists of tensors and plain data) under `folder`; returns its place."""
+    tensors: dict[str, torch.Tensor] = {}
+    plain = _take_out(state, "", tensors)
+    binary = save_tensors(tensors)
+    content = {
+        "format": FORMAT,
+        "algorithm": algorithm,
+        "iteration": iteration,
+        "tensors_sha256": hashlib.sha256(binary).hexdigest(),
+        "state": plain,
+    }
+    content["sha256"] = _digest(content)
+    target = folder / f"iteration-{iteration:06d}"
+    temporary = folder / f".writing-{iteration:06d}-{os.getpid()}"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        temporary.mkdir()
+        _write_synced(temporary / "tensors.safetensors", binary)
+        _write_synced(temporary / "state.json", json.dumps(content).encode())
+        _sync_folder(temporary)
+        if target.exists():  # the same iteration again, after a resume: the same bits
+            shutil.rmtree(target)
+        temporary.rename(target)
+        _sync_folder(folder)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise RunError(
+            f"the checkpoint of iteration {iteration} could not be written to {folder} ({error.strerror}); "
+            "earlier checkpoints are whole: free some space or choose another folder"
+        ) from error
+    return target
+
+
+def load(path: Path, algorithm: str) -> tuple[int, dict[str, Any]]:
+    """(iteration, state) of the checkpoint folder; raises RunError unless every byte is as it was written."""
+    try:
+        content = json.loads((path / "state.json").read_text())
+        binary = (path / "tensors.safetensors").read_bytes()
+    except (OSError, ValueError, RecursionError) as error:
+        raise _refusal(path, f"it cannot be read ({' '.join(str(error).split())[:120]})") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise _refusal(path, f"its format is not {FORMAT}")
+    if content.pop("sha256", None) != _digest(content):
+        raise _refusal(path, "state.json was changed after it was written")
+    if hashlib.sha256(binary).hexdigest() != content["tensors_sha256"]:
+        raise _refusal(path, "tensors.safetensors was cut or changed after it was written")
+    if content["algorithm"] != algorithm:
+        raise _refusal(path, f"it is of the algorithm {content['algorithm']}, the run's is {algorithm}")
+    try:
+        return int(content["iteration"]), _put_back(content["state"], load_tensors(binary))
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise _refusal(path, f"its content does not fit together ({error})") from error
+
+
+def newest(folder: Path) -> Path:
+    """The newest checkpoint in a folder of them."""
+    found = sorted(folder.glob("iteration-*")) if folder.is_dir() else []
+    if not found:
+        raise RunError(f"{folder} holds no checkpoint; train the run first")
+    return found[-1]
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Removes all but the newest `keep` checkpoints."""
+    for old in sorted(folder.glob("iteration-*"))[:-keep]:
+        shutil.rmtree(old)
+
+
+def _refusal(path: Path, reason: str) -> RunError:
+    return RunError(f"checkpoint {path} is refused: {reason}; take an earlier one or train again")
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _take_out(node: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
+    """Plain data with every tensor replaced by its name in `tensors`."""
+    if isinstance(node, torch.Tensor):
+        tensors[path] = node.detach().cpu().contiguous().clone()
+        return {_TENSOR: path}
+    if isinstance(node, Mapping):
+        # JSON keys are words; the keys of an optimiser's state are numbers, so the kind of key is kept beside it.
+        return {
+            "$items": [[key, _take_out(value, f"{path}/{key}", tensors)] for key, value in node.items()],
+        }
+    if isinstance(node, (list, tuple)):
+        return [_take_out(value, f"{path}/{index}", tensors) for index, value in enumerate(node)]
+    if node is None or isinstance(node, (bool, int, float, str)):
+        return node
+    raise TypeError(f"a checkpoint holds tensors and plain data, not {type(node).__name__} at {path or '/'}")
+
+
+def _put_back(node: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
+    if isinstance(node, dict):
+        if _TENSOR in node:
+            return tensors[node[_TENSOR]]
+        return {key: _put_back(value, tensors) for key, value in node["$items"]}
+    if isinstance(node, list):
+        return [_put_back(value, tensors) for value in node]
+    return node
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,216 @@
+"""The command `acclimate`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+console = Console(highlight=False)
+problems = Console(stderr=True, highlight=False, soft_wrap=True)
+
+# The heavy modules (torch, ray, scipy) are imported inside the commands, so that --help answers at once.
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Prints an error that is the user's to mend as one sentence and exits with code 2."""
+    from trainers.errors import USER_ERRORS
+
+    try:
+        yield
+    except USER_ERRORS as error:
+        problems.print(f"acclimate: {error}", markup=False)
+        raise typer.Exit(2) from None
+
+
+@app.callback()
+def main() -> None:
+    """Meta-reinforcement learning: train agents that adapt, measure how fast they do."""
+    refuse_shadowed_packages()
+
+
+def refuse_shadowed_packages() -> None:
+    """`agents`, `envs`, `trainers` are common names: another distribution's must not answer for ours (ADR 1)."""
+    import agents
+    import envs
+
+    here = Path(__file__).resolve().parents[1]
+    for package in (agents, envs):
+        found = Path(package.__file__ or "").resolve()
+        if found.parents[1] != here:
+            problems.print(
+                f"acclimate: the package {package.__name__} is imported from {found.parent}, not from {here}; "
+                "another package of that name comes first: leave its folder or uninstall it",
+                markup=False,
+            )
+            raise typer.Exit(2)
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="a recipe's name or path")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="such as iterations=50")] = None,
+    out: Annotated[Path | None, typer.Option(help="the run folder to make")] = None,
+) -> None:
+    """Meta-train a recipe; `seeds=0,1,2` trains one folder for each seed."""
+    with user_errors():
+        from trainers import recipes
+        from trainers.errors import RecipeError
+
+        path = recipes.find(recipe)
+        others = [one for one in overrides or [] if not one.startswith("seeds=")]
+        folder = out or Path("runs") / f"{path.stem}-{datetime.now():%Y%m%d-%H%M%S}"
+        many = [one.removeprefix("seeds=") for one in overrides or [] if one.startswith("seeds=")]
+        if not many:
+            _train_one(recipes.load(path, others), folder)
+            return
+        try:
+            seeds = sorted({int(seed) for seed in many[-1].split(",")})
+        except ValueError:
+            raise RecipeError(f"seeds={many[-1]} is no list of seeds; write seeds=0,1,2") from None
+        each = [recipes.load(path, [*others, f"seed={seed}"]) for seed in seeds]
+        for one in each:
+            if not _train_one(one, folder / f"seed-{one.seed}"):
+                break
+
+
+def _train_one(recipe: Any, folder: Path) -> bool:
+    """Trains one run and draws its pictures; false if it was asked to stop."""
+    from trainers import training
+    from trainers.console import TrainingDisplay
+
+    title = f"{recipe.agent_name} on {recipe.family}, seed {recipe.seed}"
+    console.print(f"Training {title}, {recipe.iterations} meta-updates, workers: {recipe.workers} → {folder}")
+    with TrainingDisplay(console, title, recipe.iterations) as display:
+        outcome = training.train(recipe, folder, display.report)
+    if outcome.stopped_by:
+        console.print(f"Stopped by {outcome.stopped_by} after {outcome.iteration} meta-updates; a checkpoint is in {folder}")
+        return False
+    from trainers.results import conclude
+
+    summary, files = conclude(outcome.run)
+    _print_summary(summary)
+    for file in files:
+        console.print(f"  {file}")
+    return True
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="a run folder, or a folder of seed-* run folders")],
+    split: Annotated[str, typer.Option(help="validation, held-out, ood, or a file of tasks")] = "held-out",
+    rounds: Annotated[int | None, typer.Option(min=1, help="adaptations of a trial (default: the recipe's)")] = None,
+    deterministic: Annotated[bool, typer.Option(help="measure by probe rollouts without action noise")] = False,
+    workers: Annotated[int, typer.Option(min=0, help="Ray workers; 0 computes in this process")] = 0,
+    json_file: Annotated[Path | None, typer.Option("--json", help="also write the summary to this file")] = None,
+) -> None:
+    """Measure adaptation on frozen tasks; several seeds are pooled."""
+    with user_errors():
+        from trainers.results import evaluate_runs
+
+        summary = evaluate_runs(run, split, rounds=rounds, deterministic=deterministic, workers=workers)
+        _print_summary(summary)
+        if json_file is not None:
+            from trainers.errors import RunError
+
+            try:
+                json_file.write_text(json.dumps(summary, indent=1) + "\n")
+            except OSError as error:
+                raise RunError(f"{json_file} cannot be written ({error.strerror}); name another file") from error
+
+
+@app.command()
+def families() -> None:
+    """List the task families."""
+    with user_errors():
+        from envs import FAMILIES
+        from trainers import resolve
+
+        for name in FAMILIES:
+            family = resolve.family(name)
+            laws = "; ".join(f"{key} ~ {law.describe()}" for key, law in family.parameters.items())
+            console.print(f"[bold]{name}[/bold]  {_first_sentence(family)}", soft_wrap=True)
+            console.print(f"  tasks: {laws}   held-out: {HELD_OUT[family.kind]}", markup=False, soft_wrap=True)
+            console.print(
+                f"  steps: {family.episode_steps}   observation: {family.observation_space}   "
+                f"action: {family.action_space}",
+                markup=False,
+                soft_wrap=True,
+            )
+
+
+HELD_OUT = {
+    "law": "fresh draws of the same law",
+    "region": "a region cut out of the law",
+    "closed": "the training tasks themselves",
+}
+
+
+def _first_sentence(family: Any) -> str:
+    """What its docstring says after the name."""
+    line = (family.__doc__ or "").strip().splitlines()[0]
+    return line.partition(": ")[2] or line
+
+
+@app.command()
+def check(family: Annotated[str, typer.Argument(help="a family's name, or package.module:Class of your own")]) -> None:
+    """Check a task family; every finding is a sentence."""
+    with user_errors():
+        from envs.check import check_task_family
+        from trainers import resolve
+
+        findings = check_task_family(resolve.family(family))
+        for one in findings:
+            mark = "[green]ok  [/green]" if one.problem is None else "[red]FAIL[/red]"
+            console.print(f"{mark} {one.check}", soft_wrap=True)
+            if one.problem is not None:
+                console.print(f"     {one.problem}", markup=False, soft_wrap=True)
+        failed = sum(one.problem is not None for one in findings)
+        console.print(f"{family}: {len(findings) - failed} of {len(findings)} checks passed")
+        if failed:
+            raise typer.Exit(1)
+
+
+def _print_summary(summary: dict[str, Any]) -> None:
+    seeds = summary["training_seeds"]
+    title = (
+        f"{summary['family']}, {len(summary['tasks'])} {summary['split']} tasks (set {summary['task_set_hash']}), "
+        f"{summary['policy']} policy, {seeds} training seed{'s' if seeds > 1 else ''}"
+    )
+    table = Table("adaptations", "steps on the task", "mean return", "95 % interval", "IQM", box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for point in summary["rounds"]:
+        low, high = summary["ci95"][point]
+        table.add_row(
+            str(point),
+            f"{summary['env_steps'][point]:,.0f}",
+            f"{summary['mean'][point]:.2f}",
+            f"{low:.2f} … {high:.2f}",
+            f"{summary['iqm'][point]:.2f}",
+        )
+    console.print(title, soft_wrap=True)
+    console.print(table)
+
+
+def entry() -> None:
+    """The console script. A closed pipe or a second Ctrl-C is no crash of ours."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        problems.print("acclimate: interrupted; the last checkpoint is whole")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    entry()

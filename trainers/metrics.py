@@ -1,0 +1,67 @@
+"""Metrics: one described table, and the sinks that write it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from agents.contract import MetricInfo
+from trainers.errors import RunError
+
+LOOP_METRICS = {
+    "iteration": MetricInfo("meta-updates", "meta-updates done"),
+    "environment_steps": MetricInfo("steps", "environment steps sampled for training since the run began"),
+    "seconds_sampling": MetricInfo("s", "time that sampling took in this iteration", timing=True),
+    "seconds_learning": MetricInfo("s", "time that the meta-update took", timing=True),
+    "steps_per_second": MetricInfo("steps/s", "environment steps of this iteration by its whole time", timing=True),
+    "seconds_elapsed": MetricInfo("s", "wall time since this process began to train", timing=True),
+}
+
+
+def describe(learner_metrics: Mapping[str, MetricInfo], train_rounds: int, test_rounds: int) -> dict[str, MetricInfo]:
+    """Every metric of a run, described once."""
+    table = dict(LOOP_METRICS)
+    for one in range(train_rounds):
+        table[f"return_round_{one}"] = MetricInfo(
+            "reward", f"return of training episodes after {one} adaptations, mean over tasks and rollouts"
+        )
+    for one in range(test_rounds):
+        table[f"validation_return_round_{one}"] = MetricInfo(
+            "reward", f"return on the frozen validation tasks after {one} adaptations, stochastic policy"
+        )
+    clash = set(table) & set(learner_metrics)
+    if clash:
+        raise RunError(f"the learner describes metrics of the loop again: {', '.join(sorted(clash))}; rename them")
+    return table | dict(learner_metrics)
+
+
+class MetricLog:
+    """metrics.jsonl: one line per iteration, flushed; metrics.schema.json: what each name means."""
+
+    def __init__(self, folder: Path, table: Mapping[str, MetricInfo]) -> None:
+        self.table = table
+        schema = {
+            name: {"unit": info.unit, "meaning": info.meaning, "timing": info.timing} for name, info in table.items()
+        }
+        (folder / "metrics.schema.json").write_text(json.dumps(schema, indent=2) + "\n")
+        self._file = (folder / "metrics.jsonl").open("a")
+
+    def write(self, values: Mapping[str, float]) -> None:
+        """One iteration's metrics; each must be described and finite."""
+        for name, value in values.items():
+            if name not in self.table:
+                raise RunError(f"metric {name} is not described; add it to the learner's `metrics`")
+            if not math.isfinite(value):
+                raise RunError(f"metric {name} is {value} at iteration {values.get('iteration')}; the run stops here")
+        self._file.write(json.dumps(dict(values)) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read(path: Path) -> list[dict[str, float]]:
+    """The lines of a metrics.jsonl."""
+    return [json.loads(line) for line in path.read_text().splitlines()]

@@ -1,0 +1,141 @@
+"""Pictures of a run: adaptation curve, learning curve, trajectories from above."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from agents.contract import Agent, RoundBatch, Weights
+from envs.task import TaskFamily, TaskSet
+from trainers.evaluation import Curve
+from trainers.metrics import read
+from trainers.process import torch_threads
+from trainers.run_folder import Run
+from trainers.sampling import Shard, random_key, run_trials
+
+INK, FAINT, BAND = "#1f3b57", "#9db4c8", "#1f3b5733"
+
+
+def adaptation_curve(run: Run, result: Curve, split: str, yardsticks: dict[str, float]) -> Path:
+    """Return against experience on the task: mean with its interval, every task faintly behind it."""
+    figure, axes = _axes(6.4, 4.2)
+    for task in result.returns.mean(0):
+        axes.plot(result.env_steps, task, color=FAINT, linewidth=0.6, alpha=0.6, zorder=1)
+    low, high = result.interval().T
+    axes.fill_between(result.env_steps, low, high, color=BAND, linewidth=0, zorder=2)
+    axes.plot(result.env_steps, result.mean, "o-", color=INK, linewidth=2, zorder=3, label="mean, 95 % interval")
+    axes.plot([], [], color=FAINT, linewidth=1, label=f"each of the {result.returns.shape[1]} {split} tasks")
+    for index, (steps, mean) in enumerate(zip(result.env_steps, result.mean, strict=True)):
+        axes.annotate(
+            f"{mean:.1f}", (steps, mean), textcoords="offset points", xytext=(0, 9), ha="center", color=INK,
+            fontsize=9, fontweight="bold", bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8},
+        )  # fmt: skip
+        axes.axvline(steps, color="#eeeeee", zorder=0)
+        axes.text(steps, 0.01, f"{index}", transform=axes.get_xaxis_transform(), ha="center", color="#888888", fontsize=8)
+    for (name, value), style in zip(yardsticks.items(), ("--", ":", "-."), strict=False):
+        axes.axhline(value, color="#b5651d", linestyle=style, linewidth=1, label=f"{name} {value:.1f}")
+    axes.set_xlabel("environment steps spent on the task (small figures: adaptations)")
+    axes.set_ylabel("return of an episode")
+    axes.set_title(f"Adaptation on {split} tasks of {run.recipe.family}, {result.policy} policy", fontsize=11)
+    axes.legend(frameon=False, fontsize=9, loc="best")
+    return _save(figure, run.path / "adaptation_curve.png")
+
+
+def learning_curve(run: Run) -> Path:
+    """Return on the training and validation tasks, before and after each adaptation, against meta-updates."""
+    lines = read(run.path / "metrics.jsonl")
+    figure, axes = _axes(6.4, 4.2)
+    names = sorted(name for name in lines[0] if name.startswith("return_round_"))
+    colours = _round_colours(max(len(names), 2))
+    for index, name in enumerate(names):
+        label = "before adapting" if index == 0 else f"after {index} adaptation{'s' if index > 1 else ''}"
+        axes.plot(
+            [line["iteration"] for line in lines], [line[name] for line in lines],
+            color=colours[index], linewidth=1.4, label=f"{label}, training tasks",
+        )  # fmt: skip
+        measured = [line for line in lines if f"validation_{name}" in line]
+        axes.plot(
+            [line["iteration"] for line in measured], [line[f"validation_{name}"] for line in measured],
+            "o", color=colours[index], markersize=5, markeredgecolor="white", label=f"{label}, validation",
+        )  # fmt: skip
+    axes.set_xlabel("meta-updates")
+    axes.set_ylabel("return of an episode")
+    axes.set_title(f"Meta-training of {run.recipe.agent_name} on {run.recipe.family}", fontsize=11)
+    axes.legend(frameon=False, fontsize=8, loc="best")
+    return _save(figure, run.path / "learning_curve.png")
+
+
+def trajectories(
+    run: Run, agent: Agent, family: TaskFamily, weights: Weights, task_set: TaskSet, panels: int = 6, shown: int = 6
+) -> Path | None:
+    """Episodes from above on a few tasks, one colour for each adaptation; None if the family has no plan view."""
+    tasks = task_set.tasks[:panels]
+    views = [family.plan_view(task) for task in tasks]
+    settings = run.recipe.evaluation
+    rounds = agent.trial_rounds(settings.rounds, settings.rollouts)
+    keys = tuple(random_key(settings.seed, "evaluation", int(task.digest[:15], 16), 0) for task in tasks)
+    if views[0] is None:
+        return None
+    with torch_threads(1):
+        batch = run_trials(agent, family, weights, Shard(tasks, rounds, keys))
+    columns = min(3, len(tasks))
+    figure = Figure(figsize=(3.1 * columns, 3.2 * -(-len(tasks) // columns) + 0.5), layout="constrained")
+    grid = figure.subplots(-(-len(tasks) // columns), columns, squeeze=False).reshape(-1)
+    colours = _round_colours(len(batch))
+    for index, (axes, view) in enumerate(zip(grid, views, strict=False)):
+        assert view is not None
+        for number, of_round in enumerate(batch):
+            for path in _paths(of_round, index, view.entries, shown):
+                axes.plot(*path.T, color=colours[number], linewidth=0.9, alpha=0.75)
+        if view.goal is not None:
+            axes.plot(*view.goal, "*", color="#d62728", markersize=14, markeredgecolor="white", zorder=5)
+        axes.plot(*_paths(batch[0], index, view.entries, 1)[0][0], "o", color="black", markersize=4, zorder=5)
+        returns = " → ".join(f"{one.row_returns()[index].mean():.1f}" for one in batch)
+        axes.set_title(returns, fontsize=9)
+        axes.set_aspect("equal", "datalim")
+        axes.tick_params(labelsize=7)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_xlabel(f"x ({view.unit})", fontsize=8)
+        axes.set_ylabel(f"y ({view.unit})", fontsize=8)
+    for axes in grid[len(tasks) :]:
+        axes.set_visible(False)
+    handles = [
+        matplotlib.lines.Line2D([], [], color=colours[number], label=f"after {number} adaptations" if number else "before")
+        for number in range(len(batch))
+    ]
+    handles.append(matplotlib.lines.Line2D([], [], marker="*", color="#d62728", linestyle="", markersize=10, label="goal"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
+    figure.suptitle(f"{task_set.split} tasks of {run.recipe.family}; titles: mean return at each adaptation", fontsize=11)
+    return _save(figure, run.path / "trajectories.png")
+
+
+def _paths(batch: RoundBatch, task: int, entries: tuple[int, int], shown: int) -> list[np.ndarray]:
+    """Positions [L + 1, 2] of the first rollouts of a task's first trial."""
+    paths = []
+    for rollout in range(min(shown, batch.valid.shape[2])):
+        place = (task, 0, rollout)
+        steps = int((batch.valid[place] & (batch.episode[place] == 0)).sum())
+        before, after = batch.observation[place][:1], batch.next_observation[place][:steps]
+        paths.append(np.concatenate([before, after])[:, list(entries)])
+    return paths
+
+
+def _round_colours(count: int) -> Sequence[tuple[float, ...]]:
+    return matplotlib.colormaps["viridis_r"](np.linspace(0.12, 0.95, count))
+
+
+def _axes(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    figure.savefig(path, dpi=150)
+    return path

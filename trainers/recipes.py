@@ -1,0 +1,168 @@
+"""Recipes: YAML, typed and range-checked by pydantic; an unknown key is refused with the nearest valid one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, ValidationError
+
+from agents.contract import Config
+from trainers import resolve
+from trainers.errors import RecipeError
+
+
+SHIPPED = Path(__file__).resolve().parents[1] / "configs"
+
+
+class Sampling(Config):
+    """How a meta-batch is cut into shards. Part of the result: another size may change the last bits."""
+
+    tasks_per_shard: PositiveInt = 10
+
+
+class Evaluation(Config):
+    """When and how adaptation is measured, on frozen task sets."""
+
+    every: NonNegativeInt = 20  # iterations between validations; 0 means only the end of the run
+    validation_tasks: PositiveInt = 40
+    held_out_tasks: PositiveInt = 40
+    rounds: PositiveInt = 1  # adaptations of a test trial, so rounds + 1 points of the curve
+    rollouts: PositiveInt = 40  # episodes of each round and task
+    repeats: PositiveInt = 1  # independent trials of each task
+    task_seed: NonNegativeInt = 0  # of the frozen task sets
+    seed: NonNegativeInt = 0  # of what happens in evaluation trials
+
+
+class Checkpoints(Config):
+    """How often a run can be taken up again."""
+
+    every: PositiveInt = 20  # iterations; the end of the run is always kept
+    keep: PositiveInt = 2  # newest ones kept
+
+
+class Recipe(Config):
+    """Everything a run depends on."""
+
+    seed: NonNegativeInt
+    iterations: PositiveInt
+    workers: NonNegativeInt  # Ray actors; 0 samples in this process
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+    family: str
+    agent: Any  # the algorithm's own configuration, checked by `load`
+    agent_name: str = Field(exclude=True)
+    train_tasks: PositiveInt | None = None  # fixed training tasks; None draws fresh ones each iteration
+    learner_threads: PositiveInt | Literal["auto"] = "auto"  # auto: all cores; part of the result, in the last bits
+    sampling: Sampling = Sampling()
+    evaluation: Evaluation = Evaluation()
+    checkpoints: Checkpoints = Checkpoints()
+
+    def to_yaml(self) -> str:
+        """The resolved recipe, every default written out; `load` takes it back."""
+        data = self.model_dump(mode="json")
+        data["agent"] = {"name": self.agent_name, **self.agent.model_dump(mode="json")}
+        return yaml.safe_dump(data, sort_keys=False)
+
+
+def find(name: str) -> Path:
+    """The recipe file of this name: a path, or one of the recipes that come with Acclimate."""
+    path = Path(name)
+    if path.is_file():
+        return path
+    shipped = {one.stem: one for one in SHIPPED.glob("*.yaml")}
+    stem = path.name.removesuffix(".yaml")
+    if path.parent in (Path("."), Path("configs")) and stem in shipped:
+        return shipped[stem]
+    raise RecipeError(f"there is no recipe {name}; {resolve.nearest(stem, shipped)}; a recipe of your own is a path")
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The checked recipe in a YAML file, with `key=value` overrides applied (dots reach into sections)."""
+    try:
+        data = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RecipeError(f"{path} is not a YAML recipe: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise RecipeError(f"{path} is not a recipe: it must be a mapping of keys such as seed, iterations and family")
+    for override in overrides:
+        _apply(data, override)
+    return build(data, str(path))
+
+
+def build(data: Mapping[str, Any], where: str) -> Recipe:
+    """The checked recipe of a mapping; `where` names it in errors."""
+    agent = data.get("agent")
+    if not isinstance(agent, Mapping) or not isinstance(agent.get("name"), str):
+        raise RecipeError(f"{where}: agent must be a section with a name, such as maml, and its own keys")
+    algorithm = resolve.algorithm(agent["name"])
+    try:
+        config = algorithm.config.model_validate({key: value for key, value in agent.items() if key != "name"})
+    except ValidationError as error:
+        raise RecipeError(_sentence(error, algorithm.config, where, "agent.", extra=("name",))) from error
+    try:
+        return Recipe.model_validate({**data, "agent": config, "agent_name": agent["name"]})
+    except ValidationError as error:
+        raise RecipeError(_sentence(error, Recipe, where, "")) from error
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise RecipeError(f"{override!r} is no override; write key=value, such as iterations=50 or agent.rollouts=10")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"the value of {key} is not YAML: {text!r}") from error
+    *sections, last = key.split(".")
+    place = data
+    for section in sections:
+        inner = place.get(section, {})
+        if not isinstance(inner, dict):
+            raise RecipeError(f"{key} cannot be set: {section} is a value, not a section")
+        # A copy: the anchors of a YAML file may share one mapping between sections.
+        place[section] = place = dict(inner)
+    place[last] = value
+
+
+def _sentence(
+    error: ValidationError, model: type[BaseModel], where: str, prefix: str, extra: tuple[str, ...] = ()
+) -> str:
+    """The first of pydantic's complaints as one sentence."""
+    first = error.errors()[0]
+    holder, names = _walk(model, first["loc"])
+    key = prefix + ".".join(names)
+    if first["type"] == "extra_forbidden":
+        known = {*holder.model_fields, *extra} - {"agent_name"}
+        return f"{where}: there is no key {key}; {resolve.nearest(names[-1], known)}"
+    if first["type"] == "missing":
+        return f"{where}: the key {key} is missing; add it"
+    message = first["msg"][0].lower() + first["msg"][1:]
+    return f"{where}: {key} is {first['input']!r}, but {message}"
+
+
+def _walk(model: type[BaseModel], location: tuple[int | str, ...]) -> tuple[type[BaseModel], list[str]]:
+    """The model that holds the last key of pydantic's location, and the keys on the way without union tags."""
+    names: list[str] = []
+    candidates = [model]
+    holder = model
+    for part in location:
+        tagged = [one for one in candidates if "name" in one.model_fields and one.model_fields["name"].default == part]
+        if tagged and len(candidates) > 1:
+            candidates = tagged
+            continue
+        holder = candidates[0]
+        names.append(str(part))
+        field = holder.model_fields.get(str(part))
+        candidates = (_models(field.annotation) if field else []) or [holder]
+    return holder, names
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if get_origin(annotation) in (Union, UnionType, Annotated):
+        return [model for part in get_args(annotation) for model in _models(part)]
+    return []

@@ -1,0 +1,64 @@
+"""Families and algorithms by listed name or by import path `package.module:Name`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from agents import ALGORITHMS
+from agents.contract import Algorithm
+from envs import FAMILIES
+from envs.task import TaskFamily
+from trainers.errors import RecipeError
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """'did you mean ...?', or the list of what there is."""
+    known = sorted(known)
+    close = get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+
+
+def family(name: str) -> TaskFamily:
+    """The task family of this name, an instance."""
+    found = _import(name, FAMILIES, "family")
+    made = found() if isinstance(found, type) else found
+    if not isinstance(made, TaskFamily):
+        raise RecipeError(f"family: {name} is {type(made).__name__}, not a subclass of envs.task.TaskFamily")
+    for attribute in ("name", "parameters", "episode_steps"):
+        if not hasattr(made, attribute):
+            raise RecipeError(f"family: {name} lacks the class attribute {attribute}; see envs.task.TaskFamily")
+    return made
+
+
+def algorithm(name: str) -> Algorithm:
+    """The algorithm of this name."""
+    found = _import(name, ALGORITHMS, "agent.name")
+    if not isinstance(found, Algorithm):
+        raise RecipeError(f"agent.name: {name} is {type(found).__name__}, not an agents.contract.Algorithm")
+    return found
+
+
+def _import(name: str, listed: Mapping[str, str], key: str) -> Any:
+    path = listed.get(name, name)
+    module_name, colon, attribute = path.partition(":")
+    if not colon:
+        raise RecipeError(
+            f"{key}: there is no {name!r}; {nearest(name, listed)}; your own is named package.module:Name"
+        )
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # a user's own module lies where the command is run
+    try:
+        module = import_module(module_name)
+    except ImportError as error:
+        raise RecipeError(f"{key}: {name} cannot be imported ({error}); check the path and the installation") from error
+    if not hasattr(module, attribute):
+        raise RecipeError(f"{key}: module {module_name} has no {attribute}; {nearest(attribute, vars(module))}")
+    found = getattr(module, attribute)
+    if isinstance(found, type) and getattr(found, "__abstractmethods__", None):
+        raise RecipeError(f"{key}: {name} must define {', '.join(sorted(found.__abstractmethods__))}")
+    return found

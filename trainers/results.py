@@ -1,0 +1,92 @@
+"""What is made of finished runs: evaluations over seeds, pictures, the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from envs.task import TaskFamily, TaskSet
+from trainers import pictures
+from trainers.errors import RunError
+from trainers.evaluation import curve, evaluate, summary
+from trainers.process import keep_freed_memory
+from trainers.report import write_report
+from trainers.run_folder import Run
+from trainers.workers import make_sampler
+
+
+def evaluate_runs(
+    path: Path, split: str, *, rounds: int | None = None, deterministic: bool = False, workers: int = 0
+) -> dict[str, Any]:
+    """The summary of one run, or of all `seed-*` runs in a folder pooled, on the same frozen tasks."""
+    keep_freed_memory()
+    runs = find_runs(path)
+    first = runs[0]
+    family = first.family()
+    task_set = first.task_set(family, split)
+    tables = []
+    for run in runs:
+        if (run.recipe.family, run.recipe.agent_name) != (first.recipe.family, first.recipe.agent_name):
+            raise RunError(f"{run.path} and {first.path} are runs of different recipes; evaluate them one by one")
+        agent, learner, iteration = run.load(family)
+        settings = run.recipe.evaluation
+        if rounds is not None:
+            settings = settings.model_copy(update={"rounds": rounds})
+        sampler = make_sampler(agent, family, workers)
+        try:
+            tables.append(
+                evaluate(
+                    agent,
+                    family,
+                    learner.weights(),
+                    task_set,
+                    sampler,
+                    settings,
+                    tasks_per_shard=run.recipe.sampling.tasks_per_shard,
+                    iteration=iteration,
+                    training_seed=run.recipe.seed,
+                    deterministic=deterministic,
+                )
+            )
+        finally:
+            sampler.close()
+    return summary(curve(tables, "deterministic" if deterministic else "stochastic"), task_set)
+
+
+def find_runs(path: Path) -> list[Run]:
+    """The run in a folder, or the runs in its `seed-*` folders."""
+    if (path / "config.yaml").is_file():
+        return [Run.open(path)]
+    seeds = sorted(path.glob("seed-*")) if path.is_dir() else []
+    if not seeds:
+        raise RunError(f"{path} is not a run folder: it has neither config.yaml nor seed-* folders")
+    return [Run.open(one) for one in seeds]
+
+
+def conclude(run: Run) -> tuple[dict[str, Any], list[Path]]:
+    """Pictures and report of a finished run, from its last held-out rows: (summary, the files made)."""
+    family = run.family()
+    task_set = run.task_set(family, "held-out")
+    agent, learner, iteration = run.load(family)
+    rows = run.rows()
+    chosen = pc.and_(pc.equal(rows["split"].cast(pa.string()), "held-out"), pc.equal(rows["iteration"], iteration))
+    result = curve([rows.filter(chosen)], "stochastic")
+    made = [
+        pictures.adaptation_curve(run, result, "held-out", mean_yardsticks(family, task_set)),
+        pictures.learning_curve(run),
+        pictures.trajectories(run, agent, family, learner.weights(), task_set),
+    ]
+    files = [one for one in made if one is not None]
+    told = summary(result, task_set)
+    return told, [*files, write_report(run, told, files, iteration)]
+
+
+def mean_yardsticks(family: TaskFamily, task_set: TaskSet) -> dict[str, float]:
+    """Each yardstick that every task of the set has, averaged over them."""
+    known = [family.yardsticks(task) for task in task_set.tasks]
+    names = [name for name in known[0] if all(name in one for one in known)]
+    return {name: float(np.mean([one[name] for one in known])) for name in names}

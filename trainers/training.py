@@ -1,0 +1,217 @@
+"""The meta-training loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from agents.contract import Agent, Learner, Plan, TrialBatch, concatenate
+from envs.check import check_no_leak
+from envs.task import Task, TaskFamily, TaskSet, check_disjoint
+from trainers import checkpoints, resolve
+from trainers.errors import RunError
+from trainers.evaluation import ROWS, curve, evaluate
+from trainers.metrics import MetricLog, describe
+from trainers.process import StopRequest, keep_freed_memory, torch_threads, usable_cores
+from trainers.recipes import Recipe
+from trainers.run_folder import Run, build
+from trainers.sampling import generator, make_shards, random_key
+from trainers.workers import Sampler, make_sampler
+
+Report = Callable[[Mapping[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training command ended."""
+
+    run: Run
+    iteration: int
+    stopped_by: str | None  # name of the signal, or None when the run is complete
+
+
+def train(recipe: Recipe, out: Path, report: Report = lambda metrics: None) -> Outcome:
+    """Meta-trains what the recipe says, into a new run folder; `report` gets each iteration's metrics.
+
+    Raises:
+        RecipeError, RunError, TaskError, AgentError, SamplingError: one sentence; what was written stays.
+    """
+    keep_freed_memory()
+    family = resolve.family(recipe.family)
+    check_no_leak(family)
+    device = choose_device(recipe.device)
+    agent, learner = build(recipe, family, device)
+    sets = frozen_sets(recipe, family)
+    run = Run.create(out, recipe)
+    for one in sets.values():
+        run.save_task_set(one)
+    table = describe(learner.metrics, len(learner.plan(0).rounds), recipe.evaluation.rounds + 1)
+    log = MetricLog(run.path, table)
+    sampler = make_sampler(agent, family, recipe.workers)
+    threads = usable_cores() if recipe.learner_threads == "auto" else recipe.learner_threads
+    try:
+        with StopRequest() as stop, torch_threads(threads):
+            loop = Loop(run, family, agent, learner, sampler, sets, log, report, stop)
+            return loop.run_until(recipe.iterations)
+    finally:
+        sampler.close()
+        log.close()
+
+
+class Loop:
+    """One run's training, iteration by iteration."""
+
+    def __init__(
+        self,
+        run: Run,
+        family: TaskFamily,
+        agent: Agent,
+        learner: Learner,
+        sampler: Sampler,
+        sets: Mapping[str, TaskSet],
+        log: MetricLog,
+        report: Report,
+        stop: StopRequest,
+    ) -> None:
+        self.run, self.family, self.agent, self.learner = run, family, agent, learner
+        self.sampler, self.sets, self.log, self.report, self.stop = sampler, sets, log, report, stop
+        self.recipe = run.recipe
+        self.environment_steps = 0
+        self.rows = [ROWS.empty_table()]
+        self.started = time.perf_counter()
+
+    def run_until(self, iterations: int) -> Outcome:
+        """Trains to this many iterations, or to the next stop request, and leaves a checkpoint either way."""
+        self.checkpoint(0)
+        iteration = 0
+        while iteration < iterations and not self.stop.signal:
+            metrics = self.iterate(iteration)
+            iteration += 1
+            last = iteration == iterations
+            if last or self.due(iteration, self.recipe.evaluation.every):
+                metrics |= self.validate(iteration)
+            self.log.write(metrics)
+            self.report(metrics)
+            if last or self.stop.signal or self.due(iteration, self.recipe.checkpoints.every):
+                self.checkpoint(iteration)
+        if not self.stop.signal:
+            self.measure("held-out", iteration)
+        return Outcome(self.run, iteration, self.stop.signal)
+
+    def iterate(self, iteration: int) -> dict[str, float]:
+        """One meta-update: plan, sample, learn."""
+        began = time.perf_counter()
+        plan = self.learner.plan(iteration)
+        batch = self.sample(plan, iteration)
+        sampled = time.perf_counter()
+        learned = self.learner.update(batch)
+        ended = time.perf_counter()
+        steps = sum(one.steps for one in batch)
+        self.environment_steps += steps
+        returns = {f"return_round_{index}": float(one.row_returns().mean()) for index, one in enumerate(batch)}
+        return {
+            "iteration": iteration + 1,
+            "environment_steps": self.environment_steps,
+            **returns,
+            **learned,
+            "seconds_sampling": sampled - began,
+            "seconds_learning": ended - sampled,
+            "steps_per_second": steps / (ended - began),
+            "seconds_elapsed": ended - self.started,
+        }
+
+    def sample(self, plan: Plan, iteration: int) -> TrialBatch:
+        """The meta-batch that the learner planned."""
+        seed = self.recipe.seed
+        tasks = planned_tasks(plan, self.family, self.sets.get("train"), seed, iteration)
+        trials = len(tasks) * plan.trials_per_task
+        keys = [random_key(seed, "training", iteration, trial) for trial in range(trials)]
+        shards = make_shards(tasks, plan.rounds, keys, self.recipe.sampling.tasks_per_shard)
+        return concatenate(self.sampler.run(self.learner.weights(), shards))
+
+    def measure(self, split: str, iteration: int) -> pa.Table:
+        """Adaptation rows on a frozen set; they join adaptation.parquet."""
+        rows = evaluate(
+            self.agent,
+            self.family,
+            self.learner.weights(),
+            self.sets[split],
+            self.sampler,
+            self.recipe.evaluation,
+            tasks_per_shard=self.recipe.sampling.tasks_per_shard,
+            iteration=iteration,
+            training_seed=self.recipe.seed,
+        )
+        self.rows.append(rows)
+        self.run.write_rows(pa.concat_tables(self.rows).unify_dictionaries())
+        return rows
+
+    def validate(self, iteration: int) -> dict[str, float]:
+        """Returns on the validation tasks after each adaptation."""
+        means = curve([self.measure("validation", iteration)], "stochastic").mean
+        return {f"validation_return_round_{index}": float(value) for index, value in enumerate(means)}
+
+    def checkpoint(self, iteration: int) -> None:
+        """Everything that the run needs to be taken up here."""
+        state = {"learner": self.learner.state_dict(), "environment_steps": self.environment_steps}
+        checkpoints.save(self.run.checkpoints, iteration, self.recipe.agent_name, state)
+        checkpoints.prune(self.run.checkpoints, self.recipe.checkpoints.keep)
+
+    @staticmethod
+    def due(iteration: int, every: int) -> bool:
+        """Whether something done every so many iterations is due; 0 means never."""
+        return every > 0 and iteration % every == 0
+
+
+def planned_tasks(
+    plan: Plan, family: TaskFamily, fixed: TaskSet | None, seed: int, iteration: int
+) -> Sequence[Task]:
+    """The tasks of one iteration: fresh ones, or the fixed training tasks that the plan names or draws from."""
+    rng = generator(random_key(seed, "tasks", iteration))
+    if isinstance(plan.tasks, tuple):
+        if fixed is None:
+            raise RunError("this agent trains on fixed tasks; set train_tasks to how many")
+        return [fixed.tasks[index] for index in plan.tasks]
+    if fixed is None:
+        return family.sample(plan.tasks, rng, "train")
+    if plan.tasks > len(fixed.tasks):
+        raise RunError(f"a meta-batch of {plan.tasks} tasks needs train_tasks of at least as many, not {len(fixed.tasks)}")
+    return [fixed.tasks[int(index)] for index in rng.choice(len(fixed.tasks), plan.tasks, replace=False)]
+
+
+def frozen_sets(recipe: Recipe, family: TaskFamily) -> dict[str, TaskSet]:
+    """The run's task sets, drawn once, disjoint where the family's kind says so."""
+    settings = recipe.evaluation
+    sets = {
+        "validation": family.task_set("validation", settings.validation_tasks, settings.task_seed),
+        "held-out": family.task_set("held-out", settings.held_out_tasks, settings.task_seed),
+    }
+    if recipe.train_tasks is not None:
+        sets["train"] = family.task_set("train", recipe.train_tasks, settings.task_seed)
+    check_disjoint(family.kind, sets.values())
+    for one in sets.values():
+        for task in one.tasks:
+            family.check_task(task)
+    return sets
+
+
+def choose_device(name: str) -> torch.device:
+    """auto: the GPU where there is one, else the CPU; a device that is not there is refused."""
+    available = torch.cuda.is_available()
+    if name == "auto":
+        return torch.device("cuda" if available else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (not available or (device.index or 0) >= torch.cuda.device_count()):
+        raise RunError(f"device {name} is not available on this machine; use device=auto or device=cpu")
+    return device
+
+
+def seed_tasks(n: int, family: TaskFamily, seed: int) -> list[Task]:
+    """n training tasks for benchmarks and examples."""
+    return family.sample(n, np.random.default_rng(seed), "train")
