@@ -7,10 +7,9 @@ with an inner KL penalty (ProMP, Rothfuss et al. 2019, arXiv:1810.06784). See do
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -31,8 +30,8 @@ from agents.contract import (
 )
 from agents.functional.advantages import fit_linear_baseline, gae, normalise, time_features
 from agents.functional.inner_loop import Parameters, adapt
-from agents.functional.policy_losses import clipped_surrogate, likelihood_ratio, log_likelihood
-from agents.functional.trust_region import conjugate_gradient, line_search
+from agents.functional.meta_objective import InnerObjective, MetaObjective, Outcome, Steps
+from agents.functional.trust_region import flatten, full_step, line_search, unflatten
 from agents.nets.policies import Activation, Distribution, Policy, make_policy
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -69,7 +68,7 @@ class MAMLConfig(Config):
     rollouts: PositiveInt = 20  # R, episodes of each round and task
     inner_steps: NonNegativeInt = 1  # K; 0 trains one policy for all tasks, the "pretrained" control
     inner_learning_rates: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] = (0.1,)  # last one repeats
-    inner_objective: Literal["likelihood_ratio", "log_likelihood"] = "likelihood_ratio"
+    inner_objective: InnerObjective = "likelihood_ratio"
     outer_rounds: Literal["last", "all"] = "last"  # adapted policies that the outer loss judges: theta_K, or 1 ... K
     outer: Annotated[TrustRegion | ClippedSurrogate, Field(discriminator="name")] = TrustRegion()
     discount: Fraction = 0.99
@@ -85,15 +84,18 @@ class MAMLConfig(Config):
         """Inner learning rate of inner step `step`, counted from 0."""
         return self.inner_learning_rates[min(step, len(self.inner_learning_rates) - 1)]
 
-
-class Steps(NamedTuple):
-    """One round as flat steps T = R * L, ready for the losses: of B tasks, or of one (no B) inside `vmap`."""
-
-    features: Tensor  # [B, T, O]
-    action: Tensor  # [B, T, ...]
-    advantage: Tensor  # [B, T], normalised per task
-    log_prob: Tensor  # [B, T], of the acting policy
-    weight: Tensor  # [B, T], 1 / valid steps, 0 for padding
+    def objective(self, policy: Policy, inner_steps: int) -> MetaObjective:
+        """The outer loss after this many inner steps."""
+        clip = self.outer if isinstance(self.outer, ClippedSurrogate) else None
+        return MetaObjective(
+            policy,
+            step_sizes=tuple(self.step_size(step) for step in range(inner_steps)),
+            inner_objective=self.inner_objective,
+            judge_all=self.outer_rounds == "all",
+            clip_ratio=clip.clip_ratio if clip else None,
+            inner_kl_coefficient=clip.inner_kl_coefficient if clip else 0.0,
+            task_chunk=self.task_chunk,
+        )
 
 
 def prepare(policy: Policy, config: MAMLConfig, batch: RoundBatch, device: torch.device) -> Steps:
@@ -111,9 +113,7 @@ def prepare(policy: Policy, config: MAMLConfig, batch: RoundBatch, device: torch
     returns = gae(reward, zero, zero, end, end, discount=config.discount, trace_decay=1.0)
     value = fit_linear_baseline(time_features(features), returns, valid, ridge=config.baseline_ridge)
     next_value = torch.cat([value[..., 1:], zero[..., :1]], -1)
-    advantage = gae(
-        reward, value, next_value, end, end, discount=config.discount, trace_decay=config.trace_decay
-    )
+    advantage = gae(reward, value, next_value, end, end, discount=config.discount, trace_decay=config.trace_decay)
     weight = valid / valid.sum((1, 2), keepdim=True)
     return Steps(
         features.flatten(1, 2),
@@ -122,14 +122,6 @@ def prepare(policy: Policy, config: MAMLConfig, batch: RoundBatch, device: torch
         log_prob.flatten(1, 2),
         weight.flatten(1, 2),
     )
-
-
-def inner_loss(policy: Policy, objective: str, parameters: Parameters, steps: Steps) -> Tensor:
-    """The loss that one inner step descends, of one task: minus the expected advantage."""
-    log_prob = policy.log_prob(policy.distribution(parameters, steps.features), steps.action)
-    if objective == "log_likelihood":
-        return log_likelihood(log_prob, steps.advantage, steps.weight)
-    return likelihood_ratio(log_prob, steps.log_prob, steps.advantage, steps.weight)
 
 
 @dataclass(frozen=True)
@@ -153,7 +145,7 @@ class MAMLAgent:
             initial_std=config.initial_std,
             min_std=config.min_std,
         )
-        self._inner_loss = partial(inner_loss, self.policy, config.inner_objective)
+        self._inner_loss = config.objective(self.policy, 0).inner_loss
 
     def trial_rounds(self, adaptations: int, rollouts: int) -> tuple[Round, ...]:
         return (*[Round("support", rollouts)] * adaptations, Round("query", rollouts))
@@ -170,8 +162,8 @@ class MAMLAgent:
         self, weights: Weights, state: State, observation: np.ndarray, noise: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray, State]:
         distribution = self.policy.distribution(state.parameters, self.policy.encode(observation))
-        action = self.policy.sample(distribution, None if noise is None else torch.as_tensor(noise))
-        return action.numpy(), self.policy.log_prob(distribution, action).numpy(), state
+        action, log_prob = self.policy.sample(distribution, None if noise is None else torch.as_tensor(noise))
+        return action.numpy(), log_prob.numpy(), state
 
     def observe(self, weights: Weights, state: State, transition: Mapping[str, np.ndarray]) -> State:
         return state
@@ -206,7 +198,7 @@ class MAMLLearner:
 
     def __init__(self, agent: MAMLAgent, config: MAMLConfig, seed: int, device: torch.device) -> None:
         self.config, self.policy, self.device = config, agent.policy, device
-        self._inner_loss = partial(inner_loss, agent.policy, config.inner_objective)
+        self.objective = config.objective(self.policy, config.inner_steps)
         initial = self.policy.init(torch.Generator().manual_seed(seed))
         self.parameters = {name: value.to(device).requires_grad_() for name, value in initial.items()}
         self._rounds = agent.trial_rounds(config.inner_steps, config.rollouts)
@@ -223,110 +215,14 @@ class MAMLLearner:
     def weights(self) -> dict[str, Tensor]:
         return {name: value.detach().cpu().clone() for name, value in self.parameters.items()}
 
-    # -- the outer loss of one task: no task axis in here
-
-    @property
-    def _judged(self) -> range:
-        """The rounds whose policies the outer loss judges."""
-        inner_steps = self.config.inner_steps
-        return range(1, inner_steps + 1) if self.config.outer_rounds == "all" and inner_steps else range(
-            inner_steps, inner_steps + 1
-        )
-
-    def chain(self, parameters: Parameters, rounds: list[Steps]) -> list[Parameters]:
-        """theta_0 ... theta_K of one task."""
-        sizes = [self.config.step_size(step) for step in range(self.config.inner_steps)]
-        return adapt(parameters, rounds[: self.config.inner_steps], self._inner_loss, sizes)
-
-    def distributions(self, parameters: Parameters, rounds: list[Steps]) -> list[Distribution]:
-        """Action distributions of theta_k at the steps of round k, k = 0 ... K."""
-        chain = self.chain(parameters, rounds)
-        return [self.policy.distribution(theta, steps.features) for theta, steps in zip(chain, rounds, strict=True)]
-
-    def task_loss(
-        self, parameters: Parameters, rounds: list[Steps], old: list[Distribution]
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Outer loss of one task; beside it the KL of the judged policies from `old`, and their entropy."""
-        outer = self.config.outer
-        new = self.distributions(parameters, rounds)
-        divergence = [
-            (steps.weight * self.policy.kl(before, after)).sum()
-            for steps, before, after in zip(rounds, old, new, strict=True)
-        ]
-        losses = []
-        for k in self._judged:
-            log_prob, steps = self.policy.log_prob(new[k], rounds[k].action), rounds[k]
-            if isinstance(outer, ClippedSurrogate):
-                losses.append(
-                    clipped_surrogate(
-                        log_prob, steps.log_prob, steps.advantage, steps.weight, clip_ratio=outer.clip_ratio
-                    )
-                )
-            else:
-                losses.append(likelihood_ratio(log_prob, steps.log_prob, steps.advantage, steps.weight))
-        loss = torch.stack(losses).mean()
-        if isinstance(outer, ClippedSurrogate) and self.config.inner_steps:
-            loss = loss + outer.inner_kl_coefficient * torch.stack(divergence[:-1]).mean()
-        judged_kl = torch.stack([divergence[k] for k in self._judged]).mean()
-        entropy = (rounds[-1].weight * self.policy.entropy(new[-1])).sum()
-        return loss, (judged_kl, entropy)
-
-    # -- the same for all tasks: vmap adds the task axis, here and nowhere else
-
-    def over_tasks(self, function: Callable[..., Any], parameters: Parameters, *data: Any) -> Any:
-        """`function(parameters, *data of one task)` for every task of `data`, results stacked along a leading axis."""
-        return torch.func.vmap(function, in_dims=(None, *[0] * len(data)))(parameters, *data)
-
-    def meta_gradient(
-        self, parameters: Parameters, rounds: list[Steps], old: list[Distribution]
-    ) -> tuple[Parameters, Outcome]:
-        """Exact gradient of the mean outer loss over tasks, accumulated chunk by chunk, and the losses there."""
-
-        def total(theta: Parameters, piece: Any) -> tuple[Tensor, Any]:
-            losses, (divergence, entropy) = self.over_tasks(self.task_loss, theta, *piece)
-            return losses.sum(), torch.stack([losses.sum(), divergence.sum(), entropy.sum()])
-
-        tasks = len(rounds[0].weight)
-        gradient = {name: torch.zeros_like(value) for name, value in parameters.items()}
-        sums = torch.zeros(3, device=self.device)
-        for piece in self._chunks((rounds, old)):
-            part, sums_part = torch.func.grad(total, has_aux=True)(parameters, piece)
-            gradient = {name: value + part[name] / tasks for name, value in gradient.items()}
-            sums = sums + sums_part.detach() / tasks
-        return gradient, Outcome(*sums.tolist())
-
-    @torch.no_grad()
-    def outcome(self, parameters: Parameters, rounds: list[Steps], old: list[Distribution]) -> Outcome:
-        """Outer loss, KL and entropy at these parameters, means over tasks."""
-        totals = torch.zeros(3, device=self.device)
-        for piece in self._chunks((rounds, old)):
-            losses, (divergence, entropy) = self.over_tasks(self.task_loss, parameters, *piece)
-            totals += torch.stack([losses.sum(), divergence.sum(), entropy.sum()])
-        return Outcome(*(totals / len(rounds[0].weight)).tolist())
-
-    def _chunks(self, data: Any) -> list[Any]:
-        """Nested tuples and lists of [tasks, ...] tensors, cut along their first axis."""
-        tasks = len(data[0][0].weight)
-        size = self.config.task_chunk or tasks
-
-        def cut(node: Any, start: int) -> Any:
-            if isinstance(node, Tensor):
-                return node[start : start + size]
-            pieces = [cut(child, start) for child in node]
-            return type(node)(*pieces) if isinstance(node, Steps) else type(node)(pieces)
-
-        return [cut(data, start) for start in range(0, tasks, size)]
-
     # -- the meta-update
 
     def update(self, batch: TrialBatch) -> dict[str, float]:
-        tasks = [one.map(lambda array: array.reshape(-1, *array.shape[2:])) for one in batch]
-        rounds = [prepare(self.policy, self.config, one, self.device) for one in tasks]
-        parameters = {name: value.detach() for name, value in self.parameters.items()}
-        with torch.no_grad():
-            chunks = [self.over_tasks(self.distributions, parameters, piece[0]) for piece in self._chunks((rounds,))]
-            old = [tuple(map(torch.cat, zip(*of_round, strict=True))) for of_round in zip(*chunks, strict=True)]
-        gradient, before = self.meta_gradient(parameters, rounds, old)
+        trials_of = [one.map(lambda array: array.reshape(-1, *array.shape[2:])) for one in batch]
+        rounds = [prepare(self.policy, self.config, one, self.device) for one in trials_of]
+        parameters = self._detached()
+        old = self.objective.acting_distributions(parameters, rounds)
+        gradient, before = self.objective.gradient(parameters, rounds, old)
         norm = float(flatten(gradient).norm())
         if not np.isfinite([*before, norm]).all():
             raise AgentError(
@@ -339,7 +235,7 @@ class MAMLLearner:
         else:
             self._clipped_epochs(self.config.outer, gradient, rounds, old)
         self._updates += 1
-        after = self.outcome({name: value.detach() for name, value in self.parameters.items()}, rounds, old)
+        after = self.objective.outcome(self._detached(), rounds, old)
         return {
             "outer_loss_before": before.loss,
             "outer_loss_after": after.loss,
@@ -359,8 +255,7 @@ class MAMLLearner:
             self._adam.param_groups[0]["lr"] = rate
         for epoch in range(outer.epochs):
             if epoch:
-                current = {name: value.detach() for name, value in self.parameters.items()}
-                gradient, _ = self.meta_gradient(current, rounds, old)
+                gradient, _ = self.objective.gradient(self._detached(), rounds, old)
             for name, value in self.parameters.items():
                 value.grad = gradient[name]
             self._adam.step()
@@ -374,14 +269,11 @@ class MAMLLearner:
         rounds: list[Steps],
         old: list[Distribution],
     ) -> int:
-        product = self.fisher_product(parameters, rounds, outer.cg_damping)
-        descent = -flatten(gradient)
-        direction = conjugate_gradient(product, descent, iterations=outer.cg_iterations)
-        curvature = direction @ product(direction)
-        step = direction * (2 * outer.max_kl / curvature).sqrt()
+        product = self.objective.fisher_product(parameters, rounds, outer.cg_damping)
+        step = full_step(product, -flatten(gradient), max_kl=outer.max_kl, iterations=outer.cg_iterations)
 
         def evaluate(candidate: Tensor) -> tuple[float, float]:
-            result = self.outcome(unflatten(candidate, parameters), rounds, old)
+            result = self.objective.outcome(unflatten(candidate, parameters), rounds, old)
             return result.loss, result.divergence
 
         found, trials, _, _ = line_search(
@@ -398,79 +290,31 @@ class MAMLLearner:
                 self.parameters[name].copy_(value)
         return trials
 
-    def fisher_product(self, parameters: Parameters, rounds: list[Steps], damping: float) -> Callable[[Tensor], Tensor]:
-        """v -> (F + damping I) v, F the Hessian at `parameters` of the mean KL between adapted policies.
-
-        With J the Jacobian of the map from theta to the action distributions of the adapted policies, F = J^T M J,
-        M the Fisher information of those distributions: the KL's gradient is zero here, so its Hessian holds no
-        second derivative of the inner steps. J runs through I - step_size * Hessian of each inner step, forwards
-        for J v and backwards for J^T w; the backward graph is built once.
-        """
-
-        def judged(theta: Parameters, task_rounds: list[Steps]) -> list[Distribution]:
-            new = self.distributions(theta, task_rounds)
-            return [new[k] for k in self._judged]
-
-        pieces = []
-        for (piece,) in self._chunks((rounds,)):
-
-            def batched(theta: Parameters, piece: list[Steps] = piece) -> list[Distribution]:
-                return self.over_tasks(judged, theta, piece)
-
-            outputs, pull = torch.func.vjp(batched, parameters)
-            pieces.append((piece, batched, outputs, pull))
-        scale = 1.0 / (len(rounds[0].weight) * len(self._judged))
-
-        def product(vector: Tensor) -> Tensor:
-            total = damping * vector
-            tangent = unflatten(vector, parameters)
-            for piece, batched, outputs, pull in pieces:
-                _, pushed = torch.func.jvp(batched, (parameters,), (tangent,))
-                weighted = [
-                    tuple(part * piece[k].weight.unsqueeze(-1) * scale for part in self.policy.fisher(output, push))
-                    for k, output, push in zip(self._judged, outputs, pushed, strict=True)
-                ]
-                total = total + flatten(pull(weighted)[0])
-            return total.detach()
-
-        return product
+    def _detached(self) -> Parameters:
+        return {name: value.detach() for name, value in self.parameters.items()}
 
     # -- checkpoints
 
     def state_dict(self) -> dict[str, Any]:
         adam = self._adam.state_dict() if self._adam is not None else None
-        parameters = {name: value.detach() for name, value in self.parameters.items()}
-        return {"parameters": parameters, "adam": adam, "updates": self._updates}
+        return {"parameters": self._detached(), "adam": adam, "updates": self._updates}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.policy.check(state["parameters"])
+        if not isinstance(state["updates"], int) or state["updates"] < 0:
+            raise AgentError(f"this checkpoint counts {state['updates']!r} updates; it is damaged")
+        if (self._adam is None) != (state["adam"] is None):
+            raise AgentError("this checkpoint was written with another outer loop; use the recipe of its own run")
+        if self._adam is not None:
+            moments = state["adam"]["state"].values()
+            for parameter, moment in zip(self.parameters.values(), moments, strict=bool(moments)):
+                if moment["exp_avg"].shape != parameter.shape or moment["exp_avg_sq"].shape != parameter.shape:
+                    raise AgentError("this checkpoint's optimiser belongs to another policy; use its own recipe")
+            self._adam.load_state_dict(state["adam"])
         with torch.no_grad():
             for name, value in state["parameters"].items():
                 self.parameters[name].copy_(value)
         self._updates = state["updates"]
-        if (self._adam is None) != (state["adam"] is None):
-            raise AgentError("this checkpoint was written with another outer loop; use the recipe of its own run")
-        if self._adam is not None:
-            self._adam.load_state_dict(state["adam"])
-
-
-class Outcome(NamedTuple):
-    """Means over tasks at some meta-parameters."""
-
-    loss: float
-    divergence: float
-    entropy: float
-
-
-def flatten(parameters: Parameters) -> Tensor:
-    """All parameters as one vector, in the dictionary's order."""
-    return torch.cat([value.reshape(-1) for value in parameters.values()])
-
-
-def unflatten(vector: Tensor, like: Parameters) -> Parameters:
-    """The inverse of `flatten`."""
-    pieces = vector.split([value.numel() for value in like.values()])
-    return {name: piece.view_as(like[name]) for (name, piece) in zip(like, pieces, strict=True)}
 
 
 MAML = Algorithm(MAMLConfig, MAMLAgent, MAMLLearner)

@@ -31,8 +31,6 @@ class BatchedEnv(VectorEnv):
     neither copies nor gathers in the common case.
     """
 
-    metadata = {"autoreset_mode": AutoresetMode.DISABLED}
-
     def __init__(
         self,
         rows: int,
@@ -40,6 +38,7 @@ class BatchedEnv(VectorEnv):
         action_space: gymnasium.Space,
         episode_steps: int,
     ) -> None:
+        self.metadata = {"autoreset_mode": AutoresetMode.DISABLED}
         self.num_envs = rows
         self.single_observation_space, self.single_action_space = observation_space, action_space
         self.observation_space = batch_space(observation_space, rows)
@@ -84,9 +83,7 @@ class BatchedEnv(VectorEnv):
         for row in rows:
             self._generators[row] = np.random.default_rng(seeds[row])
 
-    def step(
-        self, actions: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
         finished = self._terminated | self._truncated
         reward = np.zeros(self.num_envs)
         if finished.any():
@@ -142,9 +139,7 @@ class LoopVectorEnv(BatchedEnv):
         self._early[rows] = truncated  # a time limit of the environment's own, before the family's horizon
         return np.array(observation), np.array(reward, float), np.array(terminated, bool), {}
 
-    def step(
-        self, actions: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
         observation, reward, terminated, _, info = super().step(actions)
         self._truncated |= self._early & ~self._terminated
         return observation, reward, terminated, self._truncated.copy(), info
@@ -160,18 +155,14 @@ class LoopVectorEnv(BatchedEnv):
 class SingleEnv(gymnasium.Env):
     """One row of a batched environment as a plain `gymnasium.Env`: the same numbers, for anyone's loop."""
 
-    metadata: dict[str, Any] = {"render_modes": []}
-
     def __init__(self, batched: VectorEnv) -> None:
         self.batched = batched
         self.observation_space, self.action_space = batched.single_observation_space, batched.single_action_space
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
         row_seed = seed if seed is not None else int(self.np_random.integers(2**31))
-        observation, _ = self.batched.reset(seed=[row_seed])
+        observation, _ = self.batched.reset(seed=[row_seed])  # type: ignore[arg-type]
         return observation[0], {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:

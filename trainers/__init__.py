@@ -1,1 +1,1 @@
-"""How it is run: sampling, the meta-training loop, evaluation, run folders, the command. Names no algorithm or family."""
+"""How it is run: sampling, meta-training, evaluation, run folders, the command. Names no algorithm or family."""

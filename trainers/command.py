@@ -59,7 +59,9 @@ def refuse_shadowed_packages() -> None:
 @app.command()
 def train(
     recipe: Annotated[str, typer.Argument(help="a recipe's name or path")],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="such as iterations=50")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="such as iterations=50")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="the run folder to make")] = None,
 ) -> None:
     """Meta-train a recipe; `seeds=0,1,2` trains one folder for each seed."""
@@ -94,7 +96,9 @@ def _train_one(recipe: Any, folder: Path) -> bool:
     with TrainingDisplay(console, title, recipe.iterations) as display:
         outcome = training.train(recipe, folder, display.report)
     if outcome.stopped_by:
-        console.print(f"Stopped by {outcome.stopped_by} after {outcome.iteration} meta-updates; a checkpoint is in {folder}")
+        console.print(
+            f"Stopped by {outcome.stopped_by} after {outcome.iteration} meta-updates; a checkpoint is in {folder}"
+        )
         return False
     from trainers.results import conclude
 

@@ -55,7 +55,7 @@ class TrainingDisplay:
 
 def arrows(metrics: Mapping[str, float], prefix: str) -> str:
     """'-40.1 → -12.3': the metrics with this prefix in order of round; "" if there are none."""
-    found = []
+    found: list[str] = []
     while (name := f"{prefix}{len(found)}") in metrics:
         found.append(f"{metrics[name]:.1f}")
     return " → ".join(found)

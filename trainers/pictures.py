@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -32,11 +31,19 @@ def adaptation_curve(run: Run, result: Curve, split: str, yardsticks: dict[str, 
     axes.plot([], [], color=FAINT, linewidth=1, label=f"each of the {result.returns.shape[1]} {split} tasks")
     for index, (steps, mean) in enumerate(zip(result.env_steps, result.mean, strict=True)):
         axes.annotate(
-            f"{mean:.1f}", (steps, mean), textcoords="offset points", xytext=(0, 9), ha="center", color=INK,
-            fontsize=9, fontweight="bold", bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8},
-        )  # fmt: skip
+            f"{mean:.1f}",
+            (steps, mean),
+            textcoords="offset points",
+            xytext=(0, 9),
+            ha="center",
+            color=INK,
+            fontweight="bold",
+            bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8},
+        )
         axes.axvline(steps, color="#eeeeee", zorder=0)
-        axes.text(steps, 0.01, f"{index}", transform=axes.get_xaxis_transform(), ha="center", color="#888888", fontsize=8)
+        axes.text(
+            steps, 0.01, f"{index}", transform=axes.get_xaxis_transform(), ha="center", color="#888888", fontsize=8
+        )
     for (name, value), style in zip(yardsticks.items(), ("--", ":", "-."), strict=False):
         axes.axhline(value, color="#b5651d", linestyle=style, linewidth=1, label=f"{name} {value:.1f}")
     axes.set_xlabel("environment steps spent on the task (small figures: adaptations)")
@@ -53,7 +60,7 @@ def learning_curve(run: Run) -> Path:
     names = sorted(name for name in lines[0] if name.startswith("return_round_"))
     colours = _round_colours(max(len(names), 2))
     for index, name in enumerate(names):
-        label = "before adapting" if index == 0 else f"after {index} adaptation{'s' if index > 1 else ''}"
+        label = _adapted(index)
         axes.plot(
             [line["iteration"] for line in lines], [line[name] for line in lines],
             color=colours[index], linewidth=1.4, label=f"{label}, training tasks",
@@ -71,7 +78,7 @@ def learning_curve(run: Run) -> Path:
 
 
 def trajectories(
-    run: Run, agent: Agent, family: TaskFamily, weights: Weights, task_set: TaskSet, panels: int = 6, shown: int = 6
+    run: Run, agent: Agent, family: TaskFamily, weights: Weights, task_set: TaskSet, panels: int = 6, shown: int = 4
 ) -> Path | None:
     """Episodes from above on a few tasks, one colour for each adaptation; None if the family has no plan view."""
     tasks = task_set.tasks[:panels]
@@ -105,12 +112,15 @@ def trajectories(
     for axes in grid[len(tasks) :]:
         axes.set_visible(False)
     handles = [
-        matplotlib.lines.Line2D([], [], color=colours[number], label=f"after {number} adaptations" if number else "before")
-        for number in range(len(batch))
+        matplotlib.lines.Line2D([], [], color=colours[number], label=_adapted(number)) for number in range(len(batch))
     ]
-    handles.append(matplotlib.lines.Line2D([], [], marker="*", color="#d62728", linestyle="", markersize=10, label="goal"))
+    handles.append(
+        matplotlib.lines.Line2D([], [], marker="*", color="#d62728", linestyle="", markersize=10, label="goal")
+    )
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
-    figure.suptitle(f"{task_set.split} tasks of {run.recipe.family}; titles: mean return at each adaptation", fontsize=11)
+    figure.suptitle(
+        f"{task_set.split} tasks of {run.recipe.family}; titles: mean return at each adaptation", fontsize=11
+    )
     return _save(figure, run.path / "trajectories.png")
 
 
@@ -125,8 +135,13 @@ def _paths(batch: RoundBatch, task: int, entries: tuple[int, int], shown: int) -
     return paths
 
 
-def _round_colours(count: int) -> Sequence[tuple[float, ...]]:
-    return matplotlib.colormaps["viridis_r"](np.linspace(0.12, 0.95, count))
+def _adapted(count: int) -> str:
+    return f"after {count} adaptation{'s' if count > 1 else ''}" if count else "before adapting"
+
+
+def _round_colours(count: int) -> list[str]:
+    shades = matplotlib.colormaps["viridis_r"](np.linspace(0.12, 0.95, count))
+    return [matplotlib.colors.to_hex(shade) for shade in shades]
 
 
 def _axes(width: float, height: float) -> tuple[Figure, Axes]:

@@ -14,7 +14,6 @@ from agents.contract import Config
 from trainers import resolve
 from trainers.errors import RecipeError
 
-
 SHIPPED = Path(__file__).resolve().parents[1] / "configs"
 
 
@@ -74,7 +73,7 @@ def find(name: str) -> Path:
         return path
     shipped = {one.stem: one for one in SHIPPED.glob("*.yaml")}
     stem = path.name.removesuffix(".yaml")
-    if path.parent in (Path("."), Path("configs")) and stem in shipped:
+    if path.parent in (Path(), Path("configs")) and stem in shipped:
         return shipped[stem]
     raise RecipeError(f"there is no recipe {name}; {resolve.nearest(stem, shipped)}; a recipe of your own is a path")
 
@@ -94,6 +93,8 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
 def build(data: Mapping[str, Any], where: str) -> Recipe:
     """The checked recipe of a mapping; `where` names it in errors."""
+    if "agent_name" in data:
+        raise RecipeError(f"{where}: there is no key agent_name; did you mean agent.name?")
     agent = data.get("agent")
     if not isinstance(agent, Mapping) or not isinstance(agent.get("name"), str):
         raise RecipeError(f"{where}: agent must be a section with a name, such as maml, and its own keys")

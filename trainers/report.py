@@ -27,15 +27,16 @@ TEMPLATE = """<!doctype html>
 <p class="quiet">{{ summary.split }} tasks, set {{ summary.task_set_hash }}, {{ summary.tasks | length }} tasks,
 {{ summary.policy }} policy, training seed {{ seed }}, {{ iteration }} meta-updates.</p>
 <h2>Adaptation</h2>
-<table><tr><th>adaptations</th><th>environment steps on the task</th><th>mean return</th><th>95 % interval over tasks</th>
-<th>interquartile mean</th></tr>
+<table><tr><th>adaptations</th><th>environment steps on the task</th><th>mean return</th>
+<th>95 % interval over tasks</th><th>interquartile mean</th></tr>
 {% for k in summary.rounds %}<tr><td>{{ k }}</td><td>{{ "{:,.0f}".format(summary.env_steps[k]) }}</td>
 <td>{{ "%.2f" | format(summary.mean[k]) }}</td>
 <td>{{ "%.2f" | format(summary.ci95[k][0]) }} … {{ "%.2f" | format(summary.ci95[k][1]) }}</td>
 <td>{{ "%.2f" | format(summary.iqm[k]) }}</td></tr>{% endfor %}</table>
 <p class="quiet">The interval says how sure the mean over tasks is; with one training seed it says nothing of other
 seeds.</p>
-{% for name, data in pictures %}<h2>{{ name }}</h2><img alt="{{ name }}" src="data:image/png;base64,{{ data }}">{% endfor %}
+{% for name, data in pictures %}<h2>{{ name }}</h2>
+<img alt="{{ name }}" src="data:image/png;base64,{{ data }}">{% endfor %}
 <h2>Recipe</h2><pre>{{ recipe }}</pre>
 <h2>Provenance</h2><pre>{{ provenance }}</pre>
 </body></html>
@@ -47,14 +48,18 @@ def write_report(run: Run, summary: dict[str, Any], pictures: Sequence[Path], it
     encoded = [
         (path.stem.replace("_", " ").capitalize(), base64.b64encode(path.read_bytes()).decode()) for path in pictures
     ]
-    page = Environment(autoescape=True).from_string(TEMPLATE).render(
-        title=f"{run.recipe.agent_name} on {run.recipe.family}",
-        summary=summary,
-        seed=run.recipe.seed,
-        iteration=iteration,
-        pictures=encoded,
-        recipe=run.recipe.to_yaml(),
-        provenance=json.dumps(json.loads((run.path / PROVENANCE).read_text()), indent=2),
+    page = (
+        Environment(autoescape=True)
+        .from_string(TEMPLATE)
+        .render(
+            title=f"{run.recipe.agent_name} on {run.recipe.family}",
+            summary=summary,
+            seed=run.recipe.seed,
+            iteration=iteration,
+            pictures=encoded,
+            recipe=run.recipe.to_yaml(),
+            provenance=json.dumps(json.loads((run.path / PROVENANCE).read_text()), indent=2),
+        )
     )
     path = run.path / "report.html"
     path.write_text(page)

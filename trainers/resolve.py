@@ -26,9 +26,15 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def family(name: str) -> TaskFamily:
     """The task family of this name, an instance."""
     found = _import(name, FAMILIES, "family")
-    made = found() if isinstance(found, type) else found
-    if not isinstance(made, TaskFamily):
-        raise RecipeError(f"family: {name} is {type(made).__name__}, not a subclass of envs.task.TaskFamily")
+    if isinstance(found, type) and issubclass(found, TaskFamily):
+        try:
+            made = found()
+        except TypeError as error:
+            raise RecipeError(f"family: {name} cannot be made without arguments ({error})") from error
+    elif isinstance(found, TaskFamily):
+        made = found
+    else:
+        raise RecipeError(f"family: {name} is {found!r}, not a subclass of envs.task.TaskFamily")
     for attribute in ("name", "parameters", "episode_steps"):
         if not hasattr(made, attribute):
             raise RecipeError(f"family: {name} lacks the class attribute {attribute}; see envs.task.TaskFamily")
@@ -59,6 +65,6 @@ def _import(name: str, listed: Mapping[str, str], key: str) -> Any:
     if not hasattr(module, attribute):
         raise RecipeError(f"{key}: module {module_name} has no {attribute}; {nearest(attribute, vars(module))}")
     found = getattr(module, attribute)
-    if isinstance(found, type) and getattr(found, "__abstractmethods__", None):
-        raise RecipeError(f"{key}: {name} must define {', '.join(sorted(found.__abstractmethods__))}")
+    if isinstance(found, type) and (lacking := getattr(found, "__abstractmethods__", None)):
+        raise RecipeError(f"{key}: {name} must define {', '.join(sorted(lacking))}")
     return found

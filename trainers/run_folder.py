@@ -1,7 +1,7 @@
 """Run folders: everything a run leaves behind, and the only way it is read again.
 
-    config.yaml  provenance.json  tasks/<split>.json  metrics.jsonl  metrics.schema.json
-    adaptation.parquet  checkpoints/iteration-000100/  *.png  report.html
+config.yaml  provenance.json  tasks/<split>.json  metrics.jsonl  metrics.schema.json
+adaptation.parquet  checkpoints/iteration-000100/  *.png  report.html
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
 from agents.contract import Agent, AgentError, Algorithm, Interface, Learner
-from envs.task import SPLITS, Split, TaskFamily, TaskSet
+from envs.task import SPLITS, TaskFamily, TaskSet
 from trainers import checkpoints, recipes, resolve
 from trainers.errors import RunError
 from trainers.recipes import Recipe
@@ -75,7 +75,7 @@ class Run:
             return TaskSet.load(stored, family)
         if split in SPLITS:  # ood: drawn when first asked for, from the run's own task seed
             settings = self.recipe.evaluation
-            return family.task_set(cast(Split, split), settings.held_out_tasks, settings.task_seed)
+            return family.task_set(split, settings.held_out_tasks, settings.task_seed)
         if Path(split).is_file():
             return TaskSet.load(Path(split), family)
         raise RunError(f"--split {split} is neither a split ({', '.join(SPLITS)}) nor a file of tasks")
@@ -108,7 +108,9 @@ class Run:
             learner.load_state_dict(state["learner"])
         except (AgentError, KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise RunError(f"checkpoint {where} does not fit the run's recipe: {reason}; nothing was changed") from error
+            raise RunError(
+                f"checkpoint {where} does not fit the run's recipe: {reason}; nothing was changed"
+            ) from error
         return agent, learner, done
 
 

@@ -9,12 +9,11 @@ So a run gives the same numbers in process and on any number of workers, and a l
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
 import numpy as np
-import torch
 from gymnasium.vector import VectorEnv
 
 from agents.contract import Agent, Round, RoundBatch, TrialBatch, Weights
@@ -171,10 +170,9 @@ def _run_round(
             running = running & (episode < one.episodes)
             if not running.any():
                 break
-            if again := (ended & running).reshape(-1).any():
-                assert again
-                mask = (ended & running).reshape(-1)
-                flat_observation, _ = env.reset(options={"reset_mask": mask})
+            again = (ended & running).reshape(-1)
+            if again.any():
+                flat_observation, _ = env.reset(options={"reset_mask": again})
                 observation = flat_observation.reshape(observation.shape)
     recorder.state = state
     return recorder

@@ -169,9 +169,7 @@ class Loop:
         return every > 0 and iteration % every == 0
 
 
-def planned_tasks(
-    plan: Plan, family: TaskFamily, fixed: TaskSet | None, seed: int, iteration: int
-) -> Sequence[Task]:
+def planned_tasks(plan: Plan, family: TaskFamily, fixed: TaskSet | None, seed: int, iteration: int) -> Sequence[Task]:
     """The tasks of one iteration: fresh ones, or the fixed training tasks that the plan names or draws from."""
     rng = generator(random_key(seed, "tasks", iteration))
     if isinstance(plan.tasks, tuple):
@@ -181,7 +179,9 @@ def planned_tasks(
     if fixed is None:
         return family.sample(plan.tasks, rng, "train")
     if plan.tasks > len(fixed.tasks):
-        raise RunError(f"a meta-batch of {plan.tasks} tasks needs train_tasks of at least as many, not {len(fixed.tasks)}")
+        raise RunError(
+            f"a meta-batch of {plan.tasks} tasks needs train_tasks of at least as many, not {len(fixed.tasks)}"
+        )
     return [fixed.tasks[int(index)] for index in rng.choice(len(fixed.tasks), plan.tasks, replace=False)]
 
 

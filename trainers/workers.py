@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -73,10 +74,10 @@ class RaySampler:
                 address=address,
                 runtime_env={"env_vars": {"PYTHONPATH": path}},
                 log_to_driver=False,
-                logging_level="ERROR",
+                logging_level=logging.ERROR,
                 **local,
             )
-        actor = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=-1)(_Worker)
+        actor: Any = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=-1)(_Worker)
         agent_reference, family_reference = ray.put(agent), ray.put(family)
         self._workers = [actor.remote(agent_reference, family_reference) for _ in range(workers)]
 

@@ -37,7 +37,7 @@ def gae(
         Which boundary counts as `terminated` is the caller's choice: see docs/glossary.md, "What ends".
     """
     delta = reward + discount * torch.where(terminated, 0.0, next_value) - value
-    carry = torch.where(terminated | truncated, 0.0, discount * trace_decay)
+    carry = discount * trace_decay * (~(terminated | truncated)).to(delta.dtype)
     advantage = torch.empty_like(delta)
     running = torch.zeros_like(delta[..., 0])
     for step in range(delta.shape[-1] - 1, -1, -1):

@@ -11,6 +11,28 @@ from torch import Tensor
 Parameters = dict[str, Tensor]
 
 
+def chunks(data: Any, tasks: int, size: int | None) -> list[Any]:
+    """Nested tuples and lists of tensors [tasks, ...], cut along their first axis.
+
+    Args:
+        data: tensors, or (named) tuples and lists of such.
+        tasks: length of every first axis.
+        size: tasks in a chunk at the most; None means all in one.
+
+    Returns:
+        the chunks in order, each nested as `data`.
+    """
+    size = size or tasks
+
+    def cut(node: Any, start: int) -> Any:
+        if isinstance(node, Tensor):
+            return node[start : start + size]
+        pieces = [cut(child, start) for child in node]
+        return type(node)(*pieces) if hasattr(node, "_fields") else type(node)(pieces)
+
+    return [cut(data, start) for start in range(0, tasks, size)]
+
+
 def adapt(
     parameters: Parameters,
     supports: Sequence[Any],

@@ -7,10 +7,23 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from agents.functional.inner_loop import Parameters
+
+
+def flatten(parameters: Parameters) -> Tensor:
+    """All parameters as one vector [P], in the dictionary's order."""
+    return torch.cat([value.reshape(-1) for value in parameters.values()])
+
+
+def unflatten(vector: Tensor, like: Parameters) -> Parameters:
+    """The inverse of `flatten`: the vector [P] cut into the names and shapes of `like`."""
+    pieces = vector.split([value.numel() for value in like.values()])
+    return {name: piece.view_as(like[name]) for name, piece in zip(like, pieces, strict=True)}
+
 
 def conjugate_gradient(
     product: Callable[[Tensor], Tensor], target: Tensor, *, iterations: int, tolerance: float = 1e-10
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """Solves A x = b for a symmetric positive definite A known by its products. Hestenes and Stiefel 1952.
 
     Args:
@@ -20,7 +33,7 @@ def conjugate_gradient(
         tolerance: squared residual at which to stop.
 
     Returns:
-        x [P].
+        x [P], and A x [P] (b less the residual, so it costs no product).
     """
     solution = torch.zeros_like(target)
     residual = target.clone()
@@ -36,7 +49,25 @@ def conjugate_gradient(
         new_squared = residual @ residual
         direction = residual + (new_squared / squared) * direction
         squared = new_squared
-    return solution
+    return solution, target - residual
+
+
+def full_step(product: Callable[[Tensor], Tensor], descent: Tensor, *, max_kl: float, iterations: int) -> Tensor:
+    """The natural-gradient step to the border of the trust region. Schulman et al. 2015, appendix C.
+
+        s = F^-1 g,   step = s * sqrt(2 max_kl / s^T F s)
+
+    Args:
+        product: v [P] -> F v [P], the (damped) Fisher information.
+        descent: g [P], minus the gradient of the loss.
+        max_kl: radius, nats.
+        iterations: of conjugate gradient.
+
+    Returns:
+        step [P].
+    """
+    direction, image = conjugate_gradient(product, descent, iterations=iterations)
+    return direction * (2 * max_kl / (direction @ image)).sqrt()
 
 
 def line_search(

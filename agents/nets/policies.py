@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 import gymnasium
@@ -26,7 +27,7 @@ Activation = Literal["tanh", "relu"]
 def init_mlp(sizes: Sequence[int], generator: torch.Generator, last_scale: float) -> Parameters:
     """Weights of a multi-layer perceptron: Glorot-uniform, zero biases, the last layer scaled by `last_scale`."""
     parameters = {}
-    layers = list(zip(sizes[:-1], sizes[1:], strict=True))
+    layers = list(pairwise(sizes))
     for layer, (fan_in, fan_out) in enumerate(layers):
         bound = math.sqrt(6.0 / (fan_in + fan_out)) * (last_scale if layer == len(layers) - 1 else 1.0)
         parameters[f"weight_{layer}"] = (torch.rand(fan_in, fan_out, generator=generator) * 2 - 1) * bound
@@ -92,8 +93,8 @@ class Policy:
         """Noise for `sample`, [*shape, noise_size] float32."""
         raise NotImplementedError
 
-    def sample(self, distribution: Distribution, noise: Tensor | None) -> Tensor:
-        """The action that this noise picks; without noise the most likely one."""
+    def sample(self, distribution: Distribution, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The action that this noise picks, without noise the most likely one; and its log-probability."""
         raise NotImplementedError
 
     def log_prob(self, distribution: Distribution, action: Tensor) -> Tensor:
@@ -114,7 +115,7 @@ class Policy:
 
 
 class Gaussian(Policy):
-    """Diagonal Gaussian with a standard deviation that does not depend on the observation. Actions in the family's units."""
+    """Diagonal Gaussian, its deviation the same at every observation. Actions in the family's units."""
 
     def __init__(
         self,
@@ -142,9 +143,13 @@ class Gaussian(Policy):
     def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         return rng.standard_normal((*shape, self.noise_size), dtype=np.float32)
 
-    def sample(self, distribution: Distribution, noise: Tensor | None) -> Tensor:
+    def sample(self, distribution: Distribution, noise: Tensor | None) -> tuple[Tensor, Tensor]:
         mean, log_std = distribution
-        return mean if noise is None else mean + log_std.exp() * noise
+        if noise is None:
+            return mean, self.log_prob(distribution, mean)
+        shared = log_std[..., :1, :]  # the same for all rows: exponentiate it once
+        constant = shared.sum(-1) + 0.5 * math.log(2 * math.pi) * self._action_size
+        return torch.addcmul(mean, shared.exp(), noise), noise.square().sum(-1).mul_(-0.5).sub_(constant)
 
     def log_prob(self, distribution: Distribution, action: Tensor) -> Tensor:
         mean, log_std = distribution
@@ -185,9 +190,10 @@ class Categorical(Policy):
     def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         return rng.gumbel(size=(*shape, self.noise_size)).astype(np.float32)
 
-    def sample(self, distribution: Distribution, noise: Tensor | None) -> Tensor:
+    def sample(self, distribution: Distribution, noise: Tensor | None) -> tuple[Tensor, Tensor]:
         scores = distribution[0] if noise is None else distribution[0] + noise
-        return scores.argmax(-1) + self._first_action
+        action = scores.argmax(-1) + self._first_action
+        return action, self.log_prob(distribution, action)
 
     def log_prob(self, distribution: Distribution, action: Tensor) -> Tensor:
         index = (action.long() - self._first_action).unsqueeze(-1)

@@ -1,0 +1,215 @@
+"""The outer loss of gradient-based meta-learning, its exact gradient and its Fisher information: no state.
+
+Methods named for one task know no task axis; `over_tasks` adds it by `torch.func.vmap`, there and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from agents.functional.inner_loop import Parameters, adapt, chunks
+from agents.functional.policy_losses import clipped_surrogate, likelihood_ratio, log_likelihood
+from agents.functional.trust_region import flatten, unflatten
+from agents.nets.policies import Distribution, Policy
+
+InnerObjective = Literal["likelihood_ratio", "log_likelihood"]
+
+
+class Steps(NamedTuple):
+    """One round as flat steps T = R * L, ready for the losses: of B tasks, or of one (no B) inside `vmap`."""
+
+    features: Tensor  # [B, T, O]
+    action: Tensor  # [B, T, ...]
+    advantage: Tensor  # [B, T], normalised per task
+    log_prob: Tensor  # [B, T], of the acting policy
+    weight: Tensor  # [B, T], 1 / valid steps, 0 for padding
+
+
+class Outcome(NamedTuple):
+    """Means over tasks at some meta-parameters."""
+
+    loss: float
+    divergence: float  # nats, from the adapted policies that acted
+    entropy: float  # nats, of the last adapted policy
+
+
+@dataclass(frozen=True)
+class MetaObjective:
+    """What is minimised over the meta-parameters. Finn et al. 2017, algorithm 3; Rothfuss et al. 2019, eq. 12-14.
+
+    Attributes:
+        policy: the policy whose parameters are adapted.
+        step_sizes: one for each of the K inner steps.
+        inner_objective: the loss that an inner step descends.
+        judge_all: judge the policies after every inner step, 1 ... K, not only the last.
+        clip_ratio: epsilon of the clipped surrogate; None for the plain likelihood ratio (TRPO).
+        inner_kl_coefficient: weight of the KL of the policies before the last one, from those that acted.
+        task_chunk: tasks differentiated at once; None means all.
+    """
+
+    policy: Policy
+    step_sizes: tuple[float, ...]
+    inner_objective: InnerObjective
+    judge_all: bool
+    clip_ratio: float | None
+    inner_kl_coefficient: float
+    task_chunk: int | None
+
+    # -- one task
+
+    def inner_loss(self, parameters: Parameters, steps: Steps) -> Tensor:
+        """The loss that one inner step descends: minus the expected advantage."""
+        log_prob = self.policy.log_prob(self.policy.distribution(parameters, steps.features), steps.action)
+        if self.inner_objective == "log_likelihood":
+            return log_likelihood(log_prob, steps.advantage, steps.weight)
+        return likelihood_ratio(log_prob, steps.log_prob, steps.advantage, steps.weight)
+
+    def distributions(self, parameters: Parameters, rounds: list[Steps]) -> list[Distribution]:
+        """Action distributions of theta_k at the steps of round k, k = 0 ... K."""
+        chain = adapt(parameters, rounds[: len(self.step_sizes)], self.inner_loss, self.step_sizes)
+        return [self.policy.distribution(theta, steps.features) for theta, steps in zip(chain, rounds, strict=True)]
+
+    @property
+    def _judged(self) -> slice:
+        return slice(1 if self.judge_all and self.step_sizes else len(self.step_sizes), None)
+
+    def task_loss(self, parameters: Parameters, rounds: list[Steps], old: list[Distribution]) -> tuple[Tensor, Tensor]:
+        """Outer loss of one task; beside it, without a gradient of their own use, [loss, KL from `old`, entropy]."""
+        new = self.distributions(parameters, rounds)
+        divergence = torch.stack(
+            [
+                (steps.weight * self.policy.kl(before, after)).sum()
+                for steps, before, after in zip(rounds, old, new, strict=True)
+            ]
+        )
+        judged = zip(new[self._judged], rounds[self._judged], strict=True)
+        loss = torch.stack([self._surrogate(distribution, steps) for distribution, steps in judged]).mean()
+        if self.inner_kl_coefficient and self.step_sizes:
+            loss = loss + self.inner_kl_coefficient * divergence[:-1].mean()
+        entropy = (rounds[-1].weight * self.policy.entropy(new[-1])).sum()
+        return loss, torch.stack([loss, divergence[self._judged].mean(), entropy])
+
+    def _surrogate(self, distribution: Distribution, steps: Steps) -> Tensor:
+        log_prob = self.policy.log_prob(distribution, steps.action)
+        if self.clip_ratio is None:
+            return likelihood_ratio(log_prob, steps.log_prob, steps.advantage, steps.weight)
+        return clipped_surrogate(log_prob, steps.log_prob, steps.advantage, steps.weight, clip_ratio=self.clip_ratio)
+
+    # -- all tasks
+
+    def over_tasks(self, function: Callable[..., Any], parameters: Parameters, *data: Any) -> Any:
+        """`function(parameters, *data of one task)` for every task of `data`, results stacked along a leading axis."""
+        return torch.func.vmap(function, in_dims=(None, *[0] * len(data)))(parameters, *data)
+
+    def acting_distributions(self, parameters: Parameters, rounds: list[Steps]) -> list[Distribution]:
+        """`distributions` of all tasks at the parameters that acted, constants: what KL is measured from."""
+        with torch.no_grad():
+            parts = [self.over_tasks(self.distributions, parameters, *piece) for piece in self._chunks(rounds)]
+        of_rounds = zip(*parts, strict=True)
+        return [tuple(map(torch.cat, zip(*of_round, strict=True))) for of_round in of_rounds]
+
+    def gradient(
+        self, parameters: Parameters, rounds: list[Steps], old: list[Distribution]
+    ) -> tuple[Parameters, Outcome]:
+        """Exact gradient of the mean outer loss over tasks, through every inner step; and the outcome there."""
+
+        def total(theta: Parameters, piece: Any) -> tuple[Tensor, Tensor]:
+            losses, told = self.over_tasks(self.task_loss, theta, *piece)
+            return losses.sum(), told.sum(0)
+
+        tasks = len(rounds[0].weight)
+        summed = torch.zeros_like(flatten(parameters))
+        told = torch.zeros(3, device=summed.device)
+        for piece in self._chunks(rounds, old):
+            part, told_part = torch.func.grad(total, has_aux=True)(parameters, piece)
+            summed, told = summed + flatten(part), told + told_part.detach()
+        return unflatten(summed / tasks, parameters), Outcome(*(told / tasks).tolist())
+
+    def outcome(self, parameters: Parameters, rounds: list[Steps], old: list[Distribution]) -> Outcome:
+        """Outer loss, KL and entropy at these parameters."""
+        with torch.no_grad():
+            parts = [self.over_tasks(self.task_loss, parameters, *piece)[1] for piece in self._chunks(rounds, old)]
+        return Outcome(*torch.cat(parts).mean(0).tolist())
+
+    def fisher_product(self, parameters: Parameters, rounds: list[Steps], damping: float) -> Callable[[Tensor], Tensor]:
+        """v [P] -> (F + damping I) v, F the Hessian at `parameters` of the mean KL between adapted policies.
+
+        The KL's gradient is zero here, so F holds no second derivative of the inner steps: with J_k = I - a_k H_k the
+        Jacobian of inner step k and G_k the Fisher information of the policy after k steps,
+
+            F = mean over judged k of (J_k-1 ... J_0)^T G_k (J_k-1 ... J_0).
+
+        H_k is symmetric, so one retained backward graph of the inner gradient serves J v and J^T w alike: half the
+        price of differentiating the whole chain forwards and backwards anew.
+        """
+        linear = [self._linearise(parameters, piece) for (piece,) in self._chunks(rounds)]
+        tasks = len(rounds[0].weight)
+
+        def product(vector: Tensor) -> Tensor:
+            tangent = unflatten(vector, parameters)
+            summed = torch.zeros_like(vector)
+            for chunk in linear:
+                summed = summed + flatten(chunk(tangent))
+            return summed / tasks + damping * vector
+
+        return product
+
+    def _linearise(self, parameters: Parameters, rounds: list[Steps]) -> Callable[[Parameters], Parameters]:
+        """v -> F v summed over these tasks."""
+        tasks = len(rounds[0].weight)
+        theta = {name: value.expand(tasks, *value.shape).clone() for name, value in parameters.items()}
+        hessians, fishers = [], []
+        for k, steps in enumerate(rounds):
+            fishers.append(partial(self._policy_fisher, theta, steps) if k >= self._judged.start else None)
+            if k < len(self.step_sizes):
+                slope, pull = torch.func.vjp(partial(self._inner_gradients, steps), theta)  # type: ignore[misc]
+                hessians.append(pull)
+                theta = {name: value - self.step_sizes[k] * slope[name].detach() for name, value in theta.items()}
+        count = len(rounds) - self._judged.start
+
+        def through_step(k: int, vector: Parameters) -> Parameters:
+            (bent,) = hessians[k](vector)
+            return {name: value - self.step_sizes[k] * bent[name].detach() for name, value in vector.items()}
+
+        def product(tangent: Parameters) -> Parameters:
+            moved = {name: value.expand(tasks, *value.shape).clone() for name, value in tangent.items()}
+            images: list[Parameters | None] = []
+            for k, fisher in enumerate(fishers):
+                images.append(None if fisher is None else fisher(moved))
+                if k < len(hessians):
+                    moved = through_step(k, moved)
+            back = {name: torch.zeros_like(value) for name, value in moved.items()}
+            for k in range(len(fishers) - 1, -1, -1):
+                if k < len(hessians):
+                    back = through_step(k, back)
+                image = images[k]
+                if image is not None:
+                    back = {name: value + image[name] / count for name, value in back.items()}
+            return {name: value.sum(0) for name, value in back.items()}
+
+        return product
+
+    def _inner_gradients(self, steps: Steps, theta: Parameters) -> Parameters:
+        """Gradients of the inner loss, each task at its own parameters [B, ...]."""
+        return torch.func.vmap(torch.func.grad(self.inner_loss))(theta, steps)
+
+    def _policy_fisher(self, theta: Parameters, steps: Steps, tangent: Parameters) -> Parameters:
+        """G v of each task: the Fisher information of its policy at its own parameters, over its steps."""
+
+        def distribution(at: Parameters) -> Distribution:
+            return self.policy.distribution(at, steps.features)
+
+        output, pushed = torch.func.jvp(distribution, (theta,), (tangent,))  # type: ignore[misc]
+        weight = steps.weight.unsqueeze(-1)
+        _, pull = torch.func.vjp(distribution, theta)  # type: ignore[misc]
+        (image,) = pull(tuple(part * weight for part in self.policy.fisher(output, pushed)))
+        return {name: value.detach() for name, value in image.items()}
+
+    def _chunks(self, *data: Any) -> list[Any]:
+        return chunks(data, len(data[0][0].weight), self.task_chunk)

@@ -1,0 +1,109 @@
+"""What every listed algorithm owes the platform."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from agents import ALGORITHMS
+from agents.contract import AgentError
+from tests.conformance.test_families import TwoEnds
+from tests.helpers import LineFamily, interface, sample, small_maml, some_tasks
+from trainers import checkpoints, resolve
+from trainers.sampling import make_shards, random_key, run_trials
+
+SMALL = {
+    "maml": [
+        {"meta_batch_size": 3, "rollouts": 4, "hidden_sizes": (8,), "outer": {"name": "clip"}},
+        {"meta_batch_size": 3, "rollouts": 4, "hidden_sizes": (8,), "inner_steps": 2, "outer_rounds": "all"},
+    ]
+}
+CASES = [(name, index) for name in ALGORITHMS for index in range(len(SMALL[name]))]
+
+
+def build(name, index, family, seed=0):
+    algorithm = resolve.algorithm(name)
+    config = algorithm.config.model_validate(SMALL[name][index])
+    agent = algorithm.make_agent(config, interface(family))
+    return agent, algorithm.make_learner(agent, config, seed, torch.device("cpu"))
+
+
+def updated(agent, learner, family, iterations):
+    for iteration in iterations:
+        tasks = some_tasks(3, family, seed=iteration)
+        metrics = learner.update(sample(agent, learner, tasks, family=family, iteration=iteration))
+        assert set(metrics) == set(learner.metrics), "every metric is described, every description is used"
+        assert all(math.isfinite(value) for value in metrics.values())
+    return learner.weights()
+
+
+def same(one, other):
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize(("name", "index"), CASES)
+@pytest.mark.parametrize("family", [LineFamily(), TwoEnds()], ids=["continuous", "discrete"])
+def test_it_learns_from_what_it_plans(name, index, family):
+    agent, learner = build(name, index, family)
+    before = learner.weights()
+    assert not same(before, updated(agent, learner, family, range(2)))
+
+
+@pytest.mark.parametrize(("name", "index"), CASES)
+def test_T5_a_checkpoint_goes_on_to_the_same_bits_and_acts_the_same(name, index, tmp_path):
+    family = LineFamily()
+    agent, learner = build(name, index, family)
+    updated(agent, learner, family, range(2))
+    path = checkpoints.save(tmp_path, 2, name, learner.state_dict())
+    straight = updated(agent, learner, family, range(2, 4))
+
+    again_agent, again = build(name, index, family, seed=99)
+    again.load_state_dict(checkpoints.load(path, name)[1])
+    resumed = updated(again_agent, again, family, range(2, 4))
+    assert same(straight, resumed)
+    (shard,) = make_shards(
+        some_tasks(2, family), agent.trial_rounds(1, 2), [random_key(0, "evaluation", i) for i in range(2)], 2
+    )
+    for one, other in zip(
+        run_trials(agent, family, straight, shard), run_trials(again_agent, family, resumed, shard), strict=True
+    ):
+        assert np.array_equal(one.action, other.action)
+
+
+@pytest.mark.parametrize(("name", "index"), CASES)
+def test_weights_are_a_copy_and_the_seed_decides_them(name, index):
+    family = LineFamily()
+    _, learner = build(name, index, family)
+    weights = learner.weights()
+    for value in weights.values():
+        value.zero_()
+    assert not same(weights, learner.weights())
+    assert same(learner.weights(), build(name, index, family)[1].weights())
+    assert not same(learner.weights(), build(name, index, family, seed=1)[1].weights())
+
+
+def test_a_checkpoint_of_another_shape_or_outer_loop_is_refused():
+    state = small_maml(hidden_sizes=(8,))[1].state_dict()
+    with pytest.raises(AgentError, match="another policy"):
+        small_maml(hidden_sizes=(16,))[1].load_state_dict(state)
+    clip = small_maml(outer={"name": "clip"})[1]
+    with pytest.raises(AgentError, match="another outer loop"):
+        clip.load_state_dict(state)
+    broken = copy.deepcopy(clip.state_dict())
+    broken["updates"] = "many"
+    with pytest.raises(AgentError):
+        clip.load_state_dict(broken)
+
+
+def test_a_loss_that_is_not_finite_leaves_the_parameters_as_they_were():
+    agent, learner = small_maml()
+    before = learner.weights()
+    batch = sample(agent, learner, some_tasks(4))
+    batch[1].log_prob[...] = -1e30
+    with pytest.raises(AgentError, match="not finite"):
+        learner.update(batch)
+    assert same(before, learner.weights())

@@ -1,0 +1,90 @@
+"""What several tests build."""
+
+from __future__ import annotations
+
+import gymnasium
+import numpy as np
+import torch
+
+from agents.contract import Interface, TrialBatch, concatenate
+from agents.maml import MAMLAgent, MAMLConfig, MAMLLearner
+from envs.point_nav import PointNav
+from envs.task import TaskFamily, Uniform
+from trainers.sampling import make_shards, random_key, run_trials
+
+
+def interface(family: TaskFamily) -> Interface:
+    return Interface(family.observation_space, family.action_space, family.episode_steps)
+
+
+def small_maml(seed: int = 0, family: TaskFamily | None = None, **config) -> tuple[MAMLAgent, MAMLLearner]:
+    """A MAML agent and learner small enough for a test."""
+    settings = MAMLConfig(**({"meta_batch_size": 4, "rollouts": 3, "hidden_sizes": (8,)} | config))
+    agent = MAMLAgent(settings, interface(family or PointNav()))
+    return agent, MAMLLearner(agent, settings, seed, torch.device("cpu"))
+
+
+def sample(agent, learner, tasks, rounds=None, family=None, seed=0, iteration=0, tasks_per_shard=10) -> TrialBatch:
+    """The trial batch of these tasks, in process."""
+    keys = [random_key(seed, "training", iteration, position) for position in range(len(tasks))]
+    rounds = rounds or learner.plan(iteration).rounds
+    shards = make_shards(tasks, rounds, keys, tasks_per_shard)
+    weights = learner.weights()
+    return concatenate([run_trials(agent, family or PointNav(), weights, shard) for shard in shards])
+
+
+def some_tasks(count: int, family: TaskFamily | None = None, seed: int = 0):
+    return (family or PointNav()).sample(count, np.random.default_rng(seed), "train")
+
+
+class LineWalk(gymnasium.Env):
+    """A user's own single environment: walk on a line towards an unknown point; ends early at the point."""
+
+    def __init__(self, target: float) -> None:
+        self.observation_space = gymnasium.spaces.Box(-20.0, 20.0, (1,), np.float32)
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
+        self._target = target
+
+    def _observation(self) -> np.ndarray:
+        return np.array([self._place], np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._place = float(self.np_random.uniform(-0.1, 0.1))
+        return self._observation(), {}
+
+    def step(self, action):
+        self._place += float(np.clip(action[0], -1, 1))
+        gap = abs(self._place - self._target)
+        return self._observation(), -gap, gap < 0.2, False, {}
+
+
+class LineFamily(TaskFamily):
+    """A user's family that only has make_env."""
+
+    name = "line-v1"
+    parameters = {"target_m": Uniform(-3.0, 3.0, unit="m")}
+    episode_steps = 12
+
+    def make_env(self, task):
+        return LineWalk(task["target_m"])
+
+
+class DiscreteWalk(gymnasium.Env):
+    """Discrete observations and actions: walk on five cells; one of two ends pays."""
+
+    observation_space = gymnasium.spaces.Discrete(5)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self, pays_right: bool) -> None:
+        self._pays_right = pays_right
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._cell = 2
+        return self._cell, {}
+
+    def step(self, action):
+        self._cell = int(np.clip(self._cell + (1 if action == 1 else -1), 0, 4))
+        reward = float(self._cell == (4 if self._pays_right else 0))
+        return self._cell, reward, False, False, {}

@@ -1,0 +1,215 @@
+"""The meta-gradient is exact: vmap = loop = finite differences, in float64, for every form of the loss."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import gymnasium
+import pytest
+import torch
+
+from agents.functional.inner_loop import adapt
+from agents.functional.meta_objective import MetaObjective, Steps
+from agents.functional.trust_region import flatten, unflatten
+from agents.nets.policies import make_policy
+
+TASKS, STEPS = 3, 12
+OBSERVATION = gymnasium.spaces.Box(-1, 1, (2,))
+ACTIONS = {"gaussian": gymnasium.spaces.Box(-1, 1, (2,)), "categorical": gymnasium.spaces.Discrete(3)}
+
+
+def problem(kind: str, inner_steps: int, **changed):
+    """(objective, parameters, rounds) with made-up trials, padded in one task, acted on a little off-policy."""
+    generator = torch.Generator().manual_seed(0)
+    policy = make_policy(OBSERVATION, ACTIONS[kind], (4,), "tanh", initial_std=0.7, min_std=1e-3)
+    # Larger last weights than `init` gives, so that every part of the gradient is worth checking.
+    parameters = {
+        name: 0.5 * torch.randn(value.shape, generator=generator, dtype=torch.float64)
+        for name, value in policy.init(generator).items()
+    }
+    rounds = []
+    for _ in range(inner_steps + 1):
+        features = torch.randn(TASKS, STEPS, 2, generator=generator, dtype=torch.float64)
+        if kind == "gaussian":
+            action = torch.randn(TASKS, STEPS, 2, generator=generator, dtype=torch.float64)
+        else:
+            action = torch.randint(3, (TASKS, STEPS), generator=generator)
+        noise = 0.1 * torch.randn(TASKS, STEPS, generator=generator, dtype=torch.float64)
+        acting = policy.log_prob(policy.distribution(parameters, features), action) + noise
+        valid = torch.ones(TASKS, STEPS, dtype=torch.float64)
+        valid[0, 8:] = 0
+        advantage = torch.randn(TASKS, STEPS, generator=generator, dtype=torch.float64) * valid
+        rounds.append(Steps(features, action, advantage, acting, valid / valid.sum(1, keepdim=True)))
+    settings = {
+        "step_sizes": (0.3, 0.2)[:inner_steps],
+        "inner_objective": "likelihood_ratio",
+        "judge_all": False,
+        "clip_ratio": None,
+        "inner_kl_coefficient": 0.0,
+        "task_chunk": None,
+    }
+    return MetaObjective(policy, **(settings | changed)), parameters, rounds
+
+
+FORMS = [
+    ("gaussian", 1, {}),
+    ("gaussian", 2, {"inner_objective": "log_likelihood"}),
+    ("gaussian", 2, {"judge_all": True, "clip_ratio": 0.3, "inner_kl_coefficient": 0.1}),
+    ("categorical", 1, {"clip_ratio": 0.3}),
+    ("categorical", 2, {"inner_objective": "log_likelihood", "judge_all": True}),
+    ("gaussian", 0, {}),
+]
+
+
+def task(rounds, index):
+    return [Steps(*(field[index] for field in one)) for one in rounds]
+
+
+def loss_by_loop(objective, parameters, rounds, old):
+    """The mean outer loss, task after task, by plain autograd: the slow twin of `gradient`."""
+    losses = []
+    for index in range(TASKS):
+        theta = parameters
+        for k, size in enumerate(objective.step_sizes):
+            loss = objective.inner_loss(theta, task(rounds, index)[k])
+            slopes = torch.autograd.grad(loss, list(theta.values()), create_graph=True)
+            theta = {name: value - size * slope for (name, value), slope in zip(theta.items(), slopes, strict=True)}
+        mine = [tuple(part[index] for part in one) for one in old]
+        one_loss, _ = objective.task_loss(parameters, task(rounds, index), mine)
+        # The last policy's surrogate by hand, where it is the whole loss.
+        if not objective.judge_all and not objective.inner_kl_coefficient:
+            final = task(rounds, index)[-1]
+            log_prob = objective.policy.log_prob(objective.policy.distribution(theta, final.features), final.action)
+            ratio = (log_prob - final.log_prob).exp()
+            if objective.clip_ratio is None:
+                by_hand = -(final.weight * ratio * final.advantage).sum()
+            else:
+                clipped = ratio.clamp(1 - objective.clip_ratio, 1 + objective.clip_ratio)
+                by_hand = -(final.weight * torch.minimum(ratio * final.advantage, clipped * final.advantage)).sum()
+            torch.testing.assert_close(one_loss, by_hand, rtol=1e-10, atol=1e-12)
+            one_loss = by_hand
+        losses.append(one_loss)
+    return torch.stack(losses).mean()
+
+
+@pytest.mark.parametrize(("kind", "inner_steps", "changed"), FORMS)
+def test_vmap_is_the_loop_is_finite_differences(kind, inner_steps, changed):
+    objective, parameters, rounds = problem(kind, inner_steps, **changed)
+    old = objective.acting_distributions(parameters, rounds)
+    # A little away from the acting parameters, or KL and clipping would have no slope.
+    moved = {name: value + 0.02 for name, value in parameters.items()}
+    gradient = flatten(objective.gradient(moved, rounds, old)[0])
+
+    leaves = {name: value.clone().requires_grad_() for name, value in moved.items()}
+    loss = loss_by_loop(objective, leaves, rounds, old)
+    looped = torch.cat([slope.reshape(-1) for slope in torch.autograd.grad(loss, list(leaves.values()))])
+    torch.testing.assert_close(gradient, looped, rtol=1e-9, atol=1e-12)
+
+    vector, width = flatten(moved), 1e-5
+    for index in range(0, len(vector), 5):
+        nudge = torch.zeros_like(vector)
+        nudge[index] = width
+        up, down = (objective.outcome(unflatten(x, moved), rounds, old).loss for x in (vector + nudge, vector - nudge))
+        slope = (up - down) / (2 * width)
+        scale = float(gradient.abs().max())
+        assert abs(slope - float(gradient[index])) < 1e-6 * scale, f"entry {index}"
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "categorical"])
+def test_chunks_change_nothing(kind):
+    objective, parameters, rounds = problem(kind, 2, judge_all=True)
+    old = objective.acting_distributions(parameters, rounds)
+    vector = torch.randn_like(flatten(parameters))
+    whole = objective.gradient(parameters, rounds, old)
+    product = objective.fisher_product(parameters, rounds, 0.1)(vector)
+    for size in (1, 2):
+        cut = dataclasses.replace(objective, task_chunk=size)
+        again = cut.gradient(parameters, rounds, cut.acting_distributions(parameters, rounds))
+        torch.testing.assert_close(flatten(again[0]), flatten(whole[0]))
+        assert again[1] == pytest.approx(whole[1])
+        torch.testing.assert_close(cut.fisher_product(parameters, rounds, 0.1)(vector), product)
+
+
+@pytest.mark.parametrize(("kind", "inner_steps", "changed"), FORMS)
+def test_the_fisher_product_is_the_hessian_of_the_adapted_kl(kind, inner_steps, changed):
+    objective, parameters, rounds = problem(kind, inner_steps, **changed)
+    old = objective.acting_distributions(parameters, rounds)
+    first = objective.step_sizes and not objective.judge_all
+
+    def divergence(theta):
+        def one(theta, rounds, old):
+            new = objective.distributions(theta, rounds)
+            kl = [
+                (s.weight * objective.policy.kl(before, after)).sum()
+                for s, before, after in zip(rounds, old, new, strict=True)
+            ]
+            return kl[-1] if first or not objective.step_sizes else torch.stack(kl[1:]).mean()
+
+        return torch.func.vmap(one, in_dims=(None, 0, 0))(theta, rounds, old).mean()
+
+    vector = torch.randn(len(flatten(parameters)), generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    _, exact = torch.func.jvp(torch.func.grad(divergence), (parameters,), (unflatten(vector, parameters),))
+    product = objective.fisher_product(parameters, rounds, damping=0.25)(vector)
+    torch.testing.assert_close(product, flatten(exact) + 0.25 * vector, rtol=1e-7, atol=1e-9)
+
+
+def test_first_and_second_order_differ():
+    objective, parameters, rounds = problem("gaussian", 1)
+    old = objective.acting_distributions(parameters, rounds)
+    exact = flatten(objective.gradient(parameters, rounds, old)[0])
+    adapted = [
+        adapt(parameters, task(rounds, index)[:1], objective.inner_loss, objective.step_sizes)[-1]
+        for index in range(TASKS)
+    ]
+    query = dataclasses.replace(objective, step_sizes=())
+    first_order = sum(
+        flatten(torch.func.grad(query.inner_loss)(theta, task(rounds, index)[1]))
+        for index, theta in enumerate(adapted)
+    )
+    assert float((exact - first_order / TASKS).norm() / exact.norm()) > 1e-3
+
+
+# -- the bug museum
+
+
+def test_T1_the_outer_loss_is_on_the_query_and_adaptation_on_the_support():
+    objective, parameters, rounds = problem("gaussian", 1)
+    old = objective.acting_distributions(parameters, rounds)
+    silent = [rounds[0], rounds[1]._replace(advantage=torch.zeros_like(rounds[1].advantage))]
+    gradient, outcome = objective.gradient(parameters, silent, old)
+    assert float(flatten(gradient).abs().max()) == 0.0
+    assert outcome.loss == 0.0
+    other = [rounds[0], rounds[1]._replace(features=rounds[1].features + 1)]
+    for index in range(TASKS):
+        first, second = (
+            adapt(parameters, task(data, index)[:1], objective.inner_loss, (0.3,))[-1] for data in (rounds, other)
+        )
+        assert all(torch.equal(first[name], second[name]) for name in parameters)
+
+
+def test_T2_a_parameter_left_out_raises():
+    objective, parameters, rounds = problem("gaussian", 1)
+    del parameters["weight_1"]
+    with pytest.raises(KeyError):
+        objective.acting_distributions(parameters, rounds)
+
+
+def test_T3_adapted_parameters_do_not_depend_on_the_number_of_tasks():
+    objective, parameters, rounds = problem("gaussian", 1)
+
+    def one(support):
+        return adapt(parameters, [support], objective.inner_loss, (0.3,))[-1]
+
+    together = torch.func.vmap(one)(rounds[0])
+    for index in range(TASKS):
+        alone = one(task(rounds, index)[0])
+        for name in parameters:
+            torch.testing.assert_close(together[name][index], alone[name], rtol=1e-12, atol=1e-14)
+
+
+def test_without_inner_steps_or_with_step_size_zero_nothing_adapts():
+    for sizes in ((), (0.0,)):
+        objective, parameters, rounds = problem("gaussian", len(sizes), step_sizes=sizes)
+        distributions = objective.over_tasks(objective.distributions, parameters, rounds)
+        plain = objective.policy.distribution(parameters, rounds[-1].features)
+        torch.testing.assert_close(distributions[-1][0], plain[0])

@@ -1,0 +1,63 @@
+"""The same run gives the same bits in process and on any number of Ray workers, and run twice."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from trainers import checkpoints, recipes, training
+from trainers.errors import USER_ERRORS
+from trainers.metrics import read
+from trainers.sampling import SamplingError
+
+SMALL = [
+    "iterations=3",
+    "agent.meta_batch_size=5",
+    "agent.rollouts=4",
+    "agent.hidden_sizes=[16, 16]",
+    "sampling.tasks_per_shard=2",
+    "evaluation={every: 2, validation_tasks: 3, held_out_tasks: 4, rollouts: 3}",
+    "device=cpu",
+]
+
+
+def run(folder, workers, *more):
+    recipe = recipes.load(recipes.find("point_nav_maml"), [*SMALL, f"workers={workers}", *more])
+    training.train(recipe, folder)
+    schema = json.loads((folder / "metrics.schema.json").read_text())
+    metrics = [
+        {name: value for name, value in line.items() if not schema[name]["timing"]}
+        for line in read(folder / "metrics.jsonl")
+    ]
+    _, state = checkpoints.load(checkpoints.newest(folder / "checkpoints"), "maml")
+    return metrics, state["learner"]["parameters"], (folder / "adaptation.parquet").read_bytes()
+
+
+def same(one, other):
+    assert one[0] == other[0]
+    assert all(torch.equal(one[1][name], other[1][name]) for name in one[1])
+    assert one[2] == other[2]
+
+
+def test_a_run_twice_is_the_same_run(tmp_path):
+    first = run(tmp_path / "a", 0)
+    same(first, run(tmp_path / "b", 0))
+    other = run(tmp_path / "c", 0, "seed=1")
+    assert first[0] != other[0]
+
+
+@pytest.mark.ray
+def test_any_number_of_workers_gives_the_same_bits(tmp_path):
+    local = run(tmp_path / "0", 0)
+    for workers in (1, 2, 3):
+        same(local, run(tmp_path / str(workers), workers))
+
+
+@pytest.mark.ray
+def test_a_users_error_in_a_worker_is_still_a_sentence(tmp_path):
+    with pytest.raises(SamplingError, match=r"reward nan at step 2.*of task"):
+        run(tmp_path / "run", 1, "family=tests.property.broken:NanFamily")
+    assert SamplingError in USER_ERRORS
+    assert (tmp_path / "run" / "checkpoints" / "iteration-000000").is_dir(), "what was written stays"

@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+
+from agents.contract import Round, RoundBatch
+from envs.task import Task, TaskSet
+from trainers.evaluation import Curve, curve, rows_of, summary
+
+TASKS = TaskSet("f-v1", "held-out", tuple(Task.of("f-v1", {"x": float(i)}, i) for i in range(2)))
+
+
+def batch(rewards, lengths, episode=None):
+    """A round of 2 tasks, 1 trial, 2 rollouts, 3 steps."""
+    reward = np.broadcast_to(np.array(rewards, np.float32)[:, None, :, None], (2, 1, 2, 3)).copy()
+    valid = np.arange(3) < np.array(lengths)[:, None, :, None]
+    empty = np.zeros((2, 1, 2, 3))
+    counted = np.zeros((2, 1, 2, 3), np.int32) if episode is None else np.broadcast_to(episode, (2, 1, 2, 3))
+    return RoundBatch("r", empty, empty, empty, reward, empty, valid, counted, empty, empty, np.zeros((2, 1)))
+
+
+def rows(batches, rounds, seed=0):
+    return rows_of(tuple(batches), rounds, TASKS, iteration=5, training_seed=seed).to_pandas()
+
+
+def test_all_rollouts_are_charged_to_the_budget():
+    # Task 0 spends 3 + 1 = 4 steps in the first round, task 1 spends 2 + 2.
+    first = batch([[1, 2], [3, 4]], [[3, 1], [2, 2]])
+    second = batch([[5, 6], [7, 8]], [[1, 1], [3, 3]])
+    frame = rows([first, second], [Round("support", 2), Round("query", 2)])
+    task = frame[frame.task == 0]
+    assert task.point.tolist() == [0, 0, 1, 1]
+    assert task.env_steps_before.tolist() == [0, 0, 4, 4]
+    assert task.env_steps_after.tolist() == [4, 4, 6, 6]
+    assert task["return"].tolist() == [3 * 1, 1 * 2, 5, 6]
+    assert task.length.tolist() == [3, 1, 1, 1]
+    assert set(frame.charge) == {"online"}
+    assert frame.success.isna().all()
+    assert set(frame.training_seed) == {0}
+    assert set(frame.iteration) == {5}
+
+
+def test_probes_are_free_and_never_mixed_with_online_rows():
+    probe = Round("probe", 2, deterministic=True, probe=True)
+    rounds = [probe, Round("support", 2), probe, Round("query", 2)]
+    batches = [batch([[i, i], [i, i]], [[3, 3], [3, 3]]) for i in (10, 1, 20, 2)]
+    table = rows_of(tuple(batches), rounds, TASKS, iteration=0, training_seed=0)
+    frame = table.to_pandas()
+    probes = frame[frame.charge == "probe"]
+    assert probes.env_steps_before.tolist() == probes.env_steps_after.tolist()
+    assert sorted(set(probes.env_steps_before)) == [0, 6]
+    assert curve([table], "stochastic").mean.tolist() == [3, 6]
+    assert curve([table], "deterministic").mean.tolist() == [30, 60]
+    assert curve([table], "deterministic").env_steps.tolist() == [0, 6]
+
+
+def test_episodes_of_a_row_are_points_one_after_the_other():
+    one = batch([[1, 1], [1, 1]], [[3, 3], [3, 3]], episode=np.array([0, 0, 1]))
+    frame = rows([one], [Round("only", 2, episodes=2)])
+    task = frame[(frame.task == 0) & (frame.rollout == 0)]
+    assert task.point.tolist() == [0, 1]
+    assert task["return"].tolist() == [2, 1]
+    assert task.env_steps_before.tolist() == [0, 4]
+    assert task.env_steps_after.tolist() == [4, 6]
+
+
+def test_interquartile_mean_and_mean():
+    returns = np.array([0.0, 1, 2, 3, 4, 5, 6, 100])[None, :, None]  # middle half: 2, 3, 4, 5
+    result = Curve("stochastic", np.zeros(1), returns, [{}] * 8)
+    assert result.iqm.tolist() == [3.5]
+    assert result.mean.tolist() == [121 / 8]
+
+
+def test_the_crossed_bootstrap_widens_with_seeds_that_disagree():
+    rng = np.random.default_rng(0)
+    tasks = rng.normal(size=(1, 40, 1))
+    agree = Curve("stochastic", np.zeros(1), np.repeat(tasks, 3, 0), [])
+    differ = Curve("stochastic", np.zeros(1), tasks + np.array([-3.0, 0, 3])[:, None, None], [])
+    narrow, wide = (np.ptp(one.interval()[0]) for one in (agree, differ))
+    assert wide > 4 * narrow
+    # Over tasks alone it is the textbook interval of a mean: 2 * 1.96 * sd / sqrt(n).
+    assert narrow == pytest.approx(2 * 1.96 * tasks.std() / np.sqrt(40), rel=0.1)
+
+
+def test_summary_has_the_documented_keys():
+    table = rows_of(
+        (batch([[1, 2], [3, 4]], [[3, 1], [2, 2]]),), [Round("query", 2)], TASKS, iteration=0, training_seed=0
+    )
+    told = summary(curve([table, table], "stochastic"), TASKS)
+    assert set(told) == {
+        "family", "split", "task_set_hash", "policy", "training_seeds", "rounds", "env_steps", "mean", "iqm", "ci95",
+        "tasks",
+    }  # fmt: skip
+    assert told["rounds"] == [0]
+    assert told["training_seeds"] == 2
+    # Task 0: rollouts return 3 and 2, task 1: 6 and 8.
+    assert told["tasks"] == [{"params": {"x": 0.0}, "returns": [2.5]}, {"params": {"x": 1.0}, "returns": [7.0]}]
+    assert told["mean"] == [4.75]

@@ -1,0 +1,115 @@
+import pytest
+import yaml
+
+from agents import ALGORITHMS
+from trainers import recipes, resolve
+from trainers.errors import RecipeError
+
+SHIPPED = sorted(recipes.SHIPPED.glob("*.yaml"))
+FIRST = recipes.SHIPPED / "point_nav_maml.yaml"
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_recipe_loads_strictly_and_says_where_it_comes_from(path):
+    recipe = recipes.load(path)
+    assert resolve.family(recipe.family).name == recipe.family
+    header = "".join(line for line in path.read_text().splitlines() if line.startswith("#"))
+    for word in ("Source:", "Expected:", "Minutes:", "Machine:"):
+        assert word in header, f"{path.name} lacks {word} in its header"
+    family = recipe.family.rpartition("-v")[0]
+    assert path.stem.startswith(f"{family}_"), "recipes are called <family>_<agent>[_variant].yaml"
+    assert {"seed", "iterations", "workers", "device"} <= set(yaml.safe_load(path.read_text()))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_resolved_recipe_is_itself_again(path, tmp_path):
+    recipe = recipes.load(path)
+    again = tmp_path / "config.yaml"
+    again.write_text(recipe.to_yaml())
+    assert recipes.load(again) == recipe
+
+
+def test_overrides_reach_into_sections():
+    recipe = recipes.load(FIRST, ["iterations=3", "agent.outer={name: trpo, max_kl: 1e-2}", "evaluation.rounds=2"])
+    assert (recipe.iterations, recipe.agent.outer.max_kl, recipe.evaluation.rounds) == (3, 0.01, 2)
+    assert recipes.load(FIRST, ["agent.outer.learning_rate=1e-3"]).agent.outer.learning_rate == 0.001
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("iteratons=3", "there is no key iteratons; did you mean iterations?"),
+        ("agent.rolouts=3", "there is no key agent.rolouts; did you mean rollouts?"),
+        ("agent.outer.learning_rat=1", "there is no key agent.outer.learning_rat; did you mean learning_rate?"),
+        ("agent.outer.max_kl=1", "there is no key agent.outer.max_kl; known are clip_ratio"),
+        ("evaluation.evry=1", "there is no key evaluation.evry; did you mean every?"),
+        ("agent_name=maml", "agent_name"),
+        ("iterations=-3", "iterations is -3, but input should be greater than 0"),
+        ("iterations=many", "iterations is 'many', but input should be a valid integer"),
+        ("agent.discount=1.5", "agent.discount is 1.5, but input should be less than or equal to 1"),
+        ("agent.inner_learning_rates=[]", "agent.inner_learning_rates"),
+        ("agent.inner_learning_rates=[.nan]", "agent.inner_learning_rates"),
+        ("agent.activation=sigmoid", "'tanh' or 'relu'"),
+        ("agent.outer.name=sgd", "'trpo', 'clip'"),
+        ("device=gpu", "device is 'gpu'"),
+        ("workers=-1", "workers is -1"),
+        ("seed=null", "seed is None"),
+        ("nonsense", "is no override; write key=value"),
+        ("seed.deep=1", "seed is a value, not a section"),
+        ("agent.name=mmal", "there is no 'mmal'; did you mean maml"),
+        ("agent=3", "agent must be a section"),
+        ("family=[", "the value of family is not YAML"),
+    ],
+)
+def test_a_wrong_key_or_value_is_one_sentence(override, says):
+    with pytest.raises(RecipeError) as caught:
+        recipes.load(FIRST, [override])
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_key_is_named(tmp_path):
+    data = yaml.safe_load(FIRST.read_text())
+    del data["workers"]
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(data))
+    with pytest.raises(RecipeError, match="the key workers is missing"):
+        recipes.load(path)
+
+
+@pytest.mark.parametrize("text", ["seed: [", "- 1", "", "\x00", "!!python/object/apply:os.system ['true']"])
+def test_what_is_no_recipe_is_refused(tmp_path, text):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError, match=r"recipe\.yaml"):
+        recipes.load(path)
+
+
+def test_recipes_are_found_by_name_and_by_path(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert recipes.find("point_nav_maml") == recipes.find("configs/point_nav_maml.yaml") == FIRST
+    with pytest.raises(RecipeError, match="did you mean point_nav_maml"):
+        recipes.find("point_nav_mmal")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("point_nav-v2", "did you mean point_nav-v1"),
+        ("nowhere:Family", "cannot be imported"),
+        ("envs.point_nav:PointNavi", "has no PointNavi; did you mean PointNav"),
+        ("envs.task:TaskFamily", "must define make_env"),
+        ("envs.task:Task", "not a subclass of envs.task.TaskFamily"),
+        ("math:pi", "not a subclass"),
+    ],
+)
+def test_a_family_that_is_none_is_refused(name, says):
+    with pytest.raises(RecipeError, match=says):
+        resolve.family(name)
+
+
+def test_algorithms_resolve():
+    for name in ALGORITHMS:
+        assert resolve.algorithm(name).config().model_dump()
+    with pytest.raises(RecipeError, match=r"not an agents\.contract\.Algorithm"):
+        resolve.algorithm("math:pi")

@@ -1,0 +1,94 @@
+"""Arrows between the packages, and what prose says of the code."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import agents.functional.advantages
+import agents.functional.inner_loop
+import agents.functional.policy_losses
+import agents.functional.trust_region
+from envs import FAMILIES
+from trainers import recipes
+from trainers.command import app
+
+ROOT = Path(__file__).resolve().parents[2]
+FORBIDDEN = {"agents": {"envs", "trainers", "ray"}, "envs": {"agents", "trainers", "ray", "torch"}, "trainers": set()}
+FUNCTIONAL = [
+    agents.functional.advantages,
+    agents.functional.inner_loop,
+    agents.functional.policy_losses,
+    agents.functional.trust_region,
+]
+
+
+def imported(path: Path) -> set[str]:
+    """Top-level packages that a file imports anywhere."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_arrows_point_one_way(package):
+    for path in (ROOT / package).rglob("*.py"):
+        assert not imported(path) & FORBIDDEN[package], path
+
+
+def test_trainers_name_no_algorithm_and_no_family():
+    names = {"MAML", "maml", *FAMILIES, *(name.rpartition("-v")[0] for name in FAMILIES)}
+    for path in (ROOT / "trainers").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, (ast.Name, ast.Attribute)):
+                assert getattr(node, "id", getattr(node, "attr", "")) not in names, path
+            if isinstance(node, ast.ImportFrom):
+                assert node.module in (None, "agents", "agents.contract") or not node.module.startswith("agents."), path
+
+
+@pytest.mark.parametrize("module", FUNCTIONAL, ids=lambda module: module.__name__)
+def test_functional_docstrings_name_every_argument(module):
+    for name, function in inspect.getmembers(module, inspect.isfunction):
+        if function.__module__ != module.__name__ or name in ("flatten", "unflatten"):
+            continue
+        text = inspect.getdoc(function) or ""
+        assert "Args:" in text, name
+        assert "Returns:" in text, name
+        for argument in inspect.signature(function).parameters:
+            assert re.search(rf"\b{argument}\b", text.partition("Args:")[2]), f"{name}: {argument}"
+
+
+def readme_commands() -> list[list[str]]:
+    blocks = re.findall(r"```(?:sh|console)\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [shlex.split(line) for line in lines if line.startswith("acclimate ")]
+
+
+def test_the_readmes_commands_parse():
+    commands = readme_commands()
+    assert len(commands) >= 5
+    runner = CliRunner()
+    for words in commands:
+        result = runner.invoke(app, [words[1], "--help"])
+        assert result.exit_code == 0, words
+        for word in words[2:]:
+            if word.startswith("--"):
+                assert word in result.output, f"{word} of {' '.join(words)}"
+        if words[1] == "train":
+            overrides = [word for word in words[3:] if "=" in word and not word.startswith(("-", "seeds="))]
+            recipes.load(recipes.find(words[2]), overrides)
+
+
+def test_the_readme_lists_every_family():
+    text = (ROOT / "README.md").read_text()
+    assert all(name in text for name in FAMILIES)
