@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
 from agents.contract import (
@@ -69,7 +69,8 @@ class MAMLConfig(Config):
     inner_steps: NonNegativeInt = 1  # K; 0 trains one policy for all tasks, the "pretrained" control
     inner_learning_rates: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] = (0.1,)  # last one repeats
     inner_objective: InnerObjective = "likelihood_ratio"
-    outer_rounds: Literal["last", "all"] = "last"  # adapted policies that the outer loss judges: theta_K, or 1 ... K
+    # What the outer loss judges: the policies after the last inner steps, by weight. (1.0,) is theta_K alone.
+    outer_weights: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (1.0,)
     outer: Annotated[TrustRegion | ClippedSurrogate, Field(discriminator="name")] = TrustRegion()
     discount: Fraction = 0.99
     trace_decay: Fraction = 1.0
@@ -79,6 +80,15 @@ class MAMLConfig(Config):
     initial_std: PositiveFloat = 1.0  # action units of the family
     min_std: PositiveFloat = 1e-3
     task_chunk: PositiveInt | None = None  # tasks differentiated at once; None means all: faster or slower, same loss
+
+    @model_validator(mode="after")
+    def _weights_fit(self) -> MAMLConfig:
+        if len(self.outer_weights) > max(self.inner_steps, 1):
+            raise ValueError(
+                f"outer_weights judges the policies after {len(self.outer_weights)} inner steps, but inner_steps is "
+                f"{self.inner_steps}"
+            )
+        return self
 
     def step_size(self, step: int) -> float:
         """Inner learning rate of inner step `step`, counted from 0."""
@@ -91,7 +101,7 @@ class MAMLConfig(Config):
             policy,
             step_sizes=tuple(self.step_size(step) for step in range(inner_steps)),
             inner_objective=self.inner_objective,
-            judge_all=self.outer_rounds == "all",
+            judge_weights=tuple(weight / sum(self.outer_weights) for weight in self.outer_weights),
             clip_ratio=clip.clip_ratio if clip else None,
             inner_kl_coefficient=clip.inner_kl_coefficient if clip else 0.0,
             task_chunk=self.task_chunk,

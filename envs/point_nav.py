@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 import numpy as np
 
 from envs.point import PointFamily
-from envs.task import Parameter, Split, Task, TaskSet, Uniform
+from envs.task import Split, Task, TaskSet, Uniform
 
 
 class PointNav(PointFamily):
@@ -28,9 +25,7 @@ class PointNav(PointFamily):
     """
 
     name = "point_nav-v1"
-    parameters: ClassVar[Mapping[str, Parameter]] = {
-        "goal_m": Uniform(-0.5, 0.5, shape=(2,), unit="m", ood=((-1.0, -0.5), (0.5, 1.0)))
-    }
+    parameters = {"goal_m": Uniform(-0.5, 0.5, shape=(2,), unit="m", ood=((-1.0, -0.5), (0.5, 1.0)))}
     episode_steps = 100
 
     def goal(self, task: Task) -> np.ndarray:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 import numpy as np
 
 from envs.point import PointFamily
-from envs.task import Parameter, Task, Uniform
+from envs.task import Task, Uniform
 
 
 class PointRobot(PointFamily):
@@ -24,9 +21,7 @@ class PointRobot(PointFamily):
     """
 
     name = "point_robot-v1"
-    parameters: ClassVar[Mapping[str, Parameter]] = {
-        "goal_m": Uniform(-1.0, 1.0, shape=(2,), unit="m", ood=((-1.5, -1.0), (1.0, 1.5)))
-    }
+    parameters = {"goal_m": Uniform(-1.0, 1.0, shape=(2,), unit="m", ood=((-1.5, -1.0), (1.0, 1.5)))}
     episode_steps = 20
     random_start = True
 
@@ -48,7 +43,7 @@ class SparsePointRobot(PointFamily):
     """
 
     name = "sparse_point_robot-v1"
-    parameters: ClassVar[Mapping[str, Parameter]] = {"angle_rad": Uniform(0.0, np.pi, unit="rad", ood=((-np.pi, 0.0),))}
+    parameters = {"angle_rad": Uniform(0.0, np.pi, unit="rad", ood=((-np.pi, 0.0),))}
     episode_steps = 20
     privileged_info = ("dense_reward",)
 

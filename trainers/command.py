@@ -115,6 +115,7 @@ def evaluate(
     split: Annotated[str, typer.Option(help="validation, held-out, ood, or a file of tasks")] = "held-out",
     rounds: Annotated[int | None, typer.Option(min=1, help="adaptations of a trial (default: the recipe's)")] = None,
     deterministic: Annotated[bool, typer.Option(help="measure by probe rollouts without action noise")] = False,
+    untrained: Annotated[bool, typer.Option(help="measure the fresh initialisation: the negative control")] = False,
     workers: Annotated[int, typer.Option(min=0, help="Ray workers; 0 computes in this process")] = 0,
     json_file: Annotated[Path | None, typer.Option("--json", help="also write the summary to this file")] = None,
 ) -> None:
@@ -122,7 +123,9 @@ def evaluate(
     with user_errors():
         from trainers.results import evaluate_runs
 
-        summary = evaluate_runs(run, split, rounds=rounds, deterministic=deterministic, workers=workers)
+        summary = evaluate_runs(
+            run, split, rounds=rounds, deterministic=deterministic, untrained=untrained, workers=workers
+        )
         _print_summary(summary)
         if json_file is not None:
             from trainers.errors import RunError

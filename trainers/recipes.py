@@ -140,7 +140,10 @@ def _sentence(
         return f"{where}: there is no key {key}; {resolve.nearest(names[-1], known)}"
     if first["type"] == "missing":
         return f"{where}: the key {key} is missing; add it"
-    message = first["msg"][0].lower() + first["msg"][1:]
+    message = first["msg"].removeprefix("Value error, ")
+    if not names:  # keys that contradict each other
+        return f"{where}: {prefix}{message}"
+    message = message[0].lower() + message[1:]
     return f"{where}: {key} is {first['input']!r}, but {message}"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 
 from envs.task import TaskFamily, TaskSet
 from trainers import pictures
@@ -15,14 +16,23 @@ from trainers.errors import RunError
 from trainers.evaluation import curve, evaluate, summary
 from trainers.process import keep_freed_memory
 from trainers.report import write_report
-from trainers.run_folder import Run
+from trainers.run_folder import Run, build
 from trainers.workers import make_sampler
 
 
 def evaluate_runs(
-    path: Path, split: str, *, rounds: int | None = None, deterministic: bool = False, workers: int = 0
+    path: Path,
+    split: str,
+    *,
+    rounds: int | None = None,
+    deterministic: bool = False,
+    untrained: bool = False,
+    workers: int = 0,
 ) -> dict[str, Any]:
-    """The summary of one run, or of all `seed-*` runs in a folder pooled, on the same frozen tasks."""
+    """The summary of one run, or of all `seed-*` runs in a folder pooled, on the same frozen tasks.
+
+    `untrained` measures the runs' fresh initialisations: the negative control of every learning claim.
+    """
     keep_freed_memory()
     runs = find_runs(path)
     first = runs[0]
@@ -32,7 +42,11 @@ def evaluate_runs(
     for run in runs:
         if (run.recipe.family, run.recipe.agent_name) != (first.recipe.family, first.recipe.agent_name):
             raise RunError(f"{run.path} and {first.path} are runs of different recipes; evaluate them one by one")
-        agent, learner, iteration = run.load(family)
+        if untrained:
+            agent, learner = build(run.recipe, family, torch.device("cpu"))
+            iteration = 0
+        else:
+            agent, learner, iteration = run.load(family)
         settings = run.recipe.evaluation
         if rounds is not None:
             settings = settings.model_copy(update={"rounds": rounds})

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import torch
 
@@ -48,6 +47,7 @@ def train(recipe: Recipe, out: Path, report: Report = lambda metrics: None) -> O
     device = choose_device(recipe.device)
     agent, learner = build(recipe, family, device)
     sets = frozen_sets(recipe, family)
+    planned_tasks(learner.plan(0), family, sets.get("train"), recipe.seed, 0)  # refuses before anything is written
     run = Run.create(out, recipe)
     for one in sets.values():
         run.save_task_set(one)
@@ -210,8 +210,3 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cuda" and (not available or (device.index or 0) >= torch.cuda.device_count()):
         raise RunError(f"device {name} is not available on this machine; use device=auto or device=cpu")
     return device
-
-
-def seed_tasks(n: int, family: TaskFamily, seed: int) -> list[Task]:
-    """n training tasks for benchmarks and examples."""
-    return family.sample(n, np.random.default_rng(seed), "train")

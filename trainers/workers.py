@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -69,10 +68,8 @@ class RaySampler:
             address = os.environ.get("RAY_ADDRESS")
             # On this machine a worker is a process, so more workers than cores is the user's choice to make.
             local: dict[str, Any] = {} if address else {"num_cpus": workers, "include_dashboard": False}
-            path = os.pathsep.join(entry for entry in sys.path if entry)
             ray.init(
                 address=address,
-                runtime_env={"env_vars": {"PYTHONPATH": path}},
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 **local,

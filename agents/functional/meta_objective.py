@@ -47,7 +47,8 @@ class MetaObjective:
         policy: the policy whose parameters are adapted.
         step_sizes: one for each of the K inner steps.
         inner_objective: the loss that an inner step descends.
-        judge_all: judge the policies after every inner step, 1 ... K, not only the last.
+        judge_weights: of the policies after the last inner steps, summing to 1: (1.0,) judges theta_K alone,
+            (w_1, ..., w_K) the policy after every inner step.
         clip_ratio: epsilon of the clipped surrogate; None for the plain likelihood ratio (TRPO).
         inner_kl_coefficient: weight of the KL of the policies before the last one, from those that acted.
         task_chunk: tasks differentiated at once; None means all.
@@ -56,7 +57,7 @@ class MetaObjective:
     policy: Policy
     step_sizes: tuple[float, ...]
     inner_objective: InnerObjective
-    judge_all: bool
+    judge_weights: tuple[float, ...]
     clip_ratio: float | None
     inner_kl_coefficient: float
     task_chunk: int | None
@@ -77,7 +78,7 @@ class MetaObjective:
 
     @property
     def _judged(self) -> slice:
-        return slice(1 if self.judge_all and self.step_sizes else len(self.step_sizes), None)
+        return slice(len(self.step_sizes) + 1 - len(self.judge_weights), None)
 
     def task_loss(self, parameters: Parameters, rounds: list[Steps], old: list[Distribution]) -> tuple[Tensor, Tensor]:
         """Outer loss of one task; beside it, without a gradient of their own use, [loss, KL from `old`, entropy]."""
@@ -89,11 +90,12 @@ class MetaObjective:
             ]
         )
         judged = zip(new[self._judged], rounds[self._judged], strict=True)
-        loss = torch.stack([self._surrogate(distribution, steps) for distribution, steps in judged]).mean()
+        weights = divergence.new_tensor(self.judge_weights)
+        loss = (weights * torch.stack([self._surrogate(distribution, steps) for distribution, steps in judged])).sum()
         if self.inner_kl_coefficient and self.step_sizes:
             loss = loss + self.inner_kl_coefficient * divergence[:-1].mean()
         entropy = (rounds[-1].weight * self.policy.entropy(new[-1])).sum()
-        return loss, torch.stack([loss, divergence[self._judged].mean(), entropy])
+        return loss, torch.stack([loss, (weights * divergence[self._judged]).sum(), entropy])
 
     def _surrogate(self, distribution: Distribution, steps: Steps) -> Tensor:
         log_prob = self.policy.log_prob(distribution, steps.action)
@@ -143,7 +145,7 @@ class MetaObjective:
         The KL's gradient is zero here, so F holds no second derivative of the inner steps: with J_k = I - a_k H_k the
         Jacobian of inner step k and G_k the Fisher information of the policy after k steps,
 
-            F = mean over judged k of (J_k-1 ... J_0)^T G_k (J_k-1 ... J_0).
+            F = sum over judged k of w_k (J_k-1 ... J_0)^T G_k (J_k-1 ... J_0).
 
         H_k is symmetric, so one retained backward graph of the inner gradient serves J v and J^T w alike: half the
         price of differentiating the whole chain forwards and backwards anew.
@@ -171,7 +173,6 @@ class MetaObjective:
                 slope, pull = torch.func.vjp(partial(self._inner_gradients, steps), theta)  # type: ignore[misc]
                 hessians.append(pull)
                 theta = {name: value - self.step_sizes[k] * slope[name].detach() for name, value in theta.items()}
-        count = len(rounds) - self._judged.start
 
         def through_step(k: int, vector: Parameters) -> Parameters:
             (bent,) = hessians[k](vector)
@@ -190,7 +191,8 @@ class MetaObjective:
                     back = through_step(k, back)
                 image = images[k]
                 if image is not None:
-                    back = {name: value + image[name] / count for name, value in back.items()}
+                    weight = self.judge_weights[k - self._judged.start]
+                    back = {name: value + weight * image[name] for name, value in back.items()}
             return {name: value.sum(0) for name, value in back.items()}
 
         return product

@@ -19,7 +19,7 @@ from trainers.sampling import make_shards, random_key, run_trials
 SMALL = {
     "maml": [
         {"meta_batch_size": 3, "rollouts": 4, "hidden_sizes": (8,), "outer": {"name": "clip"}},
-        {"meta_batch_size": 3, "rollouts": 4, "hidden_sizes": (8,), "inner_steps": 2, "outer_rounds": "all"},
+        {"meta_batch_size": 3, "rollouts": 4, "hidden_sizes": (8,), "inner_steps": 2, "outer_weights": (2, 1)},
     ]
 }
 CASES = [(name, index) for name in ALGORITHMS for index in range(len(SMALL[name]))]

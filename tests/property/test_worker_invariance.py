@@ -20,6 +20,7 @@ SMALL = [
     "sampling.tasks_per_shard=2",
     "evaluation={every: 2, validation_tasks: 3, held_out_tasks: 4, rollouts: 3}",
     "device=cpu",
+    "learner_threads=1",
 ]
 
 

@@ -42,9 +42,7 @@ def test_gae_agrees_with_its_slow_twin(length, seed, discount, trace_decay):
         trace_decay=trace_decay,
     )
     for row in range(2):
-        slow = gae_loop(
-            reward[row], value[row], following[row], terminated[row], truncated[row], discount, trace_decay
-        )
+        slow = gae_loop(reward[row], value[row], following[row], terminated[row], truncated[row], discount, trace_decay)
         np.testing.assert_allclose(fast[row], slow, atol=1e-10)
 
 

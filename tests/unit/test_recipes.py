@@ -58,6 +58,10 @@ def test_overrides_reach_into_sections():
         ("seed.deep=1", "seed is a value, not a section"),
         ("agent.name=mmal", "there is no 'mmal'; did you mean maml"),
         ("agent=3", "agent must be a section"),
+        (
+            "agent.outer_weights=[1, 1]",
+            "agent.outer_weights judges the policies after 2 inner steps, but inner_steps is 1",
+        ),
         ("family=[", "the value of family is not YAML"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import re
 import shlex
@@ -16,7 +17,8 @@ import agents.functional.inner_loop
 import agents.functional.policy_losses
 import agents.functional.trust_region
 from envs import FAMILIES
-from trainers import recipes
+from envs.check import check_task_family
+from trainers import recipes, resolve, training
 from trainers.command import app
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,3 +94,31 @@ def test_the_readmes_commands_parse():
 def test_the_readme_lists_every_family():
     text = (ROOT / "README.md").read_text()
     assert all(name in text for name in FAMILIES)
+
+
+def test_contributings_examples_work(tmp_path, monkeypatch):
+    """The family and the agent of CONTRIBUTING.md, taken out of their diffs, conform and train."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    for name in ("envs/pendulum_mass", "agents/fine_tune"):
+        added = re.search(rf"\+\+\+ b/{name}\.py\n@@.*?\n(.*?)--- a/", text, re.S).group(1)
+        code = "\n".join(line.removeprefix("+") for line in added.splitlines())
+        (tmp_path / f"contributed_{Path(name).name}.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    family = "contributed_pendulum_mass:PendulumMass"
+    assert not [finding for finding in check_task_family(resolve.family(family)) if finding.problem]
+    overrides = [
+        f"family={family}",
+        "agent={name: contributed_fine_tune:FINE_TUNE, meta_batch_size: 2, rollouts: 2}",
+        "evaluation={validation_tasks: 2, held_out_tasks: 2, rollouts: 2}",
+        "iterations=1",
+        "workers=0",
+        "learner_threads=1",
+    ]
+    outcome = training.train(recipes.load(recipes.find("point_nav_maml"), overrides), tmp_path / "run")
+    assert outcome.iteration == 1
+
+
+def test_the_results_page_is_what_the_summaries_say(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    publish = importlib.import_module("publish")
+    assert (publish.RESULTS / "README.md").read_text().startswith(publish.table())
