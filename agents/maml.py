@@ -79,6 +79,8 @@ class MAMLConfig(Config):
     activation: Activation = "tanh"
     initial_std: PositiveFloat = 1.0  # action units of the family
     min_std: PositiveFloat = 1e-3
+    min_initial_std: PositiveFloat | None = None  # floor of the unadapted policy alone; None is min_std
+    std_gain: PositiveFloat = 1.0  # an inner step moves log std by the square of it: see nets/policies.py
     task_chunk: PositiveInt | None = None  # tasks differentiated at once; None means all: faster or slower, same loss
 
     @model_validator(mode="after")
@@ -154,6 +156,8 @@ class MAMLAgent:
             config.activation,
             initial_std=config.initial_std,
             min_std=config.min_std,
+            min_initial_std=config.min_initial_std,
+            std_gain=config.std_gain,
         )
         self._inner_loss = config.objective(self.policy, 0).inner_loss
 
@@ -244,6 +248,8 @@ class MAMLLearner:
             trials = self._trust_region_step(self.config.outer, parameters, gradient, before, rounds, old)
         else:
             self._clipped_epochs(self.config.outer, gradient, rounds, old)
+        with torch.no_grad():
+            self.policy.project(self.parameters)
         self._updates += 1
         after = self.objective.outcome(self._detached(), rounds, old)
         return {

@@ -31,6 +31,13 @@ def user_errors() -> Iterator[None]:
     except USER_ERRORS as error:
         problems.print(f"acclimate: {error}", markup=False)
         raise typer.Exit(2) from None
+    except OSError as error:  # a full disk, a folder taken away: the system's own words name the file
+        where = f"{error.filename}: " if error.filename else ""
+        problems.print(
+            f"acclimate: {where}{error.strerror or error}; mend that and start again: earlier files are as they were",
+            markup=False,
+        )
+        raise typer.Exit(2) from None
 
 
 @app.callback()

@@ -75,6 +75,9 @@ class Policy:
             wrong = sorted(set(wanted.items()) ^ set(given.items()))
             raise AgentError(f"these parameters belong to another policy: {wrong[0]} does not fit; use its own recipe")
 
+    def project(self, parameters: Parameters) -> None:
+        """Moves meta-parameters, in place, back to where the policy wants them kept; nowhere by default."""
+
     def encode(self, observation: np.ndarray) -> Tensor:
         """Observations [..., *shape] as float32 features [..., O]: flat, or one-hot where they are discrete."""
         values = torch.as_tensor(observation)
@@ -115,7 +118,11 @@ class Policy:
 
 
 class Gaussian(Policy):
-    """Diagonal Gaussian, its deviation the same at every observation. Actions in the family's units."""
+    """Diagonal Gaussian, its deviation the same at every observation. Actions in the family's units.
+
+    The log-deviation is `std_gain` times its parameter, so a gradient step of size a moves it by std_gain^2 * a times
+    its slope: a gain above 1 lets an inner step narrow the policy when its task is found.
+    """
 
     def __init__(
         self,
@@ -126,19 +133,26 @@ class Gaussian(Policy):
         *,
         initial_std: float,
         min_std: float,
+        min_initial_std: float,
+        std_gain: float = 1.0,
     ) -> None:
         self._action_size = int(np.prod(action_space.shape))
         super().__init__(observation_space, self._action_size, hidden_sizes, activation)
         self.noise_size = self._action_size
-        self._initial_log_std = math.log(initial_std)
+        self._initial_log_std = math.log(initial_std) / std_gain
+        self._least_parameter = math.log(min_initial_std) / std_gain
+        self._std_gain = std_gain
         self._min_log_std = math.log(min_std)
 
     def init(self, generator: torch.Generator) -> Parameters:
         return super().init(generator) | {"log_std": torch.full((1, self._action_size), self._initial_log_std)}
 
+    def project(self, parameters: Parameters) -> None:
+        parameters["log_std"].clamp_(min=self._least_parameter)
+
     def distribution(self, parameters: Parameters, features: Tensor) -> Distribution:
         mean = self._network(parameters, features)
-        return mean, parameters["log_std"].clamp(min=self._min_log_std).expand_as(mean)
+        return mean, (self._std_gain * parameters["log_std"]).clamp(min=self._min_log_std).expand_as(mean)
 
     def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         return rng.standard_normal((*shape, self.noise_size), dtype=np.float32)
@@ -230,11 +244,20 @@ def make_policy(
     *,
     initial_std: float,
     min_std: float,
+    min_initial_std: float | None = None,
+    std_gain: float = 1.0,
 ) -> Policy:
     """The policy that the action space asks for."""
     if isinstance(action_space, gymnasium.spaces.Box) and len(action_space.shape) == 1:
         return Gaussian(
-            observation_space, action_space, hidden_sizes, activation, initial_std=initial_std, min_std=min_std
+            observation_space,
+            action_space,
+            hidden_sizes,
+            activation,
+            initial_std=initial_std,
+            min_std=min_std,
+            min_initial_std=min_std if min_initial_std is None else min_initial_std,
+            std_gain=std_gain,
         )
     if isinstance(action_space, gymnasium.spaces.Discrete):
         return Categorical(observation_space, action_space, hidden_sizes, activation)

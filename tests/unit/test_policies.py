@@ -14,7 +14,9 @@ ACTION = gymnasium.spaces.Box(-1, 1, (2,))
 
 
 def gaussian(**changed):
-    return Gaussian(BOX, ACTION, (4,), "tanh", **({"initial_std": 0.5, "min_std": 1e-3} | changed))
+    return Gaussian(
+        BOX, ACTION, (4,), "tanh", **({"initial_std": 0.5, "min_std": 1e-3, "min_initial_std": 1e-3} | changed)
+    )
 
 
 def test_gaussian_log_probability_is_scipys_summed_over_dimensions():

@@ -1,0 +1,47 @@
+import json
+
+import pytest
+
+from agents.contract import MetricInfo
+from trainers.console import arrows
+from trainers.errors import RunError
+from trainers.metrics import LOOP_METRICS, MetricLog, describe, read
+
+
+def test_a_line_per_iteration_and_every_metric_described_once(tmp_path):
+    table = describe({"loss": MetricInfo("nats", "what is lost")}, train_rounds=2, test_rounds=3)
+    log = MetricLog(tmp_path, table)
+    log.write({"iteration": 1, "loss": 0.5})
+    log.write({"iteration": 2, "loss": 0.25, "validation_return_round_2": -1.0})
+    log.close()
+    assert read(tmp_path / "metrics.jsonl")[1] == {"iteration": 2, "loss": 0.25, "validation_return_round_2": -1.0}
+    schema = json.loads((tmp_path / "metrics.schema.json").read_text())
+    assert schema["loss"] == {"unit": "nats", "meaning": "what is lost", "timing": False}
+    assert {name for name, info in schema.items() if info["timing"]} == {
+        "seconds_sampling",
+        "seconds_learning",
+        "steps_per_second",
+        "seconds_elapsed",
+    }
+    assert "return_round_1" in schema
+    assert "return_round_2" not in schema
+
+
+@pytest.mark.parametrize("values", [{"iteration": 1, "mystery": 0.0}, {"iteration": 1, "loss": float("nan")}])
+def test_what_is_undescribed_or_not_finite_is_refused_and_not_written(tmp_path, values):
+    log = MetricLog(tmp_path, describe({"loss": MetricInfo("", "")}, 1, 1))
+    with pytest.raises(RunError, match=r"mystery is not described|loss is nan at iteration 1"):
+        log.write(values)
+    log.close()
+    assert read(tmp_path / "metrics.jsonl") == []
+
+
+def test_a_learner_may_not_describe_the_loops_metrics_again():
+    with pytest.raises(RunError, match="iteration"):
+        describe({"iteration": LOOP_METRICS["iteration"]}, 1, 1)
+
+
+def test_arrows():
+    metrics = {"return_round_0": -40.12, "return_round_1": -11.0, "return_round_3": 0.0}
+    assert arrows(metrics, "return_round_") == "-40.1 → -11.0"
+    assert arrows(metrics, "validation_return_round_") == ""
