@@ -234,15 +234,11 @@ class MAMLLearner:
     def update(self, batch: TrialBatch) -> dict[str, float]:
         trials_of = [one.map(lambda array: array.reshape(-1, *array.shape[2:])) for one in batch]
         rounds = [prepare(self.policy, self.config, one, self.device) for one in trials_of]
-        parameters = self._detached()
+        parameters = {name: value.clone() for name, value in self._detached().items()}
         old = self.objective.acting_distributions(parameters, rounds)
         gradient, before = self.objective.gradient(parameters, rounds, old)
         norm = float(flatten(gradient).norm())
-        if not np.isfinite([*before, norm]).all():
-            raise AgentError(
-                f"meta-update {self._updates}: the outer loss ({before.loss}) or its gradient (norm {norm}) is not "
-                "finite; the parameters were left as they were: lower agent.inner_learning_rates or the outer step"
-            )
+        self._refuse_non_finite(parameters, before, norm)
         trials = 0
         if isinstance(self.config.outer, TrustRegion):
             trials = self._trust_region_step(self.config.outer, parameters, gradient, before, rounds, old)
@@ -250,8 +246,9 @@ class MAMLLearner:
             self._clipped_epochs(self.config.outer, gradient, rounds, old)
         with torch.no_grad():
             self.policy.project(self.parameters)
-        self._updates += 1
         after = self.objective.outcome(self._detached(), rounds, old)
+        self._refuse_non_finite(parameters, after, norm)
+        self._updates += 1
         return {
             "outer_loss_before": before.loss,
             "outer_loss_after": after.loss,
@@ -260,6 +257,17 @@ class MAMLLearner:
             "policy_entropy": before.entropy,
             "line_search_trials": trials,
         }
+
+    def _refuse_non_finite(self, parameters: Parameters, outcome: Outcome, norm: float) -> None:
+        if np.isfinite([*outcome, norm]).all():
+            return
+        with torch.no_grad():
+            for name, value in parameters.items():
+                self.parameters[name].copy_(value)
+        raise AgentError(
+            f"meta-update {self._updates}: the outer loss ({outcome.loss}) or its gradient (norm {norm}) is not "
+            "finite; the parameters are those before it: lower agent.inner_learning_rates or the outer step"
+        )
 
     def _clipped_epochs(
         self, outer: ClippedSurrogate, gradient: Parameters, rounds: list[Steps], old: list[Distribution]

@@ -107,3 +107,11 @@ def test_a_loss_that_is_not_finite_leaves_the_parameters_as_they_were():
     with pytest.raises(AgentError, match="not finite"):
         learner.update(batch)
     assert same(before, learner.weights())
+
+
+def test_an_update_that_explodes_on_the_way_is_taken_back():
+    agent, learner = small_maml(outer={"name": "clip", "learning_rate": 1e30}, activation="relu")
+    before = learner.weights()
+    with pytest.raises(AgentError, match=r"meta-update 0.*not finite"):
+        learner.update(sample(agent, learner, some_tasks(4)))
+    assert same(before, learner.weights())

@@ -113,3 +113,26 @@ def test_spaces_it_cannot_serve_are_refused_in_a_sentence():
         make_policy(picture, ACTION, (4,), "tanh", initial_std=1, min_std=0.1)
     with pytest.raises(AgentError, match="actions"):
         make_policy(BOX, gymnasium.spaces.MultiBinary(3), (4,), "tanh", initial_std=1, min_std=0.1)
+
+
+def test_the_unadapted_deviation_has_a_floor_that_an_adapted_one_may_leave():
+    policy = gaussian(min_initial_std=0.5, std_gain=2.0, min_std=0.01)
+    parameters = policy.init(torch.Generator().manual_seed(0))
+    parameters["log_std"] = torch.full((1, 2), math.log(0.2) / 2)
+    assert policy.distribution(parameters, torch.zeros(1, 3))[1].exp().tolist() == [[pytest.approx(0.2)] * 2]
+    policy.project(parameters)
+    assert policy.distribution(parameters, torch.zeros(1, 3))[1].exp().tolist() == [[pytest.approx(0.5)] * 2]
+
+
+def test_a_gradient_step_moves_the_log_deviation_by_the_gain_squared():
+    moved = []
+    for gain in (1.0, 3.0):
+        policy = gaussian(std_gain=gain)
+        parameters = policy.init(torch.Generator().manual_seed(0))
+
+        def loss(p, policy=policy):
+            return policy.distribution(p, torch.zeros(1, 3))[1].sum()
+
+        step = parameters["log_std"] - 0.01 * torch.func.grad(loss)(parameters)["log_std"]
+        moved.append(float((gain * (step - parameters["log_std"]))[0, 0]))
+    assert moved == pytest.approx([-0.01, -0.09], rel=1e-4)
