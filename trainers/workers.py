@@ -75,8 +75,8 @@ class RaySampler:
                 **local,
             )
         actor: Any = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=-1)(_Worker)
-        agent_reference, family_reference = ray.put(agent), ray.put(family)
-        self._workers = [actor.remote(agent_reference, family_reference) for _ in range(workers)]
+        # By value, not by reference: a worker that Ray starts again must not look for arguments that are gone.
+        self._workers = [actor.remote(agent, family) for _ in range(workers)]
 
     def run(self, weights: Weights, shards: Sequence[Shard]) -> list[TrialBatch]:
         reference = self._ray.put(dict(weights))
