@@ -19,7 +19,7 @@ ACTION = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
 
 def move(position: np.ndarray, action: np.ndarray) -> np.ndarray:
     """s' = s + 0.1 clip(a, -1, 1), positions [..., 2] in metres."""
-    return position + STEP_M * np.clip(action, -1.0, 1.0)
+    return position + STEP_M * np.minimum(np.maximum(action, -1.0), 1.0)  # half the price of np.clip
 
 
 def distance(position: np.ndarray, goal: np.ndarray) -> np.ndarray:

@@ -162,8 +162,9 @@ class Gaussian(Policy):
         if noise is None:
             return mean, self.log_prob(distribution, mean)
         shared = log_std[..., :1, :]  # the same for all rows: exponentiate it once
-        constant = shared.sum(-1) + 0.5 * math.log(2 * math.pi) * self._action_size
-        return torch.addcmul(mean, shared.exp(), noise), noise.square().sum(-1).mul_(-0.5).sub_(constant)
+        constant = -shared.sum(-1) - 0.5 * math.log(2 * math.pi) * self._action_size
+        log_prob = torch.add(constant, torch.linalg.vecdot(noise, noise), alpha=-0.5)
+        return torch.addcmul(mean, shared.exp(), noise), log_prob
 
     def log_prob(self, distribution: Distribution, action: Tensor) -> Tensor:
         mean, log_std = distribution
