@@ -52,7 +52,7 @@ def publish(runs: Path) -> None:
         )
         if run.recipe.seed == 0:
             for name in PICTURES:
-                shutil.copy(run.path / name, seed / name)
+                shutil.copy(run.path / name, target / name)
         size = sum(path.stat().st_size for path in seed.rglob("*") if path.is_file())
         print(f"{seed.relative_to(ROOT)}: {size / 1e3:.0f} kB")
     for name, untrained in (("summary", False), ("untrained", True)):
