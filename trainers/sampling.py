@@ -146,7 +146,7 @@ def _run_round(
     for step in range(steps):
         action, log_prob, state = agent.act(weights, state, observation, None if noise is None else noise[step])
         sent = action.reshape(trials * rollouts, *action.shape[2:])
-        if low is not None:
+        if low is not None and high is not None:
             sent = np.minimum(np.maximum(sent, low), high)  # half the price of np.clip
         outcome = env.step(sent)
         following, reward, terminated, truncated = (array.reshape(*rows, *array.shape[1:]) for array in outcome[:4])
