@@ -8,6 +8,7 @@ A missing parameter is a KeyError, an unknown one is refused by `check`: nothing
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
@@ -49,7 +50,7 @@ def mlp(parameters: Parameters, layers: int, activation: Activation, inputs: Ten
     return hidden
 
 
-class Policy:
+class Policy(ABC):
     """What MAML needs of a stochastic policy; `Gaussian` and `Categorical` fill it in."""
 
     noise_size: int
@@ -75,7 +76,7 @@ class Policy:
             wrong = sorted(set(wanted.items()) ^ set(given.items()))
             raise AgentError(f"these parameters belong to another policy: {wrong[0]} does not fit; use its own recipe")
 
-    def project(self, parameters: Parameters) -> None:
+    def project(self, parameters: Parameters) -> None:  # noqa: B027  # an optional hook, empty on purpose
         """Moves meta-parameters, in place, back to where the policy wants them kept; nowhere by default."""
 
     def encode(self, observation: np.ndarray) -> Tensor:
@@ -88,33 +89,33 @@ class Policy:
     def _network(self, parameters: Parameters, features: Tensor) -> Tensor:
         return mlp(parameters, len(self._sizes) - 1, self._activation, features)
 
+    @abstractmethod
     def distribution(self, parameters: Parameters, features: Tensor) -> Distribution:
         """Distribution parameters of the action at features [..., rows, O]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         """Noise for `sample`, [*shape, noise_size] float32."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sample(self, distribution: Distribution, noise: Tensor | None) -> tuple[Tensor, Tensor]:
         """The action that this noise picks, without noise the most likely one; and its log-probability."""
-        raise NotImplementedError
 
+    @abstractmethod
     def log_prob(self, distribution: Distribution, action: Tensor) -> Tensor:
         """Log-probability of an action, [..., rows]; summed over action dimensions."""
-        raise NotImplementedError
 
+    @abstractmethod
     def kl(self, old: Distribution, new: Distribution) -> Tensor:
         """KL(old || new) in nats, [..., rows]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fisher(self, distribution: Distribution, tangent: Distribution) -> Distribution:
         """The Fisher information of the distribution parameters, applied to a tangent of them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def entropy(self, distribution: Distribution) -> Tensor:
         """Entropy in nats, [..., rows]."""
-        raise NotImplementedError
 
 
 class Gaussian(Policy):

@@ -100,31 +100,28 @@ def test_closed_families_hold_out_the_training_tasks():
 class ShowsTarget(LineFamily):
     """The observation contains the task."""
 
+    def shown(self, place, target):
+        return target
+
     def make_env(self, task):
+        shown = self.shown
+
         class Env(LineWalk):
             def __init__(self, target):
                 super().__init__(target)
                 self.observation_space = gymnasium.spaces.Box(-20, 20, (2,), np.float32)
 
             def _observation(self):
-                return np.array([self._place, self._target], np.float32)
+                return np.array([self._place, shown(self._place, self._target)], np.float32)
 
         return Env(task["target_m"])
 
 
-class ShowsDistance(LineFamily):
+class ShowsDistance(ShowsTarget):
     """The observation contains the distance to the goal, as garage's PointEnv does."""
 
-    def make_env(self, task):
-        class Env(LineWalk):
-            def __init__(self, target):
-                super().__init__(target)
-                self.observation_space = gymnasium.spaces.Box(-20, 20, (2,), np.float32)
-
-            def _observation(self):
-                return np.array([self._place, abs(self._place - self._target)], np.float32)
-
-        return Env(task["target_m"])
+    def shown(self, place, target):
+        return abs(place - target)
 
 
 class TellsInInfo(LineFamily):
