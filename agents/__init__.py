@@ -2,4 +2,5 @@
 
 ALGORITHMS = {
     "maml": "agents.maml:MAML",
+    "reptile": "agents.reptile:REPTILE",
 }

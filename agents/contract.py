@@ -178,6 +178,9 @@ class Learner(Protocol):
     def weights(self) -> dict[str, torch.Tensor]:
         """What an agent needs to act, on the CPU."""
 
+    def load_weights(self, weights: Weights) -> None:
+        """Starts from the weights of another run; all else stays fresh. Raises AgentError if they do not fit."""
+
     def update(self, batch: TrialBatch) -> dict[str, float]:
         """One meta-update; returns the metrics that `metrics` describes."""
 

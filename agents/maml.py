@@ -2,13 +2,14 @@
 
 In reading order: configuration, the loss of one task, the agent (acts, takes inner steps), the learner
 (differentiates through them) with its two outer loops: TRPO (Schulman et al. 2015) and the clipped surrogate
-with an inner KL penalty (ProMP, Rothfuss et al. 2019, arXiv:1810.06784). See docs/algorithms/maml.md.
+with an inner KL penalty (ProMP, Rothfuss et al. 2019, arXiv:1810.06784). Options: first order (FOMAML) and
+learned step sizes (Meta-SGD, Li et al. 2017, arXiv:1707.09835). See docs/algorithms/maml.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -30,9 +31,9 @@ from agents.contract import (
 )
 from agents.functional.advantages import fit_linear_baseline, gae, normalise, time_features
 from agents.functional.inner_loop import Parameters, adapt
-from agents.functional.meta_objective import InnerObjective, MetaObjective, Outcome, Steps
+from agents.functional.meta_objective import InnerObjective, MetaObjective, Outcome, Steps, join, split
 from agents.functional.trust_region import flatten, full_step, line_search, unflatten
-from agents.nets.policies import Activation, Distribution, Policy, make_policy
+from agents.nets.policies import Activation, Distribution, Policy, check_shapes, make_policy
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Shrink = Annotated[float, Field(gt=0, lt=1)]
@@ -61,17 +62,14 @@ class ClippedSurrogate(Config):
     inner_kl_coefficient: NonNegativeFloat = 5e-4
 
 
-class MAMLConfig(Config):
-    """Defaults are the MAML-TRPO reference's (shared hyperparameters of Finn et al. 2017 and its PyTorch ports)."""
+class InnerLoopConfig(Config):
+    """What adapting by policy gradients needs, however the start is learned."""
 
     meta_batch_size: PositiveInt = 40  # N, fresh tasks of each iteration
     rollouts: PositiveInt = 20  # R, episodes of each round and task
     inner_steps: NonNegativeInt = 1  # K; 0 trains one policy for all tasks, the "pretrained" control
     inner_learning_rates: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] = (0.1,)  # last one repeats
     inner_objective: InnerObjective = "likelihood_ratio"
-    # What the outer loss judges: the policies after the last inner steps, by weight. (1.0,) is theta_K alone.
-    outer_weights: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (1.0,)
-    outer: Annotated[TrustRegion | ClippedSurrogate, Field(discriminator="name")] = TrustRegion()
     discount: Fraction = 0.99
     trace_decay: Fraction = 1.0
     baseline_ridge: NonNegativeFloat = 1e-5
@@ -83,34 +81,54 @@ class MAMLConfig(Config):
     std_gain: PositiveFloat = 1.0  # an inner step moves log std by the square of it: see nets/policies.py
     task_chunk: PositiveInt | None = None  # tasks differentiated at once; None means all: faster or slower, same loss
 
-    @model_validator(mode="after")
-    def _weights_fit(self) -> MAMLConfig:
-        if len(self.outer_weights) > max(self.inner_steps, 1):
-            raise ValueError(
-                f"outer_weights judges the policies after {len(self.outer_weights)} inner steps, but inner_steps is "
-                f"{self.inner_steps}"
-            )
-        return self
-
     def step_size(self, step: int) -> float:
         """Inner learning rate of inner step `step`, counted from 0."""
         return self.inner_learning_rates[min(step, len(self.inner_learning_rates) - 1)]
 
     def objective(self, policy: Policy, inner_steps: int) -> MetaObjective:
-        """The outer loss after this many inner steps."""
-        clip = self.outer if isinstance(self.outer, ClippedSurrogate) else None
+        """The loss of an inner step, and of the policies after this many of them."""
         return MetaObjective(
             policy,
             step_sizes=tuple(self.step_size(step) for step in range(inner_steps)),
             inner_objective=self.inner_objective,
-            judge_weights=tuple(weight / sum(self.outer_weights) for weight in self.outer_weights),
-            clip_ratio=clip.clip_ratio if clip else None,
-            inner_kl_coefficient=clip.inner_kl_coefficient if clip else 0.0,
             task_chunk=self.task_chunk,
         )
 
 
-def prepare(policy: Policy, config: MAMLConfig, batch: RoundBatch, device: torch.device) -> Steps:
+class MAMLConfig(InnerLoopConfig):
+    """Defaults are the MAML-TRPO reference's (shared hyperparameters of Finn et al. 2017 and its PyTorch ports)."""
+
+    first_order: bool = False  # FOMAML: the outer derivative takes inner gradients for constants
+    learn_step_sizes: bool = False  # Meta-SGD: one for every parameter, from inner_learning_rates[0] on
+    # What the outer loss judges: the policies after the last inner steps, by weight. (1.0,) is theta_K alone.
+    outer_weights: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (1.0,)
+    outer: Annotated[TrustRegion | ClippedSurrogate, Field(discriminator="name")] = TrustRegion()
+
+    @model_validator(mode="after")
+    def _keys_fit(self) -> MAMLConfig:
+        if len(self.outer_weights) > max(self.inner_steps, 1):
+            raise ValueError(
+                f"outer_weights judges the policies after {len(self.outer_weights)} inner steps, but inner_steps is "
+                f"{self.inner_steps}"
+            )
+        if self.learn_step_sizes and not self.inner_learning_rates[0]:
+            raise ValueError("learn_step_sizes starts from inner_learning_rates, whose first one must be above 0")
+        if self.learn_step_sizes and not self.inner_steps:
+            raise ValueError("learn_step_sizes learns from inner steps, but inner_steps is 0")
+        return self
+
+    def objective(self, policy: Policy, inner_steps: int) -> MetaObjective:
+        clip = self.outer if isinstance(self.outer, ClippedSurrogate) else None
+        return replace(
+            super().objective(policy, inner_steps),
+            judge_weights=tuple(weight / sum(self.outer_weights) for weight in self.outer_weights),
+            clip_ratio=clip.clip_ratio if clip else None,
+            inner_kl_coefficient=clip.inner_kl_coefficient if clip else 0.0,
+            first_order=self.first_order,
+        )
+
+
+def prepare(policy: Policy, config: InnerLoopConfig, batch: RoundBatch, device: torch.device) -> Steps:
     """Fits the baseline per task, estimates and normalises advantages, and flattens rollouts into steps.
 
     An episode's end is the end for MAML, also at the time limit: the horizon is part of the task, the baseline
@@ -147,7 +165,7 @@ class State:
 class MAMLAgent:
     """Acts with per-task parameters and takes one inner step after each round."""
 
-    def __init__(self, config: MAMLConfig, interface: Interface) -> None:
+    def __init__(self, config: InnerLoopConfig, interface: Interface) -> None:
         self.config = config
         self.policy = make_policy(
             interface.observation_space,
@@ -159,14 +177,14 @@ class MAMLAgent:
             min_initial_std=config.min_initial_std,
             std_gain=config.std_gain,
         )
-        self._inner_loss = config.objective(self.policy, 0).inner_loss
 
     def trial_rounds(self, adaptations: int, rollouts: int) -> tuple[Round, ...]:
         return (*[Round("support", rollouts)] * adaptations, Round("query", rollouts))
 
     def begin_trial(self, weights: Weights, trials: int) -> State:
         # Real copies, one per trial: batched products of expanded tensors take a slower path.
-        return State({name: value.expand(trials, *value.shape).clone() for name, value in weights.items()}, 0)
+        theta, _ = split(dict(weights))
+        return State({name: value.expand(trials, *value.shape).clone() for name, value in theta.items()}, 0)
 
     def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         return self.policy.draw_noise(rng, shape)
@@ -185,16 +203,18 @@ class MAMLAgent:
     def adapt(self, weights: Weights, state: State, batch: RoundBatch) -> State:
         """One inner step of every trial, each on its own round alone."""
         steps = prepare(self.policy, self.config, batch, torch.device("cpu"))
-        step_size = self.config.step_size(state.inner_steps)
+        objective = self.config.objective(self.policy, state.inner_steps + 1)
+        _, step_sizes = objective.parts(dict(weights))
 
         def one_task(parameters: Parameters, support: Steps) -> Parameters:
-            return adapt(parameters, [support], self._inner_loss, [step_size])[-1]
+            return adapt(parameters, [support], objective.inner_loss, step_sizes[-1:])[-1]
 
         adapted = torch.func.vmap(one_task)(state.parameters, steps)
         return State({name: value.detach() for name, value in adapted.items()}, state.inner_steps + 1)
 
     def inspect(self, weights: Weights, state: State) -> dict[str, np.ndarray]:
-        shift = [(state.parameters[name] - value).flatten(1) for name, value in weights.items()]
+        theta, _ = split(dict(weights))
+        shift = [(state.parameters[name] - value).flatten(1) for name, value in theta.items()]
         return {"parameter_shift": torch.cat(shift, 1).numpy()}
 
 
@@ -214,6 +234,9 @@ class MAMLLearner:
         self.config, self.policy, self.device = config, agent.policy, device
         self.objective = config.objective(self.policy, config.inner_steps)
         initial = self.policy.init(torch.Generator().manual_seed(seed))
+        if config.learn_step_sizes:
+            rate = config.inner_learning_rates[0]
+            initial = join(initial, {name: torch.full_like(value, rate) for name, value in initial.items()})
         self.parameters = {name: value.to(device).requires_grad_() for name, value in initial.items()}
         self._rounds = agent.trial_rounds(config.inner_steps, config.rollouts)
         self._updates = 0
@@ -323,8 +346,13 @@ class MAMLLearner:
         adam = self._adam.state_dict() if self._adam is not None else None
         return {"parameters": self._detached(), "adam": adam, "updates": self._updates}
 
+    def load_weights(self, weights: Weights) -> None:
+        check_shapes(weights, self.parameters)
+        with torch.no_grad():
+            for name, value in self.parameters.items():
+                value.copy_(weights[name])
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.policy.check(state["parameters"])
         if not isinstance(state["updates"], int) or state["updates"] < 0:
             raise AgentError(f"this checkpoint counts {state['updates']!r} updates; it is damaged")
         if (self._adam is None) != (state["adam"] is None):
@@ -334,10 +362,9 @@ class MAMLLearner:
             for parameter, moment in zip(self.parameters.values(), moments, strict=bool(moments)):
                 if moment["exp_avg"].shape != parameter.shape or moment["exp_avg_sq"].shape != parameter.shape:
                     raise AgentError("this checkpoint's optimiser belongs to another policy; use its own recipe")
+        self.load_weights(state["parameters"])
+        if self._adam is not None:
             self._adam.load_state_dict(state["adam"])
-        with torch.no_grad():
-            for name, value in state["parameters"].items():
-                self.parameters[name].copy_(value)
         self._updates = state["updates"]
 
 

@@ -20,6 +20,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from trainers.errors import RunError
+from trainers.files import read_bytes, sync_folder, write_synced
 
 FORMAT = "acclimate-checkpoint-1"
 _TENSOR = "$tensor"
@@ -38,18 +39,17 @@ def save(folder: Path, iteration: int, algorithm: str, state: Mapping[str, Any])
         "state": plain,
     }
     content["sha256"] = _digest(content)
-    target = folder / f"iteration-{iteration:06d}"
+    target = place(folder, iteration)
     temporary = folder / f".writing-{iteration:06d}-{os.getpid()}"
     folder.mkdir(parents=True, exist_ok=True)
     try:
         temporary.mkdir()
-        _write_synced(temporary / "tensors.safetensors", binary)
-        _write_synced(temporary / "state.json", json.dumps(content).encode())
-        _sync_folder(temporary)
-        if target.exists():  # the same iteration again, after a resume: the same bits
-            shutil.rmtree(target)
+        write_synced(temporary / "tensors.safetensors", binary)
+        write_synced(temporary / "state.json", json.dumps(content).encode())
+        sync_folder(temporary)
+        _remove(target)  # the same iteration again, after a resume: the same bits
         temporary.rename(target)
-        _sync_folder(folder)
+        sync_folder(folder)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise RunError(
@@ -62,36 +62,67 @@ def save(folder: Path, iteration: int, algorithm: str, state: Mapping[str, Any])
 def load(path: Path, algorithm: str) -> tuple[int, dict[str, Any]]:
     """(iteration, state) of the checkpoint folder; raises RunError unless every byte is as it was written."""
     try:
-        content = json.loads((path / "state.json").read_text())
-        binary = (path / "tensors.safetensors").read_bytes()
+        content = json.loads(read_bytes(path / "state.json"))
+        binary = read_bytes(path / "tensors.safetensors")
     except (OSError, ValueError, RecursionError) as error:
         raise _refusal(path, f"it cannot be read ({' '.join(str(error).split())[:120]})") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise _refusal(path, f"its format is not {FORMAT}")
-    if content.pop("sha256", None) != _digest(content):
-        raise _refusal(path, "state.json was changed after it was written")
-    if hashlib.sha256(binary).hexdigest() != content["tensors_sha256"]:
-        raise _refusal(path, "tensors.safetensors was cut or changed after it was written")
-    if content["algorithm"] != algorithm:
-        raise _refusal(path, f"it is of the algorithm {content['algorithm']}, the run's is {algorithm}")
     try:
-        return int(content["iteration"]), _put_back(content["state"], load_tensors(binary))
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise _refusal(path, f"its content does not fit together ({error})") from error
+        if content.pop("sha256", None) != _digest(content):
+            raise _refusal(path, "state.json was changed after it was written")
+        if hashlib.sha256(binary).hexdigest() != content["tensors_sha256"]:
+            raise _refusal(path, "tensors.safetensors was cut or changed after it was written")
+        if content["algorithm"] != algorithm:
+            raise _refusal(path, f"it is of the algorithm {content['algorithm']}, the run's is {algorithm}")
+        if path.name != place(path, content["iteration"]).name:
+            raise _refusal(path, f"it is of iteration {content['iteration']}, not what its folder says")
+        tensors = load_tensors(binary)
+        for name, value in tensors.items():
+            if not torch.isfinite(value).all():
+                raise _refusal(path, f"{name} holds values that are not finite")
+        return content["iteration"], _put_back(content["state"], tensors)
+    except (SafetensorError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        if isinstance(error, RunError):
+            raise
+        raise _refusal(path, f"its content does not fit together ({' '.join(str(error).split())[:120]})") from error
+
+
+def place(folder: Path, iteration: int) -> Path:
+    """Where the checkpoint of an iteration lies."""
+    return folder / f"iteration-{iteration:06d}"
+
+
+def iterations(folder: Path) -> list[int]:
+    """The iterations that a folder of checkpoints holds, in order."""
+    found = folder.glob("iteration-*") if folder.is_dir() else []
+    return sorted(int(number) for one in found if (number := one.name.removeprefix("iteration-")).isdecimal())
 
 
 def newest(folder: Path) -> Path:
     """The newest checkpoint in a folder of them."""
-    found = sorted(folder.glob("iteration-*")) if folder.is_dir() else []
+    found = iterations(folder)
     if not found:
         raise RunError(f"{folder} holds no checkpoint; train the run first")
-    return found[-1]
+    return place(folder, found[-1])
 
 
-def prune(folder: Path, keep: int) -> None:
-    """Removes all but the newest `keep` checkpoints."""
-    for old in sorted(folder.glob("iteration-*"))[:-keep]:
-        shutil.rmtree(old)
+def prune(folder: Path, keep: int, best: int | None = None) -> None:
+    """Removes all but the newest `keep` checkpoints and that of iteration `best`, and what a crash left behind."""
+    for iteration in iterations(folder)[:-keep]:
+        if iteration != best:
+            _remove(place(folder, iteration))
+    for leftover in [*folder.glob(".writing-*"), *folder.glob(".removing-*")]:
+        shutil.rmtree(leftover)
+
+
+def _remove(path: Path) -> None:
+    """Takes a checkpoint away in one step: a crash on the way leaves no half of it under its name."""
+    if path.is_dir():
+        aside = path.with_name(f".removing-{path.name}")
+        shutil.rmtree(aside, ignore_errors=True)
+        path.rename(aside)
+        shutil.rmtree(aside)
 
 
 def _refusal(path: Path, reason: str) -> RunError:
@@ -127,18 +158,3 @@ def _put_back(node: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
     if isinstance(node, list):
         return [_put_back(value, tensors) for value in node]
     return node
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

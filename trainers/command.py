@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,7 +74,7 @@ def train(
 ) -> None:
     """Meta-train a recipe; `seeds=0,1,2` trains one folder for each seed."""
     with user_errors():
-        from trainers import recipes
+        from trainers import recipes, training
         from trainers.errors import RecipeError
 
         path = recipes.find(recipe)
@@ -81,39 +82,56 @@ def train(
         folder = out or Path("runs") / f"{path.stem}-{datetime.now():%Y%m%d-%H%M%S}"
         many = [one.removeprefix("seeds=") for one in overrides or [] if one.startswith("seeds=")]
         if not many:
-            _train_one(recipes.load(path, others), folder)
+            _go_on([training.start(recipes.load(path, others), folder)])
             return
         try:
             seeds = sorted({int(seed) for seed in many[-1].split(",")})
         except ValueError:
             raise RecipeError(f"seeds={many[-1]} is no list of seeds; write seeds=0,1,2") from None
         each = [recipes.load(path, [*others, f"seed={seed}"]) for seed in seeds]
-        for one in each:
-            if not _train_one(one, folder / f"seed-{one.seed}"):
-                break
+        # All folders before the first update: `acclimate resume` knows what is left after any death.
+        _go_on([training.start(one, folder / f"seed-{one.seed}") for one in each])
 
 
-def _train_one(recipe: Any, folder: Path) -> bool:
-    """Trains one run and draws its pictures; false if it was asked to stop."""
-    from trainers import training
+@app.command()
+def resume(
+    run: Annotated[Path, typer.Argument(help="a run folder, or a folder of seed-* run folders")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="such as iterations=90, to go further")
+    ] = None,
+) -> None:
+    """Go on with a run after any death, to the same bits; or extend a finished one."""
+    with user_errors():
+        from trainers import training
+        from trainers.results import find_runs
+
+        _go_on([training.reopen(one.path, overrides or []) for one in find_runs(run)])
+
+
+def _go_on(runs: list[Any]) -> None:
+    """Trains runs one after the other and draws their pictures."""
+    from trainers import checkpoints, training
     from trainers.console import TrainingDisplay
-
-    title = f"{recipe.agent_name} on {recipe.family}, seed {recipe.seed}"
-    console.print(f"Training {title}, {recipe.iterations} meta-updates, workers: {recipe.workers} → {folder}")
-    with TrainingDisplay(console, title, recipe.iterations) as display:
-        outcome = training.train(recipe, folder, display.report)
-    if outcome.stopped_by:
-        console.print(
-            f"Stopped by {outcome.stopped_by} after {outcome.iteration} meta-updates; a checkpoint is in {folder}"
-        )
-        return False
     from trainers.results import conclude
 
-    summary, files = conclude(outcome.run)
-    _print_summary(summary)
-    for file in files:
-        console.print(f"  {file}")
-    return True
+    for run in runs:
+        recipe = run.recipe
+        done = max(checkpoints.iterations(run.checkpoints), default=0)
+        title = f"{recipe.agent_name} on {recipe.family}, seed {recipe.seed}"
+        span = f"{recipe.iterations} meta-updates" + (f" ({done} are done)" if done else "")
+        console.print(f"Training {title}, {span}, workers: {recipe.workers} → {run.path}")
+        with TrainingDisplay(console, title, recipe.iterations) as display:
+            outcome = training.go_on(run, display.report)
+        if outcome.stopped_by:
+            console.print(
+                f"Stopped by {outcome.stopped_by} after {outcome.iteration} meta-updates; "
+                f"go on with: acclimate resume {run.path}"
+            )
+            raise typer.Exit(128 + signal.Signals[outcome.stopped_by])
+        summary, files = conclude(outcome.run)
+        _print_summary(summary)
+        for file in files:
+            console.print(f"  {file}")
 
 
 @app.command()
@@ -123,6 +141,7 @@ def evaluate(
     rounds: Annotated[int | None, typer.Option(min=1, help="adaptations of a trial (default: the recipe's)")] = None,
     deterministic: Annotated[bool, typer.Option(help="measure by probe rollouts without action noise")] = False,
     untrained: Annotated[bool, typer.Option(help="measure the fresh initialisation: the negative control")] = False,
+    checkpoint: Annotated[str, typer.Option(help="last, best (on the validation tasks), or an iteration")] = "last",
     workers: Annotated[int, typer.Option(min=0, help="Ray workers; 0 computes in this process")] = 0,
     json_file: Annotated[Path | None, typer.Option("--json", help="also write the summary to this file")] = None,
 ) -> None:
@@ -131,7 +150,13 @@ def evaluate(
         from trainers.results import evaluate_runs
 
         summary = evaluate_runs(
-            run, split, rounds=rounds, deterministic=deterministic, untrained=untrained, workers=workers
+            run,
+            split,
+            rounds=rounds,
+            deterministic=deterministic,
+            untrained=untrained,
+            checkpoint=checkpoint,
+            workers=workers,
         )
         _print_summary(summary)
         if json_file is not None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from agents.contract import MetricInfo
 from trainers.errors import RunError
+from trainers.files import read_text, replace
 
 LOOP_METRICS = {
     "iteration": MetricInfo("meta-updates", "meta-updates done"),
@@ -16,7 +18,7 @@ LOOP_METRICS = {
     "seconds_sampling": MetricInfo("s", "time that sampling took in this iteration", timing=True),
     "seconds_learning": MetricInfo("s", "time that the meta-update took", timing=True),
     "steps_per_second": MetricInfo("steps/s", "environment steps of this iteration by its whole time", timing=True),
-    "seconds_elapsed": MetricInfo("s", "wall time since this process began to train", timing=True),
+    "seconds_elapsed": MetricInfo("s", "wall time of training so far, all processes of the run together", timing=True),
 }
 
 
@@ -58,10 +60,38 @@ class MetricLog:
         self._file.write(json.dumps(dict(values)) + "\n")
         self._file.flush()
 
+    def sync(self) -> None:
+        """Through to the disk: a checkpoint is never newer than its metrics."""
+        os.fsync(self._file.fileno())
+
     def close(self) -> None:
         self._file.close()
 
 
 def read(path: Path) -> list[dict[str, float]]:
-    """The lines of a metrics.jsonl."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    """The lines of a metrics.jsonl; of the last one only if it is whole, for a crash may have cut it."""
+    try:
+        lines = read_text(path).splitlines(keepends=True)
+        parsed = [json.loads(line) for line in lines if line.endswith("\n")]
+        for line in parsed:
+            if not all(isinstance(value, (int, float)) for value in line.values()):
+                raise ValueError("a metric is not a number")
+            line["iteration"] = int(line["iteration"])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise RunError(f"{path} cannot be read ({' '.join(str(error).split())[:120]}); take it from a copy") from error
+    return parsed
+
+
+def up_to(path: Path, iteration: int) -> list[dict[str, float]]:
+    """The lines of iterations 1 ... `iteration`; RunError unless they are all there."""
+    lines = [line for line in read(path) if line["iteration"] <= iteration] if iteration else []
+    if [line["iteration"] for line in lines] != list(range(1, iteration + 1)):
+        raise RunError(
+            f"{path} lacks lines of iterations up to {iteration}, where the checkpoint is; take it from a copy"
+        )
+    return lines
+
+
+def write(path: Path, lines: Sequence[Mapping[str, float]]) -> None:
+    """A metrics.jsonl of these lines."""
+    replace(path, "".join(json.dumps(dict(line)) + "\n" for line in lines).encode())

@@ -13,7 +13,13 @@ from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, ValidationEr
 from agents.contract import Config
 from trainers import resolve
 from trainers.errors import RecipeError
+from trainers.files import read_text
 
+# What does not decide a run's numbers, and how far it goes; device and learner_threads may move last bits.
+MAY_CHANGE = (
+    "iterations", "workers", "device", "learner_threads", "checkpoints", "tensorboard", "wandb", "wandb_project"
+)  # fmt: skip
+MOST_VALUES = 100_000
 SHIPPED = Path(__file__).resolve().parents[1] / "configs"
 
 
@@ -40,7 +46,7 @@ class Checkpoints(Config):
     """How often a run can be taken up again."""
 
     every: PositiveInt = 20  # iterations; the end of the run is always kept
-    keep: PositiveInt = 2  # newest ones kept
+    keep: PositiveInt = 2  # newest ones kept; the best one on the validation tasks is kept as well
 
 
 class Recipe(Config):
@@ -53,6 +59,7 @@ class Recipe(Config):
     family: str
     agent: Any  # the algorithm's own configuration, checked by `load`
     agent_name: str = Field(exclude=True)
+    init: str | None = None  # a run folder whose last weights to start from; None starts afresh
     train_tasks: PositiveInt | None = None  # fixed training tasks; None draws fresh ones each iteration
     learner_threads: PositiveInt | Literal["auto"] = "auto"  # auto: all cores; part of the result, in the last bits
     sampling: Sampling = Sampling()
@@ -81,14 +88,28 @@ def find(name: str) -> Path:
 def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """The checked recipe in a YAML file, with `key=value` overrides applied (dots reach into sections)."""
     try:
-        data = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RecipeError(f"{path} is not a YAML recipe: {' '.join(str(error).split())}") from error
+        data = yaml.safe_load(read_text(path))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise RecipeError(f"{path} is not a YAML recipe: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(data, dict):
         raise RecipeError(f"{path} is not a recipe: it must be a mapping of keys such as seed, iterations and family")
+    if _size(data) > MOST_VALUES:
+        raise RecipeError(f"{path} holds more than {MOST_VALUES:,} values; a recipe is a page of them")
     for override in overrides:
         _apply(data, override)
     return build(data, str(path))
+
+
+def changed(path: Path, overrides: Sequence[str]) -> Recipe:
+    """The recipe of a run that goes on, with overrides that do not make another run of it."""
+    for override in overrides:
+        key = override.partition("=")[0]
+        if key.partition(".")[0] not in MAY_CHANGE:
+            raise RecipeError(
+                f"{key} cannot change in a run that goes on (only {', '.join(MAY_CHANGE)}); "
+                "train a new run, with init=RUN if it should start from this one's weights"
+            )
+    return load(path, overrides)
 
 
 def build(data: Mapping[str, Any], where: str) -> Recipe:
@@ -107,6 +128,18 @@ def build(data: Mapping[str, Any], where: str) -> Recipe:
         return Recipe.model_validate({**data, "agent": config, "agent_name": agent["name"]})
     except ValidationError as error:
         raise RecipeError(_sentence(error, Recipe, where, "")) from error
+
+
+def _size(node: Any, limit: int = MOST_VALUES) -> int:
+    """Values in nested data, anchors counted each time they are used; stops counting past `limit`."""
+    if not isinstance(node, (dict, list)):
+        return 1
+    total = 1
+    for child in node.values() if isinstance(node, dict) else node:
+        if total > limit:
+            break
+        total += _size(child, limit - total)
+    return total
 
 
 def _apply(data: dict[str, Any], override: str) -> None:

@@ -27,6 +27,7 @@ def evaluate_runs(
     rounds: int | None = None,
     deterministic: bool = False,
     untrained: bool = False,
+    checkpoint: str = "last",
     workers: int = 0,
 ) -> dict[str, Any]:
     """The summary of one run, or of all `seed-*` runs in a folder pooled, on the same frozen tasks.
@@ -46,7 +47,7 @@ def evaluate_runs(
             agent, learner = build(run.recipe, family, torch.device("cpu"))
             iteration = 0
         else:
-            agent, learner, iteration = run.load(family)
+            agent, learner, iteration = run.load(family, checkpoint)
         settings = run.recipe.evaluation
         if rounds is not None:
             settings = settings.model_copy(update={"rounds": rounds})

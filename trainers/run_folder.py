@@ -6,11 +6,16 @@ adaptation.parquet  checkpoints/iteration-000100/  *.png  report.html
 
 from __future__ import annotations
 
+import fcntl
+import io
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -18,13 +23,16 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
 from agents.contract import Agent, AgentError, Algorithm, Interface, Learner
 from envs.task import SPLITS, TaskFamily, TaskSet
-from trainers import checkpoints, recipes, resolve
+from trainers import checkpoints, metrics, recipes, resolve
 from trainers.errors import RunError
+from trainers.evaluation import ROWS
+from trainers.files import read_bytes, read_text, replace, sync_folder, write_synced
 from trainers.recipes import Recipe
 
 PROVENANCE = "provenance.json"
@@ -39,17 +47,31 @@ class Run:
     recipe: Recipe
 
     @classmethod
-    def create(cls, path: Path, recipe: Recipe) -> Run:
-        """A new run folder; refuses a folder that already holds something."""
+    def create(
+        cls, path: Path, recipe: Recipe, task_sets: Iterable[TaskSet], learner: Learner, born: Mapping[str, Any]
+    ) -> Run:
+        """A new run folder with its first checkpoint, all of it or nothing; refuses one that already holds something.
+
+        `born` joins the provenance.
+        """
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise RunError(f"{path} already exists and is not empty; name another folder with --out")
+        making = path.with_name(f".{path.name}.making-{os.getpid()}")
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            (path / "tasks").mkdir()
-            (path / "config.yaml").write_text(recipe.to_yaml())
-            (path / PROVENANCE).write_text(json.dumps(provenance(), indent=2) + "\n")
+            (making / "tasks").mkdir(parents=True)
+            write_synced(making / "config.yaml", recipe.to_yaml().encode())
+            write_synced(making / PROVENANCE, _text({**provenance(), **born}))
+            for one in task_sets:
+                write_synced(making / "tasks" / f"{one.split}.json", _text(one.to_json(), indent=1))
+            checkpoints.save(making / "checkpoints", 0, recipe.agent_name, run_state(learner))
+            making.rename(path)
+            sync_folder(path.parent)
         except OSError as error:
+            shutil.rmtree(making, ignore_errors=True)
             raise RunError(f"{path} cannot be written ({error.strerror}); name another folder with --out") from error
+        except RunError:
+            shutil.rmtree(making, ignore_errors=True)
+            raise
         return cls(path, recipe)
 
     @classmethod
@@ -58,6 +80,45 @@ class Run:
         if not (path / "config.yaml").is_file():
             raise RunError(f"{path} is not a run folder: it has no config.yaml; name what `acclimate train` wrote")
         return cls(path, recipes.load(path / "config.yaml"))
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Nobody else trains in this folder meanwhile; RunError if somebody does."""
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise RunError(f"another process is training in {self.path}; stop it or wait for it") from error
+            yield
+        finally:
+            os.close(descriptor)
+
+    def changed(self, recipe: Recipe) -> Run:
+        """The run with another recipe in its config.yaml, and a line in its provenance of who took it up again."""
+        told = self.provenance()
+        told["resumed"] = [*told.get("resumed", []), provenance()]
+        replace(self.path / PROVENANCE, _text(told))
+        replace(self.path / "config.yaml", recipe.to_yaml().encode())
+        return Run(self.path, recipe)
+
+    def provenance(self) -> dict[str, Any]:
+        """What the run was made with."""
+        try:
+            told = json.loads(read_text(self.path / PROVENANCE))
+        except (OSError, ValueError, RecursionError) as error:
+            raise RunError(
+                f"{self.path / PROVENANCE} cannot be read ({str(error)[:120]}); take it from a copy"
+            ) from error
+        if not isinstance(told, dict) or not isinstance(told.get("resumed", []), list):
+            raise RunError(f"{self.path / PROVENANCE} is not what a run writes; take it from a copy")
+        return told
+
+    def refuse_links(self) -> None:
+        """A link inside a run folder could lead its writing elsewhere."""
+        for one in self.path.rglob("*"):
+            if one.is_symlink():
+                raise RunError(f"{one} is a symbolic link; a run that goes on holds files: put the file in its place")
 
     @property
     def checkpoints(self) -> Path:
@@ -80,38 +141,98 @@ class Run:
             return TaskSet.load(Path(split), family)
         raise RunError(f"--split {split} is neither a split ({', '.join(SPLITS)}) nor a file of tasks")
 
-    def save_task_set(self, task_set: TaskSet) -> None:
-        """Freezes a task set in the run folder."""
-        text = json.dumps(task_set.to_json(), indent=1)
-        (self.path / "tasks" / f"{task_set.split}.json").write_text(text + "\n")
-
     def write_rows(self, table: pa.Table) -> None:
         """adaptation.parquet, replaced as a whole: a reader never sees half of it."""
-        temporary = self.path / ".adaptation.parquet.writing"
-        pq.write_table(table, temporary, compression="zstd")
-        temporary.replace(self.path / "adaptation.parquet")
+        content = io.BytesIO()
+        pq.write_table(table, content, compression="zstd")
+        replace(self.path / "adaptation.parquet", content.getvalue())
 
     def rows(self) -> pa.Table:
         """All adaptation rows of the run so far."""
-        return pq.read_table(self.path / "adaptation.parquet")
+        path = self.path / "adaptation.parquet"
+        try:
+            table = pq.read_table(io.BytesIO(read_bytes(path)))
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise RunError(
+                f"{path} cannot be read ({' '.join(str(error).split())[:120]}); take it from a copy"
+            ) from error
+        if table.schema.names != ROWS.names:
+            raise RunError(f"{path} has other columns than adaptation rows; take it from a copy")
+        return table
 
-    def load(self, family: TaskFamily, iteration: int | None = None) -> tuple[Agent, Learner, int]:
-        """(agent, learner, iteration) of the newest checkpoint, or of the one asked for."""
-        where = (
-            checkpoints.newest(self.checkpoints)
-            if iteration is None
-            else self.checkpoints / f"iteration-{iteration:06d}"
-        )
+    def cut_back(self, iteration: int) -> tuple[list[dict[str, float]], pa.Table]:
+        """Takes away the metrics and adaptation rows of later iterations; returns what is left of both.
+
+        Raises:
+            RunError: unless both are whole up to there; nothing is changed then.
+        """
+        measured = (self.path / "adaptation.parquet").exists()
+        rows = self.rows() if measured else ROWS.empty_table()
+        kept = rows.filter(pc.less_equal(rows["iteration"], iteration))
+        lines = metrics.up_to(self.metrics_file, iteration)
+        validated = {line["iteration"] for line in lines if any(name.startswith("validation_") for name in line)}
+        of_validation = kept.filter(pc.equal(kept["split"].cast(pa.string()), "validation"))
+        if lacking := validated - set(of_validation["iteration"].to_pylist()):
+            raise RunError(
+                f"{self.path / 'adaptation.parquet'} lacks the rows of iteration {min(lacking)}; take it from a copy"
+            )
+        metrics.write(self.metrics_file, lines)
+        if measured:
+            self.write_rows(kept)
+        return lines, kept
+
+    @property
+    def metrics_file(self) -> Path:
+        """One line for each iteration."""
+        return self.path / "metrics.jsonl"
+
+    def load(self, family: TaskFamily, which: str = "last") -> tuple[Agent, Learner, int]:
+        """(agent, learner, iteration) of a checkpoint: last, best (on the validation tasks), or an iteration."""
         agent, learner = build(self.recipe, family, torch.device("cpu"))
+        iteration, _ = self.restore(learner, self.checkpoint(which))
+        return agent, learner, iteration
+
+    def checkpoint(self, which: str) -> Path:
+        """The place of a checkpoint: last, best or an iteration."""
+        held = checkpoints.iterations(self.checkpoints)
+        if which == "last" or not held:
+            return checkpoints.newest(self.checkpoints)
+        wanted = best_iteration(metrics.read(self.metrics_file)) if which == "best" else which
+        if not str(wanted).isdecimal() or int(str(wanted)) not in held:
+            found = ", ".join(map(str, held))
+            raise RunError(f"{self.path} holds no checkpoint {which}; it holds last and the iterations {found}")
+        return checkpoints.place(self.checkpoints, int(str(wanted)))
+
+    def restore(self, learner: Learner, where: Path) -> tuple[int, dict[str, Any]]:
+        """Gives the learner its state in a checkpoint; returns (iteration, the whole state)."""
         done, state = checkpoints.load(where, self.recipe.agent_name)
         try:
             learner.load_state_dict(state["learner"])
-        except (AgentError, KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            if not (type(state["environment_steps"]) is int and state["environment_steps"] >= 0):
+                raise ValueError(f"it counts {state['environment_steps']!r} environment steps")
+        except (AgentError, LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise RunError(
                 f"checkpoint {where} does not fit the run's recipe: {reason}; nothing was changed"
             ) from error
-        return agent, learner, done
+        return done, state
+
+
+def run_state(learner: Learner, environment_steps: int = 0) -> dict[str, Any]:
+    """What a checkpoint holds: everything that the run needs to be taken up there."""
+    return {"learner": learner.state_dict(), "environment_steps": environment_steps}
+
+
+def best_iteration(lines: Sequence[Mapping[str, float]]) -> int | None:
+    """The iteration with the best return on the validation tasks after all adaptations, the first one among equals."""
+    best: tuple[float, int] | None = None
+    for line in lines:
+        names = [name for name in line if name.startswith("validation_return_round_")]
+        if names:
+            value = line[max(names, key=lambda name: int(name.rpartition("_")[2]))]
+            if best is None or value > best[0]:
+                best = (value, int(line["iteration"]))
+    return best[1] if best else None
 
 
 def build(recipe: Recipe, family: TaskFamily, device: torch.device) -> tuple[Agent, Learner]:
@@ -164,3 +285,7 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor()
+
+
+def _text(data: Any, indent: int = 2) -> bytes:
+    return (json.dumps(data, indent=indent) + "\n").encode()

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
-from agents.contract import Agent, Learner, Plan, TrialBatch, concatenate
+from agents.contract import Agent, Learner, MetricInfo, Plan, TrialBatch, concatenate
 from envs.check import check_no_leak
 from envs.task import Task, TaskFamily, TaskSet, check_disjoint
-from trainers import checkpoints, resolve
+from trainers import checkpoints, recipes, resolve
 from trainers.errors import RunError
 from trainers.evaluation import ROWS, curve, evaluate
 from trainers.metrics import MetricLog, describe
 from trainers.process import StopRequest, keep_freed_memory, torch_threads, usable_cores
 from trainers.recipes import Recipe
-from trainers.run_folder import Run, build
+from trainers.run_folder import Run, best_iteration, build, run_state
 from trainers.sampling import generator, make_shards, random_key
 from trainers.workers import Sampler, make_sampler
 
@@ -41,27 +45,73 @@ def train(recipe: Recipe, out: Path, report: Report = lambda metrics: None) -> O
     Raises:
         RecipeError, RunError, TaskError, AgentError, SamplingError: one sentence; what was written stays.
     """
-    keep_freed_memory()
+    return go_on(start(recipe, out), report)
+
+
+def start(recipe: Recipe, out: Path) -> Run:
+    """Makes the run folder, with the checkpoint of iteration 0; everything that can be refused is refused before."""
     family = resolve.family(recipe.family)
     check_no_leak(family)
-    device = choose_device(recipe.device)
-    agent, learner = build(recipe, family, device)
+    _, learner = build(recipe, family, choose_device(recipe.device))
     sets = frozen_sets(recipe, family)
-    planned_tasks(learner.plan(0), family, sets.get("train"), recipe.seed, 0)  # refuses before anything is written
-    run = Run.create(out, recipe)
-    for one in sets.values():
-        run.save_task_set(one)
-    table = describe(learner.metrics, len(learner.plan(0).rounds), recipe.evaluation.rounds + 1)
-    log = MetricLog(run.path, table)
-    sampler = make_sampler(agent, family, recipe.workers)
-    threads = usable_cores() if recipe.learner_threads == "auto" else recipe.learner_threads
-    try:
-        with StopRequest() as stop, torch_threads(threads):
-            loop = Loop(run, family, agent, learner, sampler, sets, log, report, stop)
-            return loop.run_until(recipe.iterations)
-    finally:
-        sampler.close()
-        log.close()
+    planned_tasks(learner.plan(0), family, sets.get("train"), recipe.seed, 0)
+    table_of(learner, recipe)
+    born = {} if recipe.init is None else {"init": warm_start(learner, Path(recipe.init))}
+    return Run.create(out, recipe, sets.values(), learner, born)
+
+
+def warm_start(learner: Learner, path: Path) -> dict[str, Any]:
+    """Gives a fresh learner the weights of another run's last checkpoint; returns what provenance should say of it."""
+    run = Run.open(path)
+    _, other, iteration = run.load(run.family())
+    learner.load_weights(other.weights())
+    where = run.checkpoint("last")
+    return {
+        "run": str(path.resolve()),
+        "iteration": iteration,
+        "state_sha256": hashlib.sha256((where / "state.json").read_bytes()).hexdigest(),
+    }
+
+
+def reopen(path: Path, overrides: Sequence[str] = ()) -> Run:
+    """A run to go on with; `overrides` may extend it (iterations=...) and change what does not decide its numbers."""
+    run = Run.open(path)
+    return Run(path, recipes.changed(path / "config.yaml", overrides) if overrides else run.recipe)
+
+
+def go_on(run: Run, report: Report = lambda metrics: None) -> Outcome:
+    """Trains a run from its newest checkpoint to its recipe's iterations: the same bits as without a break."""
+    keep_freed_memory()
+    recipe = run.recipe
+    family = run.family()
+    agent, learner = build(recipe, family, choose_device(recipe.device))
+    with run.held(), ExitStack() as stack:
+        run.refuse_links()
+        iteration, state = run.restore(learner, checkpoints.newest(run.checkpoints))
+        if iteration > recipe.iterations:
+            raise RunError(f"{run.path} has done {iteration} meta-updates already; iterations must be at least that")
+        sets = {path.stem: run.task_set(family, path.stem) for path in sorted((run.path / "tasks").glob("*.json"))}
+        if lacking := {"validation", "held-out"} - set(sets):
+            raise RunError(f"{run.path / 'tasks'} lacks the {min(lacking)} tasks; take them from a copy")
+        begun = run.metrics_file.exists()
+        lines, rows = run.cut_back(iteration)
+        if begun or recipe != Run.open(run.path).recipe:
+            run = run.changed(recipe)
+        log = MetricLog(run.path, table_of(learner, recipe))
+        stack.callback(log.close)
+        sampler = make_sampler(agent, family, recipe.workers)
+        stack.callback(sampler.close)
+        threads = usable_cores() if recipe.learner_threads == "auto" else recipe.learner_threads
+        stop = stack.enter_context(StopRequest())
+        stack.enter_context(torch_threads(threads))
+        loop = Loop(run, family, agent, learner, sampler, sets, log, report, stop)
+        loop.take_up(state["environment_steps"], lines, rows)
+        return loop.run_from(iteration)
+
+
+def table_of(learner: Learner, recipe: Recipe) -> dict[str, MetricInfo]:
+    """Every metric of the run, described."""
+    return describe(learner.metrics, len(learner.plan(0).rounds), recipe.evaluation.rounds + 1)
 
 
 class Loop:
@@ -83,26 +133,42 @@ class Loop:
         self.sampler, self.sets, self.log, self.report, self.stop = sampler, sets, log, report, stop
         self.recipe = run.recipe
         self.environment_steps = 0
+        self.lines: list[Mapping[str, float]] = []
         self.rows = [ROWS.empty_table()]
         self.started = time.perf_counter()
 
-    def run_until(self, iterations: int) -> Outcome:
-        """Trains to this many iterations, or to the next stop request, and leaves a checkpoint either way."""
-        self.checkpoint(0)
-        iteration = 0
+    def take_up(self, environment_steps: int, lines: Sequence[Mapping[str, float]], rows: pa.Table) -> None:
+        """Puts the counters, metrics and rows of what is done already in their places."""
+        self.environment_steps = environment_steps
+        self.lines, self.rows = list(lines), [rows]
+        if lines:
+            self.started -= lines[-1]["seconds_elapsed"]
+
+    def run_from(self, iteration: int) -> Outcome:
+        """Trains to the recipe's iterations, or to the next stop request, and leaves a checkpoint either way."""
+        iterations = self.recipe.iterations
         while iteration < iterations and not self.stop.signal:
             metrics = self.iterate(iteration)
             iteration += 1
             last = iteration == iterations
-            if last or self.due(iteration, self.recipe.evaluation.every):
+            validated = last or self.due(iteration, self.recipe.evaluation.every)
+            if validated:
                 metrics |= self.validate(iteration)
             self.log.write(metrics)
+            self.lines.append(metrics)
             self.report(metrics)
-            if last or self.stop.signal or self.due(iteration, self.recipe.checkpoints.every):
+            best = validated and best_iteration(self.lines) == iteration
+            if last or best or self.stop.signal or self.due(iteration, self.recipe.checkpoints.every):
                 self.checkpoint(iteration)
-        if not self.stop.signal:
+        if not self.stop.signal and not self.measured("held-out", iteration):
             self.measure("held-out", iteration)
         return Outcome(self.run, iteration, self.stop.signal)
+
+    def measured(self, split: str, iteration: int) -> bool:
+        """Whether adaptation.parquet has these rows already."""
+        rows = self.rows[0]  # of an earlier process; this one measures the end of a run once
+        chosen = pc.and_(pc.equal(rows["split"].cast(pa.string()), split), pc.equal(rows["iteration"], iteration))
+        return rows.filter(chosen).num_rows > 0
 
     def iterate(self, iteration: int) -> dict[str, float]:
         """One meta-update: plan, sample, learn."""
@@ -159,9 +225,10 @@ class Loop:
 
     def checkpoint(self, iteration: int) -> None:
         """Everything that the run needs to be taken up here."""
-        state = {"learner": self.learner.state_dict(), "environment_steps": self.environment_steps}
+        self.log.sync()
+        state = run_state(self.learner, self.environment_steps)
         checkpoints.save(self.run.checkpoints, iteration, self.recipe.agent_name, state)
-        checkpoints.prune(self.run.checkpoints, self.recipe.checkpoints.keep)
+        checkpoints.prune(self.run.checkpoints, self.recipe.checkpoints.keep, best_iteration(self.lines))
 
     @staticmethod
     def due(iteration: int, every: int) -> bool:

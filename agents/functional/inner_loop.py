@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 Parameters = dict[str, Tensor]
+StepSize = float | Parameters
 
 
 def chunks(data: Any, tasks: int, size: int | None) -> list[Any]:
@@ -37,19 +38,24 @@ def adapt(
     parameters: Parameters,
     supports: Sequence[Any],
     inner_loss: Callable[[Parameters, Any], Tensor],
-    step_sizes: Sequence[float],
+    step_sizes: Sequence[StepSize],
+    *,
+    first_order: bool = False,
 ) -> list[Parameters]:
     """Plain gradient descent, one step for each support set. Finn et al. 2017 (arXiv:1703.03400), eq. 1.
 
         theta_{k+1} = theta_k - step_size_k * grad inner_loss(theta_k, support_k)
 
-    Differentiable: a transform around it gets the exact derivative through every step.
+    Differentiable: a transform around it gets the exact derivative through every step, or with `first_order` the
+    derivative that takes each inner gradient for a constant (FOMAML: d theta_K / d theta_0 = I).
 
     Args:
         parameters: theta_0 by name, of one task.
         supports: K support sets, each as `inner_loss` takes it.
         inner_loss: (parameters, support) -> scalar.
-        step_sizes: K step sizes, in units of parameter per gradient.
+        step_sizes: K step sizes, in units of parameter per gradient: each one number, or one for every entry of every
+            parameter by name (Meta-SGD, Li et al. 2017, arXiv:1707.09835, eq. 2).
+        first_order: whether inner gradients are constants.
 
     Returns:
         theta_0 ... theta_K.
@@ -57,5 +63,35 @@ def adapt(
     chain = [parameters]
     for support, step_size in zip(supports, step_sizes, strict=True):
         gradient = torch.func.grad(inner_loss)(chain[-1], support)
-        chain.append({name: value - step_size * gradient[name] for name, value in chain[-1].items()})
+        if first_order:
+            gradient = {name: value.detach() for name, value in gradient.items()}
+        chain.append(minus(chain[-1], scaled(gradient, step_size)))
     return chain
+
+
+def scaled(direction: Parameters, step_size: StepSize) -> Parameters:
+    """A step along a direction.
+
+    Args:
+        direction: by name.
+        step_size: one number, or one for every entry by name.
+
+    Returns:
+        step_size * direction, by name.
+    """
+    if isinstance(step_size, dict):
+        return {name: step_size[name] * value for name, value in direction.items()}
+    return {name: step_size * value for name, value in direction.items()}
+
+
+def minus(parameters: Parameters, step: Parameters) -> Parameters:
+    """Parameters moved against a step.
+
+    Args:
+        parameters: by name.
+        step: by the same names.
+
+    Returns:
+        parameters - step, by name.
+    """
+    return {name: value - step[name] for name, value in parameters.items()}

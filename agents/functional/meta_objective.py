@@ -13,12 +13,13 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from agents.functional.inner_loop import Parameters, adapt, chunks
+from agents.functional.inner_loop import Parameters, StepSize, adapt, chunks, minus, scaled
 from agents.functional.policy_losses import clipped_surrogate, likelihood_ratio, log_likelihood
 from agents.functional.trust_region import flatten, unflatten
 from agents.nets.policies import Distribution, Policy
 
 InnerObjective = Literal["likelihood_ratio", "log_likelihood"]
+STEP_SIZE = "step_size/"  # before a parameter's name: its learned step sizes, among the meta-parameters
 
 
 class Steps(NamedTuple):
@@ -45,22 +46,27 @@ class MetaObjective:
 
     Attributes:
         policy: the policy whose parameters are adapted.
-        step_sizes: one for each of the K inner steps.
+        step_sizes: one for each of the K inner steps; where step sizes are learned, their ratio to the first scales
+            the learned ones.
         inner_objective: the loss that an inner step descends.
         judge_weights: of the policies after the last inner steps, summing to 1: (1.0,) judges theta_K alone,
             (w_1, ..., w_K) the policy after every inner step.
         clip_ratio: epsilon of the clipped surrogate; None for the plain likelihood ratio (TRPO).
         inner_kl_coefficient: weight of the KL of the policies before the last one, from those that acted.
+        first_order: inner gradients are constants to the outer derivative (FOMAML).
         task_chunk: tasks differentiated at once; None means all.
+
+    The meta-parameters are the policy's, and with learned step sizes (Meta-SGD) as many again, named `step_size/...`.
     """
 
     policy: Policy
     step_sizes: tuple[float, ...]
     inner_objective: InnerObjective
-    judge_weights: tuple[float, ...]
-    clip_ratio: float | None
-    inner_kl_coefficient: float
-    task_chunk: int | None
+    judge_weights: tuple[float, ...] = (1.0,)
+    clip_ratio: float | None = None
+    inner_kl_coefficient: float = 0.0
+    first_order: bool = False
+    task_chunk: int | None = None
 
     # -- one task
 
@@ -73,8 +79,21 @@ class MetaObjective:
 
     def distributions(self, parameters: Parameters, rounds: list[Steps]) -> list[Distribution]:
         """Action distributions of theta_k at the steps of round k, k = 0 ... K."""
-        chain = adapt(parameters, rounds[: len(self.step_sizes)], self.inner_loss, self.step_sizes)
+        start, step_sizes = self.parts(parameters)
+        supports = rounds[: len(self.step_sizes)]
+        chain = adapt(start, supports, self.inner_loss, step_sizes, first_order=self.first_order)
         return [self.policy.distribution(theta, steps.features) for theta, steps in zip(chain, rounds, strict=True)]
+
+    def parts(self, parameters: Parameters) -> tuple[Parameters, list[StepSize]]:
+        """(theta_0, the step size of each inner step) out of the meta-parameters."""
+        theta, learned = split(parameters)
+        if not learned:
+            return theta, list(self.step_sizes)
+        return theta, [scaled(learned, ratio) for ratio in self._ratios]
+
+    @property
+    def _ratios(self) -> list[float]:
+        return [size / self.step_sizes[0] for size in self.step_sizes]
 
     @property
     def _judged(self) -> slice:
@@ -147,6 +166,7 @@ class MetaObjective:
 
             F = sum over judged k of w_k (J_k-1 ... J_0)^T G_k (J_k-1 ... J_0).
 
+        A learned step size adds the column -slope_k to J_k; with `first_order` every H_k counts as 0.
         H_k is symmetric, so one retained backward graph of the inner gradient serves J v and J^T w alike: half the
         price of differentiating the whole chain forwards and backwards anew.
         """
@@ -165,35 +185,44 @@ class MetaObjective:
     def _linearise(self, parameters: Parameters, rounds: list[Steps]) -> Callable[[Parameters], Parameters]:
         """v -> F v summed over these tasks."""
         tasks = len(rounds[0].weight)
-        theta = {name: value.expand(tasks, *value.shape).clone() for name, value in parameters.items()}
-        hessians, fishers = [], []
+        theta, step_sizes = self.parts(_for_each(parameters, tasks))
+        slopes: list[Parameters] = []
+        hessians: list[Callable[[Parameters], Parameters]] = []
+        fishers: list[Callable[[Parameters], Parameters] | None] = []
         for k, steps in enumerate(rounds):
             fishers.append(partial(self._policy_fisher, theta, steps) if k >= self._judged.start else None)
-            if k < len(self.step_sizes):
+            if k < len(step_sizes):
                 slope, pull = torch.func.vjp(partial(self._inner_gradients, steps), theta)  # type: ignore[misc]
-                hessians.append(pull)
-                theta = {name: value - self.step_sizes[k] * slope[name].detach() for name, value in theta.items()}
+                hessians.append(_zeros_like if self.first_order else partial(_pulled, pull))
+                slopes.append({name: value.detach() for name, value in slope.items()})
+                theta = minus(theta, scaled(slopes[k], step_sizes[k]))
 
-        def through_step(k: int, vector: Parameters) -> Parameters:
-            (bent,) = hessians[k](vector)
-            return {name: value - self.step_sizes[k] * bent[name].detach() for name, value in vector.items()}
+        # A tangent is (of theta_k, of the learned step sizes a): d theta_k+1 = (I - a H) d theta_k - slope * d a.
+        def forwards(k: int, moved: Parameters, rates: Parameters) -> Parameters:
+            step = scaled(hessians[k](moved), step_sizes[k])
+            turned = {name: self._ratios[k] * slopes[k][name] * value for name, value in rates.items()}
+            return minus(moved, {name: value + turned.get(name, 0) for name, value in step.items()})
+
+        def backwards(k: int, back: Parameters, rates: Parameters) -> tuple[Parameters, Parameters]:
+            rates = {name: value - self._ratios[k] * slopes[k][name] * back[name] for name, value in rates.items()}
+            return minus(back, hessians[k](scaled(back, step_sizes[k]))), rates
 
         def product(tangent: Parameters) -> Parameters:
-            moved = {name: value.expand(tasks, *value.shape).clone() for name, value in tangent.items()}
+            moved, rates = split(_for_each(tangent, tasks))
             images: list[Parameters | None] = []
             for k, fisher in enumerate(fishers):
                 images.append(None if fisher is None else fisher(moved))
                 if k < len(hessians):
-                    moved = through_step(k, moved)
-            back = {name: torch.zeros_like(value) for name, value in moved.items()}
+                    moved = forwards(k, moved, rates)
+            back, back_rates = _zeros_like(moved), _zeros_like(rates)
             for k in range(len(fishers) - 1, -1, -1):
                 if k < len(hessians):
-                    back = through_step(k, back)
+                    back, back_rates = backwards(k, back, back_rates)
                 image = images[k]
                 if image is not None:
                     weight = self.judge_weights[k - self._judged.start]
                     back = {name: value + weight * image[name] for name, value in back.items()}
-            return {name: value.sum(0) for name, value in back.items()}
+            return {name: value.sum(0) for name, value in join(back, back_rates).items()}
 
         return product
 
@@ -215,3 +244,29 @@ class MetaObjective:
 
     def _chunks(self, *data: Any) -> list[Any]:
         return chunks(data, len(data[0][0].weight), self.task_chunk)
+
+
+def split(parameters: Parameters) -> tuple[Parameters, Parameters]:
+    """Meta-parameters as (the policy's, their learned step sizes by the same names; empty where none are learned)."""
+    theta = {name: value for name, value in parameters.items() if not name.startswith(STEP_SIZE)}
+    learned = {name: value for name, value in parameters.items() if name.startswith(STEP_SIZE)}
+    return theta, {name.removeprefix(STEP_SIZE): value for name, value in learned.items()}
+
+
+def join(theta: Parameters, step_sizes: Parameters) -> Parameters:
+    """The inverse of `split`."""
+    return theta | {f"{STEP_SIZE}{name}": value for name, value in step_sizes.items()}
+
+
+def _for_each(parameters: Parameters, tasks: int) -> Parameters:
+    """A copy for each task, [tasks, ...]."""
+    return {name: value.expand(tasks, *value.shape).clone() for name, value in parameters.items()}
+
+
+def _zeros_like(parameters: Parameters) -> Parameters:
+    return {name: torch.zeros_like(value) for name, value in parameters.items()}
+
+
+def _pulled(pull: Callable[[Parameters], tuple[Parameters]], vector: Parameters) -> Parameters:
+    """What a backward graph makes of a vector, as constants."""
+    return {name: value.detach() for name, value in pull(vector)[0].items()}

@@ -2,14 +2,14 @@
 
 The same code serves one task (parameters without a task axis) and B tasks at once (each parameter with a
 leading B, observations [B, R, O]): a bias is kept as [1, width], so that matrix product and sum broadcast.
-A missing parameter is a KeyError, an unknown one is refused by `check`: nothing falls back silently.
+A missing parameter is a KeyError, an unknown one is refused by `check_shapes`: nothing falls back silently.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Literal
 
@@ -50,6 +50,14 @@ def mlp(parameters: Parameters, layers: int, activation: Activation, inputs: Ten
     return hidden
 
 
+def check_shapes(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """Raises AgentError unless both have exactly the same names and shapes."""
+    has, needs = ({name: tuple(value.shape) for name, value in one.items()} for one in (given, wanted))
+    if has != needs:
+        wrong = sorted(set(needs.items()) ^ set(has.items()))
+        raise AgentError(f"these parameters belong to another policy: {wrong[0]} does not fit; use its own recipe")
+
+
 class Policy(ABC):
     """What MAML needs of a stochastic policy; `Gaussian` and `Categorical` fill it in."""
 
@@ -67,14 +75,6 @@ class Policy(ABC):
     def init(self, generator: torch.Generator) -> Parameters:
         """Fresh parameters; the small last layer makes the first policy indifferent to the observation."""
         return init_mlp(self._sizes, generator, last_scale=0.01)
-
-    def check(self, parameters: Parameters) -> None:
-        """Raises AgentError unless the parameters have exactly this policy's names and shapes."""
-        wanted = {name: tuple(value.shape) for name, value in self.init(torch.Generator()).items()}
-        given = {name: tuple(value.shape) for name, value in parameters.items()}
-        if wanted != given:
-            wrong = sorted(set(wanted.items()) ^ set(given.items()))
-            raise AgentError(f"these parameters belong to another policy: {wrong[0]} does not fit; use its own recipe")
 
     def project(self, parameters: Parameters) -> None:  # noqa: B027  # an optional hook, empty on purpose
         """Moves meta-parameters, in place, back to where the policy wants them kept; nowhere by default."""

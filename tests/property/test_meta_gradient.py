@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from agents.functional.inner_loop import adapt
-from agents.functional.meta_objective import MetaObjective, Steps
+from agents.functional.meta_objective import MetaObjective, Steps, join, split
 from agents.functional.trust_region import flatten, unflatten
 from agents.nets.policies import make_policy
 
@@ -27,6 +27,9 @@ def problem(kind: str, inner_steps: int, **changed):
         name: 0.5 * torch.randn(value.shape, generator=generator, dtype=torch.float64)
         for name, value in policy.init(generator).items()
     }
+    theta = parameters
+    if changed.pop("learned", False):
+        parameters = join(theta, {name: 0.1 + 0.4 * torch.rand_like(value) for name, value in theta.items()})
     rounds = []
     for _ in range(inner_steps + 1):
         features = torch.randn(TASKS, STEPS, 2, generator=generator, dtype=torch.float64)
@@ -35,7 +38,7 @@ def problem(kind: str, inner_steps: int, **changed):
         else:
             action = torch.randint(3, (TASKS, STEPS), generator=generator)
         noise = 0.1 * torch.randn(TASKS, STEPS, generator=generator, dtype=torch.float64)
-        acting = policy.log_prob(policy.distribution(parameters, features), action) + noise
+        acting = policy.log_prob(policy.distribution(theta, features), action) + noise
         valid = torch.ones(TASKS, STEPS, dtype=torch.float64)
         valid[0, 8:] = 0
         advantage = torch.randn(TASKS, STEPS, generator=generator, dtype=torch.float64) * valid
@@ -58,6 +61,8 @@ FORMS = [
     ("categorical", 1, {"clip_ratio": 0.3}),
     ("categorical", 2, {"inner_objective": "log_likelihood", "judge_weights": (0.5, 0.5)}),
     ("gaussian", 0, {}),
+    ("gaussian", 2, {"learned": True, "judge_weights": (0.75, 0.25), "inner_kl_coefficient": 0.1}),
+    ("categorical", 1, {"learned": True}),
 ]
 
 
@@ -69,11 +74,14 @@ def loss_by_loop(objective, parameters, rounds, old):
     """The mean outer loss, task after task, by plain autograd: the slow twin of `gradient`."""
     losses = []
     for index in range(TASKS):
-        theta = parameters
+        theta, learned = split(parameters)
         for k, size in enumerate(objective.step_sizes):
             loss = objective.inner_loss(theta, task(rounds, index)[k])
             slopes = torch.autograd.grad(loss, list(theta.values()), create_graph=True)
-            theta = {name: value - size * slope for (name, value), slope in zip(theta.items(), slopes, strict=True)}
+            rate = {name: learned[name] * size / objective.step_sizes[0] if learned else size for name in theta}
+            theta = {
+                name: value - rate[name] * slope for (name, value), slope in zip(theta.items(), slopes, strict=True)
+            }
         mine = [tuple(part[index] for part in one) for one in old]
         one_loss, _ = objective.task_loss(parameters, task(rounds, index), mine)
         # The last policy's surrogate by hand, where it is the whole loss.
@@ -153,19 +161,44 @@ def test_the_fisher_product_is_the_hessian_of_the_adapted_kl(kind, inner_steps, 
     torch.testing.assert_close(product, flatten(exact) + 0.25 * vector, rtol=1e-7, atol=1e-9)
 
 
-def test_first_and_second_order_differ():
-    objective, parameters, rounds = problem("gaussian", 1)
+@pytest.mark.parametrize("learned", [False, True])
+def test_the_first_order_gradient_is_the_query_gradient_at_the_adapted_parameters(learned):
+    """FOMAML by hand: grad of the query loss at theta_1, as it is; for a learned step size, minus the inner gradient
+    times it (Li et al. 2017). And it is another vector than the exact meta-gradient."""
+    objective, parameters, rounds = problem("gaussian", 1, learned=learned)
     old = objective.acting_distributions(parameters, rounds)
     exact = flatten(objective.gradient(parameters, rounds, old)[0])
-    adapted = [
-        adapt(parameters, task(rounds, index)[:1], objective.inner_loss, objective.step_sizes)[-1]
-        for index in range(TASKS)
-    ]
-    query = dataclasses.replace(objective, step_sizes=())
-    first_order = sum(
-        flatten(torch.func.grad(query.inner_loss)(theta, task(rounds, index)[1])) for index, theta in enumerate(adapted)
-    )
-    assert float((exact - first_order / TASKS).norm() / exact.norm()) > 1e-3
+    first = dataclasses.replace(objective, first_order=True)
+    by_hand = torch.zeros_like(exact)
+    theta, _ = split(parameters)
+    for index in range(TASKS):
+        support, query = task(rounds, index)
+        _, sizes = objective.parts(parameters)
+        adapted = adapt(theta, [support], objective.inner_loss, sizes)[-1]
+        slope = torch.func.grad(objective.inner_loss)(theta, support)
+        at_query = torch.func.grad(objective.inner_loss)(adapted, query)
+        rates = {name: -slope[name] * at_query[name] for name in theta} if learned else {}
+        by_hand += flatten(join(at_query, rates)) / TASKS
+    torch.testing.assert_close(flatten(first.gradient(parameters, rounds, old)[0]), by_hand, rtol=1e-9, atol=1e-12)
+    assert float((exact - by_hand).norm() / exact.norm()) > 1e-3
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_the_first_order_fisher_product_takes_inner_gradients_for_constants(learned):
+    objective, parameters, rounds = problem("gaussian", 2, learned=learned, first_order=True)
+    old = objective.acting_distributions(parameters, rounds)
+
+    def divergence(theta):
+        def one(theta, rounds, old):
+            after = objective.distributions(theta, rounds)[-1]
+            return (rounds[-1].weight * objective.policy.kl(old[-1], after)).sum()
+
+        return torch.func.vmap(one, in_dims=(None, 0, 0))(theta, rounds, old).mean()
+
+    vector = torch.randn(len(flatten(parameters)), generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    _, exact = torch.func.jvp(torch.func.grad(divergence), (parameters,), (unflatten(vector, parameters),))
+    product = objective.fisher_product(parameters, rounds, damping=0.0)(vector)
+    torch.testing.assert_close(product, flatten(exact), rtol=1e-7, atol=1e-9)
 
 
 # -- the bug museum

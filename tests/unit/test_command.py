@@ -205,7 +205,7 @@ def test_a_signal_stops_cleanly_with_a_checkpoint(tmp_path, number):
         time.sleep(0.1)
     process.send_signal(number)
     printed, _ = process.communicate(timeout=60)
-    assert process.returncode == 0, printed
+    assert process.returncode == 128 + number, printed
     assert f"Stopped by {number.name}" in printed
     done, _ = checkpoints.load(checkpoints.newest(out / "checkpoints"), "maml")
     assert done == read(metrics)[-1]["iteration"] >= 4

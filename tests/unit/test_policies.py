@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 
 from agents.contract import AgentError
-from agents.nets.policies import Categorical, Gaussian, make_policy, mlp
+from agents.nets.policies import Categorical, Gaussian, check_shapes, make_policy, mlp
 
 BOX = gymnasium.spaces.Box(-1, 1, (3,))
 ACTION = gymnasium.spaces.Box(-1, 1, (2,))
@@ -104,7 +104,7 @@ def test_a_missing_parameter_is_an_error_and_not_a_default():
     with pytest.raises(KeyError):
         mlp(parameters, 2, "tanh", torch.zeros(1, 3))
     with pytest.raises(AgentError, match="bias_1"):
-        policy.check(parameters)
+        check_shapes(parameters, policy.init(torch.Generator()))
 
 
 def test_spaces_it_cannot_serve_are_refused_in_a_sentence():

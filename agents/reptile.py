@@ -1,0 +1,107 @@
+"""Reptile: move the start towards where a few inner steps lead. Nichol et al. 2018 (arXiv:1803.02999), algorithm 1.
+
+    theta <- theta + epsilon * mean over tasks (U_k(theta) - theta)
+
+No outer loss and no query: every round of a trial feeds an inner step, the last one too. The agent, its inner steps and
+their loss are MAML's. The paper did not try reinforcement learning. See docs/algorithms/maml.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import Tensor
+
+from agents.contract import AgentError, Algorithm, MetricInfo, Plan, TrialBatch, Weights
+from agents.functional.inner_loop import Parameters, adapt, chunks
+from agents.functional.meta_objective import Steps
+from agents.functional.trust_region import flatten
+from agents.maml import InnerLoopConfig, MAMLAgent, prepare
+from agents.nets.policies import check_shapes
+
+
+class ReptileConfig(InnerLoopConfig):
+    """The inner loop's keys, and the outer step."""
+
+    inner_steps: PositiveInt = Field(default=1, description="k - 1 of the paper: the last round is a step as well")
+    outer_step_size: PositiveFloat = 1.0  # epsilon; 1 moves to the mean of the adapted parameters
+    final_outer_step_size: NonNegativeFloat | None = None  # reached linearly after `decay_updates`; None: constant
+    decay_updates: PositiveInt = 1000
+
+
+class ReptileLearner:
+    """Owns the meta-parameters; needs no derivative of the inner steps."""
+
+    metrics: Mapping[str, MetricInfo] = {
+        "outer_step_size": MetricInfo("", "epsilon of this meta-update"),
+        "displacement_norm": MetricInfo("", "Euclidean norm of the mean over tasks of (adapted - meta-parameters)"),
+        "task_spread": MetricInfo("", "root mean square distance of the tasks' adapted parameters from their mean"),
+    }
+
+    def __init__(self, agent: MAMLAgent, config: ReptileConfig, seed: int, device: torch.device) -> None:
+        self.config, self.policy, self.device = config, agent.policy, device
+        initial = self.policy.init(torch.Generator().manual_seed(seed))
+        self.parameters: Parameters = {name: value.to(device) for name, value in initial.items()}
+        self._rounds = agent.trial_rounds(config.inner_steps, config.rollouts)
+        self._updates = 0
+
+    def plan(self, iteration: int) -> Plan:
+        return Plan(self.config.meta_batch_size, self._rounds)
+
+    def weights(self) -> dict[str, Tensor]:
+        return {name: value.cpu().clone() for name, value in self.parameters.items()}
+
+    def update(self, batch: TrialBatch) -> dict[str, float]:
+        trials_of = [one.map(lambda array: array.reshape(-1, *array.shape[2:])) for one in batch]
+        rounds = [prepare(self.policy, self.config, one, self.device) for one in trials_of]
+        objective = self.config.objective(self.policy, len(rounds))
+
+        def one_task(parameters: Parameters, rounds: list[Steps]) -> Parameters:
+            return adapt(parameters, rounds, objective.inner_loss, objective.step_sizes)[-1]
+
+        pieces = chunks((rounds,), len(rounds[0].weight), self.config.task_chunk)
+        adapted = [torch.func.vmap(one_task, in_dims=(None, 0))(self.parameters, *piece) for piece in pieces]
+        ends = {name: torch.cat([one[name].detach() for one in adapted]) for name in self.parameters}
+        mean = {name: value.mean(0) for name, value in ends.items()}
+        spread = sum(((value - mean[name]) ** 2).flatten(1).sum(1).mean() for name, value in ends.items())
+        displacement = {name: mean[name] - value for name, value in self.parameters.items()}
+        norm = float(flatten(displacement).norm())
+        if not norm < float("inf"):
+            raise AgentError(
+                f"meta-update {self._updates}: the adapted parameters are not finite; the meta-parameters are those "
+                "before it: lower agent.inner_learning_rates"
+            )
+        epsilon = self._outer_step_size()
+        for name, value in self.parameters.items():
+            value.add_(displacement[name], alpha=epsilon)
+        self.policy.project(self.parameters)
+        self._updates += 1
+        return {"outer_step_size": epsilon, "displacement_norm": norm, "task_spread": float(spread) ** 0.5}
+
+    def _outer_step_size(self) -> float:
+        first, last = self.config.outer_step_size, self.config.final_outer_step_size
+        if last is None:
+            return first
+        return first + min(1.0, self._updates / self.config.decay_updates) * (last - first)
+
+    # -- checkpoints
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"parameters": dict(self.parameters), "updates": self._updates}
+
+    def load_weights(self, weights: Weights) -> None:
+        check_shapes(weights, self.parameters)
+        for name, value in self.parameters.items():
+            value.copy_(weights[name])
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if not isinstance(state["updates"], int) or state["updates"] < 0:
+            raise AgentError(f"this checkpoint counts {state['updates']!r} updates; it is damaged")
+        self.load_weights(state["parameters"])
+        self._updates = state["updates"]
+
+
+REPTILE = Algorithm(ReptileConfig, MAMLAgent, ReptileLearner)
