@@ -95,6 +95,7 @@ def go_on(run: Run, report: Report = lambda metrics: None) -> Outcome:
             raise RunError(f"{run.path / 'tasks'} lacks the {min(lacking)} tasks; take them from a copy")
         begun = run.metrics_file.exists()
         lines, rows = run.cut_back(iteration)
+        checkpoints.prune(run.checkpoints, recipe.checkpoints.keep, best_iteration(lines))
         if begun or recipe != Run.open(run.path).recipe:
             run = run.changed(recipe)
         log = MetricLog(run.path, table_of(learner, recipe))

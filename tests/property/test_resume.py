@@ -1,0 +1,238 @@
+"""A run that dies at any moment goes on to the same bits; a finished one can be extended; nothing else is touched."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+
+from trainers import checkpoints, recipes, training
+from trainers.errors import RecipeError, RunError
+from trainers.metrics import read
+from trainers.run_folder import Run, best_iteration
+from trainers.training import Loop
+
+SMALL = [
+    "iterations=6",
+    "workers=0",
+    "device=cpu",
+    "learner_threads=1",
+    "agent.meta_batch_size=3",
+    "agent.rollouts=3",
+    "agent.hidden_sizes=[8]",
+    "evaluation={every: 2, validation_tasks: 3, held_out_tasks: 4, rollouts: 3}",
+    "checkpoints={every: 2, keep: 2}",
+]
+RECIPES = ["point_nav_maml", "point_nav_maml_trpo", "point_nav_metasgd", "point_nav_reptile"]
+
+
+def recipe(*more, name="point_nav_maml"):
+    return recipes.load(recipes.find(name), [*SMALL, *more])
+
+
+def told(folder):
+    """What two runs must have in common: metrics but times, adaptation rows, the last state."""
+    schema = json.loads((folder / "metrics.schema.json").read_text())
+    lines = [{key: value for key, value in line.items() if not schema[key]["timing"]} for line in lines_of(folder)]
+    state = (checkpoints.newest(folder / "checkpoints") / "state.json").read_bytes()
+    return lines, pq.read_table(folder / "adaptation.parquet").to_pylist(), state
+
+
+def lines_of(folder):
+    return read(folder / "metrics.jsonl")
+
+
+class Death(BaseException):
+    """What no handler of the platform catches, like a power cut."""
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    out = tmp_path_factory.mktemp("straight")
+    for name in RECIPES:
+        training.train(recipe(name=name), out / name)
+    return out
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("moment", ["iterate", "validate", "checkpoint", "prune", "held-out"])
+def test_death_at_any_moment_then_resume_is_the_same_run(tmp_path, straight, monkeypatch, name, moment):
+    """Death before, between and after the writes of iteration 4, and before the last evaluation."""
+    calls = []
+
+    def dies(original, when):
+        def wrapped(*args, **kwargs):
+            calls.append(args)
+            if when(*args):
+                raise Death
+            return original(*args, **kwargs)
+
+        return wrapped
+
+    with monkeypatch.context() as patch:
+        if moment == "iterate":
+            patch.setattr(Loop, "iterate", dies(Loop.iterate, lambda self, iteration: iteration == 3))
+        elif moment == "validate":
+            patch.setattr(Loop, "validate", dies(Loop.validate, lambda self, iteration: iteration == 4))
+        elif moment == "checkpoint":  # its metrics and rows are written already
+            patch.setattr(Loop, "checkpoint", dies(Loop.checkpoint, lambda self, iteration: iteration == 4))
+        elif moment == "prune":
+            patch.setattr(checkpoints, "prune", dies(checkpoints.prune, lambda *_: len(calls) > 2))
+        else:
+            patch.setattr(Loop, "measure", dies(Loop.measure, lambda self, split, iteration: split == "held-out"))
+        with pytest.raises(Death):
+            training.train(recipe(name=name), tmp_path / "run")
+    with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
+        file.write('{"iteration": 5, "environm')  # the line that death cut
+    (tmp_path / "run" / "checkpoints" / ".writing-000004-1").mkdir()
+    outcome = training.go_on(training.reopen(tmp_path / "run"))
+    assert outcome.iteration == 6
+    assert told(tmp_path / "run") == told(straight / name)
+    assert not list((tmp_path / "run" / "checkpoints").glob(".*"))
+    assert len(Run.open(tmp_path / "run").provenance()["resumed"]) == 1
+
+
+def test_a_finished_run_is_extended_to_the_bits_of_a_longer_one(tmp_path, straight):
+    training.train(recipe("iterations=4"), tmp_path / "run")
+    training.go_on(training.reopen(tmp_path / "run", ["iterations=6"]))
+    mine, whole = told(tmp_path / "run"), told(straight / "point_nav_maml")
+    assert (mine[0], mine[2]) == (whole[0], whole[2])
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["iterations"] == 6
+    at_the_first_end = [row for row in mine[1] if row["split"] == "held-out" and row["iteration"] == 4]
+    assert len(at_the_first_end) == 4 * 3 * 2, "what was measured stays"
+
+
+def test_a_complete_run_stays_as_it_is(tmp_path, straight):
+    shutil.copytree(straight / "point_nav_maml", tmp_path / "run")
+    before = told(tmp_path / "run")
+    assert training.go_on(training.reopen(tmp_path / "run")).iteration == 6
+    assert told(tmp_path / "run") == before
+
+
+def test_wall_time_goes_on_where_it_stood(tmp_path):
+    training.train(recipe("iterations=2"), tmp_path / "run")
+    path = tmp_path / "run" / "metrics.jsonl"
+    lines = read(path)
+    lines[-1]["seconds_elapsed"] = 1000.0
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    training.go_on(training.reopen(tmp_path / "run", ["iterations=3"]))
+    assert 1000 < read(path)[-1]["seconds_elapsed"] < 1100
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["agent.rollouts=5"], "agent.rollouts cannot change in a run that goes on.*init=RUN"),
+        (["seed=3"], "seed cannot change"),
+        (["iterations=2"], "has done 6 meta-updates already"),
+        (["iterations=many"], "iterations is 'many'"),
+    ],
+)
+def test_what_would_make_another_run_is_refused(tmp_path, straight, overrides, sentence):
+    shutil.copytree(straight / "point_nav_maml", tmp_path / "run")
+    before = told(tmp_path / "run")
+    with pytest.raises((RecipeError, RunError), match=sentence):
+        training.go_on(training.reopen(tmp_path / "run", overrides))
+    assert told(tmp_path / "run") == before
+
+
+def test_two_processes_never_train_in_one_folder(straight):
+    with (
+        Run.open(straight / "point_nav_maml").held(),
+        pytest.raises(RunError, match="another process is training"),
+    ):
+        training.go_on(training.reopen(straight / "point_nav_maml"))
+
+
+def test_the_best_on_validation_is_kept_beside_the_last(tmp_path, monkeypatch):
+    returns = iter([-5.0, -1.0, -3.0, -4.0, -2.0])
+
+    def validate(self, iteration):
+        self.measure("validation", iteration)
+        return {"validation_return_round_0": 0.0, "validation_return_round_1": next(returns)}
+
+    monkeypatch.setattr(Loop, "validate", validate)
+    training.train(recipe("iterations=10", "checkpoints.every=5"), tmp_path / "run")
+    assert checkpoints.iterations(tmp_path / "run" / "checkpoints") == [4, 5, 10]
+    run = Run.open(tmp_path / "run")
+    assert run.load(run.family(), "best")[2] == 4
+    assert run.load(run.family(), "last")[2] == 10
+    assert run.load(run.family(), "5")[2] == 5
+    with pytest.raises(RunError, match="holds no checkpoint 7; it holds last and the iterations 4, 5, 10"):
+        run.load(run.family(), "7")
+
+
+def test_the_best_is_chosen_by_validation_alone():
+    lines = [
+        {"iteration": 1, "return_round_1": 99.0, "validation_return_round_0": 9.0, "validation_return_round_1": -2.0},
+        {"iteration": 2, "validation_return_round_0": 0.0, "validation_return_round_1": -1.0},
+        {"iteration": 3, "validation_return_round_0": 0.0, "validation_return_round_1": -1.0},
+    ]
+    assert best_iteration(lines) == 2
+    assert best_iteration([{"iteration": 1, "return_round_1": 1.0}]) is None
+
+
+def test_init_starts_from_another_runs_weights(tmp_path, straight):
+    source = straight / "point_nav_maml"
+    training.train(recipe(f"init={source}", "seed=9", "iterations=1"), tmp_path / "run")
+    run, parent = Run.open(tmp_path / "run"), Run.open(source)
+    _, state = checkpoints.load(tmp_path / "run" / "checkpoints" / "iteration-000000", "maml")
+    weights = parent.load(parent.family())[1].weights()
+    assert all(torch.equal(state["learner"]["parameters"][name], weights[name]) for name in weights)
+    assert state["learner"]["updates"] == 0, "the optimiser and the counters are fresh"
+    assert run.provenance()["init"]["iteration"] == 6
+    assert run.provenance()["init"]["run"] == str(source.resolve())
+
+
+def test_init_from_another_network_is_refused_and_leaves_nothing(tmp_path, straight):
+    with pytest.raises(ValueError, match="belong to another policy"):
+        training.start(recipe(f"init={straight / 'point_nav_maml'}", "agent.hidden_sizes=[9]"), tmp_path / "run")
+    with pytest.raises(RunError, match="is not a run folder"):
+        training.start(recipe("init=/nowhere"), tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
+# -- full disks and folders that cannot be written
+
+
+def limited(folder: Path, most_bytes: int, *words: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process that may write no file beyond this size: what a full disk does to it."""
+    return subprocess.run(
+        [sys.executable, "-m", "trainers.command", *words],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2]), "COLUMNS": "500"},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes)),
+        cwd=folder, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+
+def test_a_full_disk_is_a_sentence_and_the_run_goes_on_later(tmp_path):
+    large = "agent.hidden_sizes=[64, 64]"  # so that the checkpoint is the file that does not fit
+    training.train(recipe(large), tmp_path / "straight")
+    training.train(recipe(large, "iterations=2"), tmp_path / "run")
+    newest = checkpoints.newest(tmp_path / "run" / "checkpoints")
+    before = {path.name: path.read_bytes() for path in newest.iterdir()}
+    assert max(map(len, before.values())) > 40_000
+    full = limited(tmp_path, 40_000, "resume", "run", "iterations=6")
+    assert full.returncode == 2, full.stdout + full.stderr
+    assert "acclimate: the checkpoint of iteration 4 could not be written" in full.stderr
+    assert "(File too large); earlier checkpoints are whole" in full.stderr
+    assert "Traceback" not in full.stderr
+    assert checkpoints.newest(tmp_path / "run" / "checkpoints") == newest
+    assert {path.name: path.read_bytes() for path in newest.iterdir()} == before
+    training.go_on(training.reopen(tmp_path / "run", ["iterations=6"]))
+    assert told(tmp_path / "run")[2] == told(tmp_path / "straight")[2]
+
+
+def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(RunError, match=r"cannot be written \(Not a directory\); name another folder"):
+        training.start(recipe(), tmp_path / "file" / "run")
