@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+import statistics
+import time
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 
 from agents.contract import Agent, TrialBatch, Weights
 from envs.task import TaskFamily
-from trainers.errors import USER_ERRORS
+from trainers.errors import USER_ERRORS, RunError
 from trainers.process import keep_freed_memory, torch_threads
 from trainers.sampling import Shard, run_trials
 
@@ -54,8 +58,24 @@ class _Worker:
         return run_trials(self._agent, self._family, own, shard)
 
 
+@dataclass
+class _Call:
+    """A shard that a worker was given."""
+
+    worker: int
+    shard: int | None  # None once nobody waits for it
+    since: float
+
+
 class RaySampler:
-    """Runs shards on Ray actors. A worker takes the next shard when it is idle; a lost one is started again by Ray."""
+    """Runs shards on Ray actors, each next one on the worker that is idle first.
+
+    Ray starts a lost worker again and runs its shard again. A shard that takes much longer than others is also given
+    to an idle worker; the first answer wins, and both are the same. A worker that is still busy with a shard that
+    nobody waits for any more joins in again when it is done.
+    """
+
+    OVERDUE = 2.0  # times the median duration of the shards that are done
 
     def __init__(self, agent: Agent, family: TaskFamily, workers: int) -> None:
         import ray
@@ -76,22 +96,66 @@ class RaySampler:
             )
         actor: Any = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=-1)(_Worker)
         # By value, not by reference: a worker that Ray starts again must not look for arguments that are gone.
-        self._workers = [actor.remote(agent, family) for _ in range(workers)]
+        self.actors = [actor.remote(agent, family) for _ in range(workers)]
+        self._idle = list(range(workers))
+        self._calls: dict[Any, _Call] = {}  # by the reference of their answer
 
     def run(self, weights: Weights, shards: Sequence[Shard]) -> list[TrialBatch]:
         reference = self._ray.put(dict(weights))
-        waiting, running = list(range(len(shards))), {}
+        waiting = deque(range(len(shards)))
         results: dict[int, TrialBatch] = {}
-        idle = list(self._workers)
-        while len(results) < len(shards):
-            while idle and waiting:
-                worker, index = idle.pop(), waiting.pop(0)
-                running[worker.run.remote(reference, shards[index])] = (worker, index)
-            finished, _ = self._ray.wait(list(running), num_returns=1)
-            worker, index = running.pop(finished[0])
-            results[index] = self._get(finished[0])
-            idle.append(worker)
+        durations: list[float] = []
+        try:
+            while len(results) < len(shards):
+                while self._idle:
+                    index = waiting.popleft() if waiting else self._overdue(durations)
+                    if index is None:
+                        break
+                    worker = self._idle.pop()
+                    answer = self.actors[worker].run.remote(reference, shards[index])
+                    self._calls[answer] = _Call(worker, index, time.monotonic())
+                finished, _ = self._ray.wait(list(self._calls), num_returns=1, timeout=self._patience(durations))
+                for answer in finished:
+                    call = self._calls.pop(answer)
+                    self._idle.append(call.worker)
+                    if call.shard is not None:
+                        results[call.shard] = self._get(answer)
+                        durations.append(time.monotonic() - call.since)
+                        self._forget(call.shard)
+        finally:
+            self._forget()
         return [results[index] for index in range(len(shards))]
+
+    def _forget(self, shard: int | None = None) -> None:
+        """Nobody waits any more for other answers of this shard, or for any at all."""
+        for call in self._calls.values():
+            if shard is None or call.shard == shard:
+                call.shard = None
+
+    def _since(self) -> dict[int, float]:
+        """When each shard that is waited for was last given to a worker."""
+        since: dict[int, float] = {}
+        for call in self._calls.values():
+            if call.shard is not None:
+                since[call.shard] = max(call.since, since.get(call.shard, 0.0))
+        return since
+
+    def _overdue(self, durations: list[float]) -> int | None:
+        """The shard that is overdue for longest; None if none is, or while it cannot be told."""
+        since = self._since()
+        if not durations or not since:
+            return None
+        shard = min(since, key=since.__getitem__)
+        late = time.monotonic() - since[shard] > self.OVERDUE * statistics.median(durations)
+        return shard if late else None
+
+    def _patience(self, durations: list[float]) -> float | None:
+        """Seconds until the next shard is overdue for an idle worker; None if there is nothing to watch for."""
+        since = self._since()
+        if not self._idle or not durations or not since:
+            return None
+        due = min(since.values()) + self.OVERDUE * statistics.median(durations)
+        return max(due - time.monotonic(), 0.01)
 
     def _get(self, reference: Any) -> TrialBatch:
         try:
@@ -100,10 +164,13 @@ class RaySampler:
             if isinstance(error.cause, USER_ERRORS):
                 raise error.cause from None  # the sentence, not the worker's traceback
             raise
+        except self._ray.exceptions.RayError as error:  # a worker that cannot be started, a cluster that is gone
+            reason = " ".join(str(error).split())[:300]
+            raise RunError(f"a Ray worker cannot be used ({reason}); mend the cluster, then resume the run") from error
 
     def close(self) -> None:
-        for worker in self._workers:
-            self._ray.kill(worker)
+        for actor in self.actors:
+            self._ray.kill(actor)
         if self._owns_ray:
             self._ray.shutdown()
 
