@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from scipy import stats
 
@@ -197,6 +198,29 @@ def curve(tables: Sequence[pa.Table], policy: str) -> Curve:
     if len(digests) != 1:
         raise RunError(f"these evaluations are of different task sets ({', '.join(sorted(digests))}); compare one set")
     return Curve(policy, np.mean(steps, axis=(0, 1)), np.stack(returns), parameters)
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Per-task adaptation curves of a split, one layer for each evaluation so far.
+
+    Attributes:
+        split: of the tasks.
+        frame: columns iteration, task, parameters, adaptations, env_steps (spent on the task before), return (mean
+            over repeats and rollouts of the stochastic policy).
+    """
+
+    split: str
+    frame: pd.DataFrame
+
+
+def layers_of(split: str, rows: pa.Table) -> Layers:
+    """The layers in adaptation rows."""
+    frame = rows.to_pandas()
+    frame = frame[(frame["charge"] == "online") & (frame["split"] == split)]
+    keys = ["iteration", "task", "parameters", "point"]
+    means = frame.groupby(keys, observed=True)[["env_steps_before", "return"]].mean().reset_index()
+    return Layers(split, means.rename(columns={"point": "adaptations", "env_steps_before": "env_steps"}))
 
 
 def summary(result: Curve, task_set: TaskSet) -> dict[str, Any]:

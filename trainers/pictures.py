@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from agents.contract import Agent, RoundBatch, Weights
 from envs.task import TaskFamily, TaskSet
-from trainers.evaluation import Curve
+from trainers.evaluation import Curve, Layers, layers_of
 from trainers.metrics import read
 from trainers.process import torch_threads
 from trainers.run_folder import Run
@@ -75,6 +78,69 @@ def learning_curve(run: Run) -> Path:
     axes.set_title(f"Meta-training of {run.recipe.agent_name} on {run.recipe.family}", fontsize=11)
     axes.legend(frameon=False, fontsize=8, loc="best")
     return _save(figure, run.path / "learning_curve.png")
+
+
+def adaptation_during_training(run: Run) -> Path | None:
+    """The validation tasks' adaptation curves at every evaluation; None if there were fewer than two."""
+    layers = layers_of("validation", run.rows())
+    if layers.frame["iteration"].nunique() < 2:
+        return None
+    return _save(adaptation_layers(layers), run.path / "adaptation_during_training.png")
+
+
+def adaptation_layers(layers: Layers, panels: int = 8) -> Figure:
+    """Adaptation curves of a split at every evaluation so far: the mean over its tasks, and some tasks alone.
+
+    Each evaluation adds a layer, darker the later it is.
+    """
+    frame = layers.frame
+    iterations = sorted(frame["iteration"].unique())
+    colours = dict(zip(iterations, _round_colours(max(len(iterations), 2))[-len(iterations) :], strict=True))
+    tasks = sorted(frame["task"].unique())[:panels]
+    figure = Figure(figsize=(10.5, 4.4), layout="constrained")
+    panes: Any = figure.subfigures(1, 2, width_ratios=(1.0, 1.5))
+    left, right = panes
+    mean = left.subplots()
+    grid = right.subplots(2, -(-len(tasks) // 2), sharex=True, sharey=True, squeeze=False).reshape(-1)
+    for iteration, of_one in frame.groupby("iteration"):
+        points = of_one.groupby("adaptations")[["env_steps", "return"]].mean()
+        mean.plot(points["env_steps"], points["return"], "o-", color=colours[iteration], markersize=3, label=iteration)
+        for axes, task in zip(grid, tasks, strict=False):
+            alone = of_one[of_one["task"] == task]
+            axes.plot(alone["env_steps"], alone["return"], "o-", color=colours[iteration], markersize=2, linewidth=1)
+    for axes, task in zip(grid, tasks, strict=False):
+        axes.set_title(_short(frame[frame["task"] == task]["parameters"].iloc[0]), fontsize=7)
+        axes.tick_params(labelsize=7)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in grid[len(tasks) :]:
+        axes.set_visible(False)
+    mean.spines[["top", "right"]].set_visible(False)
+    mean.set_xlabel("environment steps spent on the task")
+    mean.set_ylabel("return of an episode")
+    mean.set_title(f"mean over {frame['task'].nunique()} {layers.split} tasks", fontsize=10)
+    shown = (
+        iterations if len(iterations) <= 12 else [iterations[round(i)] for i in np.linspace(0, len(iterations) - 1, 12)]
+    )
+    handles = [
+        matplotlib.lines.Line2D([], [], color=colours[one], marker="o", markersize=3, label=one) for one in shown
+    ]
+    mean.legend(handles=handles, title="meta-updates", frameon=False, fontsize=8, title_fontsize=8, loc="best")
+    right.suptitle(f"the first {len(tasks)} tasks", fontsize=10)
+    return figure
+
+
+def pixels(figure: Figure) -> np.ndarray:
+    """The figure as an image, [height, width, 3] uint8."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _short(parameters: str, most: int = 34) -> str:
+    """A task's parameters as a title."""
+    rounded = json.loads(parameters, parse_float=lambda text: round(float(text), 2))
+    text = ", ".join(f"{name} {value}" for name, value in rounded.items())
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def trajectories(

@@ -8,7 +8,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, ValidationError, field_validator
 
 from agents.contract import Config
 from trainers import resolve
@@ -65,6 +65,15 @@ class Recipe(Config):
     sampling: Sampling = Sampling()
     evaluation: Evaluation = Evaluation()
     checkpoints: Checkpoints = Checkpoints()
+    tensorboard: bool = False  # event files in the run folder
+    wandb: Literal["off", "offline", "online"] = "off"  # the key comes from `wandb login` or WANDB_API_KEY, never here
+    wandb_project: str = "acclimate"
+
+    @field_validator("wandb", mode="before")
+    @classmethod
+    def _off_is_a_word(cls, value: Any) -> Any:
+        """YAML 1.1 reads the word off as false."""
+        return "off" if value is False else value
 
     def to_yaml(self) -> str:
         """The resolved recipe, every default written out; `load` takes it back."""

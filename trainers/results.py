@@ -93,6 +93,7 @@ def conclude(run: Run) -> tuple[dict[str, Any], list[Path]]:
     made = [
         pictures.adaptation_curve(run, result, "held-out", mean_yardsticks(family, task_set)),
         pictures.learning_curve(run),
+        pictures.adaptation_during_training(run),
         pictures.trajectories(run, agent, family, learner.weights(), task_set),
     ]
     files = [one for one in made if one is not None]

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import platform
+import secrets
 import shutil
 import subprocess
 import sys
@@ -60,7 +61,7 @@ class Run:
         try:
             (making / "tasks").mkdir(parents=True)
             write_synced(making / "config.yaml", recipe.to_yaml().encode())
-            write_synced(making / PROVENANCE, _text({**provenance(), **born}))
+            write_synced(making / PROVENANCE, _text({"id": secrets.token_hex(8), **provenance(), **born}))
             for one in task_sets:
                 write_synced(making / "tasks" / f"{one.split}.json", _text(one.to_json(), indent=1))
             checkpoints.save(making / "checkpoints", 0, recipe.agent_name, run_state(learner))
@@ -116,8 +117,9 @@ class Run:
 
     def refuse_links(self) -> None:
         """A link inside a run folder could lead its writing elsewhere."""
+        trackers = self.path / "wandb"  # its own links are its own business: it makes a new folder each time
         for one in self.path.rglob("*"):
-            if one.is_symlink():
+            if one.is_symlink() and trackers not in one.parents:
                 raise RunError(f"{one} is a symbolic link; a run that goes on holds files: put the file in its place")
 
     @property

@@ -25,6 +25,7 @@ from trainers.process import StopRequest, keep_freed_memory, torch_threads, usab
 from trainers.recipes import Recipe
 from trainers.run_folder import Run, best_iteration, build, run_state
 from trainers.sampling import generator, make_shards, random_key
+from trainers.trackers import Tracker, tracking
 from trainers.workers import Sampler, make_sampler
 
 Report = Callable[[Mapping[str, float]], None]
@@ -98,14 +99,16 @@ def go_on(run: Run, report: Report = lambda metrics: None) -> Outcome:
         checkpoints.prune(run.checkpoints, recipe.checkpoints.keep, best_iteration(lines))
         if begun or recipe != Run.open(run.path).recipe:
             run = run.changed(recipe)
-        log = MetricLog(run.path, table_of(learner, recipe))
+        table = table_of(learner, recipe)
+        log = MetricLog(run.path, table)
         stack.callback(log.close)
+        trackers = stack.enter_context(tracking(run, table, iteration))
         sampler = make_sampler(agent, family, recipe.workers)
         stack.callback(sampler.close)
         threads = usable_cores() if recipe.learner_threads == "auto" else recipe.learner_threads
         stop = stack.enter_context(StopRequest())
         stack.enter_context(torch_threads(threads))
-        loop = Loop(run, family, agent, learner, sampler, sets, log, report, stop)
+        loop = Loop(run, family, agent, learner, sampler, sets, log, trackers, report, stop)
         loop.take_up(state["environment_steps"], lines, rows)
         return loop.run_from(iteration)
 
@@ -127,11 +130,13 @@ class Loop:
         sampler: Sampler,
         sets: Mapping[str, TaskSet],
         log: MetricLog,
+        trackers: Sequence[Tracker],
         report: Report,
         stop: StopRequest,
     ) -> None:
         self.run, self.family, self.agent, self.learner = run, family, agent, learner
-        self.sampler, self.sets, self.log, self.report, self.stop = sampler, sets, log, report, stop
+        self.sampler, self.sets, self.log, self.trackers = sampler, sets, log, trackers
+        self.report, self.stop = report, stop
         self.recipe = run.recipe
         self.environment_steps = 0
         self.lines: list[Mapping[str, float]] = []
@@ -158,6 +163,8 @@ class Loop:
             self.log.write(metrics)
             self.lines.append(metrics)
             self.report(metrics)
+            for tracker in self.trackers:
+                tracker.log(metrics)
             best = validated and best_iteration(self.lines) == iteration
             if last or best or self.stop.signal or self.due(iteration, self.recipe.checkpoints.every):
                 self.checkpoint(iteration)
@@ -216,7 +223,10 @@ class Loop:
             training_seed=self.recipe.seed,
         )
         self.rows.append(rows)
-        self.run.write_rows(pa.concat_tables(self.rows).unify_dictionaries())
+        known = pa.concat_tables(self.rows).unify_dictionaries()
+        self.run.write_rows(known)
+        for tracker in self.trackers:
+            tracker.evaluated(split, known)
         return rows
 
     def validate(self, iteration: int) -> dict[str, float]:

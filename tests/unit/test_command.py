@@ -54,7 +54,8 @@ def test_a_run_folder_holds_what_the_documents_say(finished):
     names = {path.split("/")[0] for path in contents(finished)}
     assert names == {
         "config.yaml", "provenance.json", "tasks", "metrics.jsonl", "metrics.schema.json", "adaptation.parquet",
-        "checkpoints", "adaptation_curve.png", "learning_curve.png", "trajectories.png", "report.html",
+        "checkpoints", "adaptation_curve.png", "adaptation_during_training.png", "learning_curve.png",
+        "trajectories.png", "report.html",
     }  # fmt: skip
     lines = read(finished / "metrics.jsonl")
     schema = json.loads((finished / "metrics.schema.json").read_text())
@@ -69,7 +70,7 @@ def test_a_run_folder_holds_what_the_documents_say(finished):
     provenance = json.loads((finished / "provenance.json").read_text())
     assert {"commit", "versions", "machine", "started"} <= set(provenance)
     page = (finished / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 3
+    assert page.count("data:image/png;base64,") == 4
 
 
 def test_evaluate_writes_the_documented_json(finished, tmp_path):
