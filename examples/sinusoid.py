@@ -4,7 +4,9 @@
     python benchmarks/sinusoid.py                          # the paper's experiment, three seeds and the control
 
 Finn et al. 2017 (arXiv:1703.03400), section 5.1: amplitude U[0.1, 5], phase U[0, pi], inputs U[-5, 5], two layers of 40
-ReLU units, one inner step of size 0.01 on 10 points while meta-training, Adam at 0.001; tested on 5 points.
+ReLU units, an inner step of size 0.01, 25 tasks a meta-batch, tested on 5 points. Differs: meta-trained on 5 points as
+well, with Adam at 0.002 falling to zero (the paper: 10 points, 0.001 throughout). Meta-trained on 10 points for 70,000
+meta-updates, the network is so steep that more than one step on 5 points that lie close together diverges now and then.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from agents.functional.inner_loop import Parameters, adapt
 from agents.nets.policies import init_mlp, mlp
 from trainers.process import keep_freed_memory
 
-LAYERS, INNER_RATE = (1, 40, 40, 1), 0.01
+LAYERS, INNER_RATE, SHOTS = (1, 40, 40, 1), 0.01, 5
 
 
 class Points(NamedTuple):
@@ -61,11 +63,11 @@ def meta_train(
     *,
     adapting: bool = True,
     meta_batch_size: int = 25,
-    learning_rate: float = 1e-3,
+    learning_rate: float = 2e-3,
 ) -> Parameters:
     """Meta-parameters of every training seed, [seeds, ...]; the seeds learn side by side and share nothing.
 
-    Adam's rate falls to zero along a cosine (the paper: constant).
+    Adam's rate falls to zero along a cosine.
     """
     rngs = [torch.Generator().manual_seed(seed) for seed in seeds]
     parameters = {name: value.requires_grad_() for name, value in stack([init_mlp(LAYERS, rng, 1.0) for rng in rngs])}
@@ -78,7 +80,7 @@ def meta_train(
 
     gradients_of = torch.func.vmap(torch.func.grad(loss))
     for _ in range(iterations):
-        drawn = [sample(meta_batch_size, 10, 10, rng) for rng in rngs]
+        drawn = [sample(meta_batch_size, SHOTS, 10, rng) for rng in rngs]
         support, query = (Points(*map(torch.stack, zip(*sets, strict=True))) for sets in zip(*drawn, strict=True))
         gradients = gradients_of({name: value.detach() for name, value in parameters.items()}, support, query)
         for name, value in parameters.items():
@@ -100,7 +102,7 @@ def of_seed(parameters: Parameters, index: int) -> Parameters:
 
 def errors_on_new(parameters: Parameters, *, steps: int = 10, tasks: int = 10_000, seed: int = 10**6) -> Tensor:
     """Mean squared error over fresh tasks after 0 ... `steps` inner steps on the same 5 points, [steps + 1]."""
-    support, query = sample(tasks, 5, 100, torch.Generator().manual_seed(seed))
+    support, query = sample(tasks, SHOTS, 100, torch.Generator().manual_seed(seed))
 
     def one_task(few: Points, many: Points) -> Tensor:
         chain = adapt(parameters, [few] * steps, squared_error, [INNER_RATE] * steps)

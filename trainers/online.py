@@ -1,0 +1,211 @@
+"""A trained agent in anyone's loop: a Gymnasium environment, a robot.
+
+    agent = load("runs/first")
+    agent.begin_trial()
+    action = agent.act(observation)
+    agent.observe(next_observation, reward, terminated, truncated)
+
+It adapts by itself as it did in training: after each round of so many episodes, or at every step, as its kind does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from agents.contract import Agent, Interface, Round, RoundBatch, Weights
+from envs.task import TaskFamily
+from trainers.errors import RunError
+from trainers.process import torch_threads
+from trainers.run_folder import Run
+
+
+def load(
+    run: str | Path,
+    *,
+    checkpoint: str = "last",
+    rollouts: int | None = None,
+    deterministic: bool = False,
+    seed: int = 0,
+) -> OnlineAgent:
+    """The agent of a run, ready to adapt.
+
+    Args:
+        run: a run folder.
+        checkpoint: last, best (on the validation tasks) or an iteration.
+        rollouts: episodes between two adaptations; None takes those of the run's evaluation. Agents that adapt at
+            every episode or step take 1.
+        deterministic: act without noise. Agents that explore by their noise then find less to adapt on.
+        seed: of the action noise.
+
+    Raises:
+        RunError, RecipeError: the folder or its checkpoint cannot be used; a sentence.
+    """
+    opened = Run.open(Path(run))
+    family = opened.family()
+    agent, learner, _ = opened.load(family, checkpoint)
+    return OnlineAgent(
+        agent,
+        learner.weights(),
+        family,
+        rollouts=opened.recipe.evaluation.rollouts if rollouts is None else rollouts,
+        deterministic=deterministic,
+        seed=seed,
+    )
+
+
+class OnlineAgent:
+    """One trial at a time, one observation at a time.
+
+    Attributes:
+        family: the task family of the run, to make its tasks and environments.
+        adaptations: how often the agent has adapted in this trial.
+        episodes: episodes of this trial that have ended.
+        env_steps: environment steps of this trial.
+    """
+
+    def __init__(
+        self,
+        agent: Agent,
+        weights: Weights,
+        family: TaskFamily,
+        *,
+        rollouts: int,
+        deterministic: bool = False,
+        seed: int = 0,
+    ) -> None:
+        if rollouts < 1:
+            raise RunError(f"rollouts is {rollouts}, but a round has at least 1 episode")
+        self.family = family
+        self.interface = Interface(family.observation_space, family.action_space, family.episode_steps)
+        self._agent, self._weights = agent, weights
+        self._round: Round = agent.trial_rounds(1, rollouts)[0]
+        self._deterministic = deterministic
+        self._rng = np.random.default_rng(seed)
+        self._state: Any = None
+        self._began = False
+
+    # -- the loop of a user
+
+    def begin_trial(self) -> None:
+        """Forgets everything about the task: the next step is the first one on another."""
+        self._start = self._state = self._agent.begin_trial(self._weights, 1)
+        self.adaptations = self.episodes = self.env_steps = 0
+        self._rows: list[list[dict[str, np.ndarray]]] = [[]]
+        self._episode_of_row = 0
+        self._waiting: dict[str, np.ndarray] | None = None
+        self._began = True
+
+    def act(self, observation: Any) -> Any:
+        """The action for an observation, within the bounds of the action space.
+
+        Args:
+            observation: as the environment gives it; its shape is the family's.
+
+        Returns:
+            action, of the action space's shape and type; a Python int where that is discrete.
+        """
+        self._need_a_trial("act")
+        seen = self._checked(observation)
+        noise = None if self._deterministic else self._agent.draw_noise(self._rng, (1, 1))
+        with torch_threads(1):
+            action, log_prob, self._state = self._agent.act(self._weights, self._state, seen, noise)
+        self._waiting = {"observation": seen, "action": action, "log_prob": log_prob}
+        space = self.interface.action_space
+        taken = action[0, 0]
+        if isinstance(space, gymnasium.spaces.Box):
+            return np.clip(taken, space.low, space.high).astype(space.dtype)
+        return int(taken)
+
+    def observe(self, observation: Any, reward: float, terminated: bool, truncated: bool) -> None:
+        """What came of the action: the next observation, its reward, and whether the episode ended.
+
+        After the last episode of a round the agent adapts.
+        """
+        self._need_a_trial("observe")
+        if self._waiting is None:
+            raise RunError("observe was called without an action to observe the outcome of; call act first")
+        if not np.isfinite(reward):
+            raise RunError(f"the reward is {reward}; the agent can only learn from finite ones, nothing was recorded")
+        following = self._checked(observation)
+        step = {
+            **self._waiting,
+            "next_observation": following,
+            "reward": np.full((1, 1), reward, np.float32),
+            "valid": np.ones((1, 1), bool),
+            "episode": np.full((1, 1), self._episode_of_row, np.int32),
+            "terminated": np.full((1, 1), bool(terminated)),
+            "truncated": np.full((1, 1), bool(truncated)),
+        }
+        self._waiting = None
+        self._rows[-1].append(step)
+        self.env_steps += 1
+        with torch_threads(1):
+            self._state = self._agent.observe(self._weights, self._state, step)
+        if terminated or truncated:
+            self._end_episode()
+
+    def adapt(self) -> None:
+        """Adapts now, on the episodes of this round so far, instead of waiting for all of them."""
+        self._need_a_trial("adapt")
+        rows = [row for row in self._rows if row]
+        if not rows:
+            raise RunError("there is no episode to adapt on yet; go on with act and observe until one ends")
+        if not (rows[-1][-1]["terminated"] | rows[-1][-1]["truncated"]).all():
+            raise RunError("an episode is under way, and agents adapt between episodes; go on until it ends")
+        with torch_threads(1):
+            self._start = self._state = self._agent.adapt(self._weights, self._state, _batch(self._round.label, rows))
+        self.adaptations += 1
+        self._rows, self._episode_of_row, self._waiting = [[]], 0, None
+
+    def inspect(self) -> Mapping[str, np.ndarray]:
+        """What the agent has learned of its task: named arrays without a trial axis, as its kind gives them."""
+        self._need_a_trial("inspect")
+        return {name: value[0] for name, value in self._agent.inspect(self._weights, self._state).items()}
+
+    # -- how rounds fill
+
+    def _end_episode(self) -> None:
+        self.episodes += 1
+        self._episode_of_row += 1
+        if self._episode_of_row < self._round.episodes:
+            return
+        if len(self._rows) < self._round.rollouts:
+            # The rollouts of a round start from one state: they are told apart in the batch alone.
+            self._rows.append([])
+            self._episode_of_row, self._state = 0, self._start
+        else:
+            self.adapt()
+
+    def _need_a_trial(self, what: str) -> None:
+        if not self._began:
+            raise RunError(f"{what} was called before begin_trial; call begin_trial at the start of each new task")
+
+    def _checked(self, observation: Any) -> np.ndarray:
+        """The observation with the axes [1, 1, ...] of one trial and one row."""
+        space = self.interface.observation_space
+        array = np.asarray(observation)
+        if array.shape != space.shape or not np.isfinite(array).all():
+            raise RunError(
+                f"the observation has shape {array.shape} and must be finite numbers of shape {space.shape}, as in "
+                f"{self.family.name}; give the agent what its family observes"
+            )
+        return array.astype(space.dtype)[None, None]
+
+
+def _batch(label: str, rows: list[list[dict[str, np.ndarray]]]) -> RoundBatch:
+    """Rows of steps as a round of one trial, [1, R, L, ...], padded at the end."""
+    longest = max(map(len, rows))
+
+    def column(name: str) -> np.ndarray:
+        first = rows[0][0][name]
+        array = np.zeros((1, len(rows), longest, *first.shape[2:]), first.dtype)
+        for number, row in enumerate(rows):
+            array[0, number, : len(row)] = np.stack([step[name][0, 0] for step in row])
+        return array
+
+    return RoundBatch(label=label, task_id=np.zeros(1, np.int64), **{name: column(name) for name in rows[0][0]})
