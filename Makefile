@@ -26,6 +26,8 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/codespell
+	$(BIN)/hadolint docker/Dockerfile
+	$(BIN)/shellcheck docker/install.sh .ci/run
 	$(BIN)/pytest tests/unit
 
 # The whole ladder: what CI runs.
@@ -34,6 +36,8 @@ test: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/codespell
+	$(BIN)/hadolint docker/Dockerfile
+	$(BIN)/shellcheck docker/install.sh .ci/run
 	$(BIN)/pytest
 
 # The figures of docs/results, measured again: see benchmarks/README.md.

@@ -345,8 +345,10 @@ class TaskSet:
     def load(cls, path: Path, family: TaskFamily) -> TaskSet:
         """The task set in a JSON file, every task checked; the hash, if it holds one, must be that of its tasks."""
         try:
+            if not path.is_file():
+                raise OSError("it is no file")
             data = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise TaskError(f"{path} is not a task set: {error}") from error
         if not isinstance(data, Mapping) or not isinstance(data.get("tasks"), list) or not data["tasks"]:
             raise TaskError(f"{path} is not a task set: it needs a non-empty list under the key tasks")

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,11 @@ def _import(name: str, listed: Mapping[str, str], key: str) -> Any:
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # a user's own module lies where the command is run
     try:
+        refuse_foreign_code(module_name, key)
         module = import_module(module_name)
-    except ImportError as error:
+    except (ImportError, ValueError) as error:
+        if isinstance(error, RecipeError):
+            raise
         raise RecipeError(f"{key}: {name} cannot be imported ({error}); check the path and the installation") from error
     if not hasattr(module, attribute):
         raise RecipeError(f"{key}: module {module_name} has no {attribute}; {nearest(attribute, vars(module))}")
@@ -68,3 +72,23 @@ def _import(name: str, listed: Mapping[str, str], key: str) -> Any:
     if isinstance(found, type) and (lacking := getattr(found, "__abstractmethods__", None)):
         raise RecipeError(f"{key}: {name} must define {', '.join(sorted(lacking))}")
     return found
+
+
+def refuse_foreign_code(module_name: str, key: str) -> None:
+    """A run folder is data: what it names is not imported out of any run folder, and the standard library is no agent.
+
+    Parents are looked at before their children, for finding a child imports them.
+    """
+    parts = module_name.split(".")
+    if parts[0] in sys.stdlib_module_names:
+        raise RecipeError(f"{key}: {module_name} is a part of Python and defines none; name a module of your own")
+    for end in range(1, len(parts) + 1):
+        spec = find_spec(".".join(parts[:end]))
+        if spec is None or spec.origin is None:
+            continue  # a missing module is told by the import, a namespace package holds no code
+        for folder in Path(spec.origin).resolve().parents:
+            if (folder / "config.yaml").exists() and (folder / "checkpoints").exists():
+                raise RecipeError(
+                    f"{key}: {module_name} lies in the run folder {folder}, whose code is not executed; if you trust "
+                    "it, move the module elsewhere"
+                )

@@ -51,8 +51,8 @@ def mlp(parameters: Parameters, layers: int, activation: Activation, inputs: Ten
 
 
 def check_shapes(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
-    """Raises AgentError unless both have exactly the same names and shapes."""
-    has, needs = ({name: tuple(value.shape) for name, value in one.items()} for one in (given, wanted))
+    """Raises AgentError unless both have exactly the same names, shapes and types."""
+    has, needs = ({name: (*value.shape, str(value.dtype)) for name, value in one.items()} for one in (given, wanted))
     if has != needs:
         wrong = sorted(set(needs.items()) ^ set(has.items()))
         raise AgentError(f"these parameters belong to another policy: {wrong[0]} does not fit; use its own recipe")
