@@ -21,11 +21,11 @@ import pyarrow.parquet as pq
 
 from trainers import checkpoints
 from trainers.metrics import read
-from trainers.results import evaluate_runs, find_runs
+from trainers.results import conclude, evaluate_runs, find_runs
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
-PICTURES = ("adaptation_curve.png", "learning_curve.png", "trajectories.png")
+PICTURES = ("adaptation_curve.png", "adaptation_during_training.png", "learning_curve.png", "trajectories.png")
 # Finn et al. 2017: the result files behind the paper's tables, means over the same 40 goals, horizon 100.
 PAPER = {
     "MAML (paper)": [-40.41, -11.68, -3.33, -3.23],
@@ -51,6 +51,7 @@ def publish(runs: Path) -> None:
             rows.filter(pc.equal(rows["split"], "held-out")), seed / "adaptation.parquet", compression="zstd"
         )
         if run.recipe.seed == 0:
+            conclude(run)
             for name in PICTURES:
                 shutil.copy(run.path / name, target / name)
         size = sum(path.stat().st_size for path in seed.rglob("*") if path.is_file())
