@@ -26,7 +26,14 @@ from trainers import checkpoints
 from trainers.metrics import read
 
 ROOT = Path(__file__).resolve().parents[1]
-SETTINGS = ["iterations=20", "agent.meta_batch_size=10", "checkpoints.every=3", "evaluation.every=5", "workers=2"]
+SETTINGS = [
+    "iterations=20",
+    "agent.meta_batch_size=10",
+    "checkpoints.every=3",
+    "evaluation.every=5",
+    "workers=2",
+    "learner_threads=1",
+]
 
 
 def command(*words: str) -> subprocess.Popen[bytes]:

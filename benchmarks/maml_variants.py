@@ -3,13 +3,17 @@
     python benchmarks/maml_variants.py RUNS      trains what RUNS lacks (resumable; a minute or two each), then draws
 
 Every recipe for as many environment steps, three seeds, sampling and learning on one core. Wall time is that of
-sampling and learning, without evaluations. Writes docs/results/maml_variants.png, .json and .md.
+sampling and learning without evaluations: meta-updates times the variant's median meta-update, the variants measured in
+turn in one process, since runs at different hours of a busy machine do not compare. Writes
+docs/results/maml_variants.png, .json and .md.
 """
 
 from __future__ import annotations
 
 import json
+import statistics
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +26,7 @@ from trainers.results import evaluate_runs
 from trainers.run_folder import provenance
 
 SEEDS = (0, 1, 2)
+ALONE = ("workers=0", "learner_threads=1", "device=cpu")
 # (recipe, label, meta-updates that take the same environment steps as 45 of 2 rounds)
 VARIANTS = (
     ("point_nav_maml", "ProMP (MAML, clipped)", 45),
@@ -43,22 +48,34 @@ def train_all(runs: Path) -> None:
                 run = training.reopen(folder)
             else:
                 settings = [f"iterations={iterations}", "evaluation.every=5", f"seed={seed}"]
-                alone = ["workers=0", "learner_threads=1", "device=cpu"]
-                run = training.start(recipes.load(recipes.find(name), [*settings, *alone]), folder)
+                run = training.start(recipes.load(recipes.find(name), [*settings, *ALONE]), folder)
             if checkpoints.iterations(run.checkpoints)[-1] < iterations:
                 print(f"{name}, seed {seed}", flush=True)
                 training.go_on(run)
 
 
-def curves(runs: Path, name: str) -> dict[str, np.ndarray]:
+def seconds_a_meta_update() -> dict[str, float]:
+    """Median seconds of sampling and learning, each variant in turn, three times round."""
+    found: dict[str, list[float]] = {name: [] for name, _, _ in VARIANTS}
+    for _ in range(3):
+        for name in found:
+            settings = ["iterations=4", "evaluation={every: 0, rollouts: 1}", *ALONE]
+            with tempfile.TemporaryDirectory() as folder:
+                run = training.start(recipes.load(recipes.find(name), settings), Path(folder) / "run")
+                training.go_on(run)
+                lines = read(run.metrics_file)[1:]  # the first one warms up
+            found[name] += [line["seconds_sampling"] + line["seconds_learning"] for line in lines]
+    return {name: statistics.median(values) for name, values in found.items()}
+
+
+def curves(runs: Path, name: str, seconds: float) -> dict[str, np.ndarray]:
     """Of each seed and validation: environment steps, seconds, return before and after one inner step."""
     found: dict[str, list[list[float]]] = {"steps": [], "seconds": [], "before": [], "after": []}
     for seed in SEEDS:
         lines = read(runs / name / f"seed-{seed}" / "metrics.jsonl")
-        spent = np.cumsum([line["seconds_sampling"] + line["seconds_learning"] for line in lines])
         validated = [index for index, line in enumerate(lines) if "validation_return_round_1" in line]
         found["steps"].append([lines[index]["environment_steps"] for index in validated])
-        found["seconds"].append([float(spent[index]) for index in validated])
+        found["seconds"].append([lines[index]["iteration"] * seconds for index in validated])
         found["before"].append([lines[index]["validation_return_round_0"] for index in validated])
         found["after"].append([lines[index]["validation_return_round_1"] for index in validated])
     return {key: np.array(values) for key, values in found.items()}
@@ -96,7 +113,8 @@ def draw(measured: dict[str, dict[str, np.ndarray]]) -> Figure:
 def main() -> None:
     runs = Path(sys.argv[1])
     train_all(runs)
-    measured = {name: curves(runs, name) for name, _, _ in VARIANTS}
+    update = seconds_a_meta_update()
+    measured = {name: curves(runs, name, update[name]) for name, _, _ in VARIANTS}
     draw(measured).savefig(RESULTS.parent / "maml_variants.png", dpi=150)
     head = [f"{steps / 1e6:.1f} M steps" for steps in AT_STEPS] + [f"{seconds:.0f} s" for seconds in AT_SECONDS]
     lines = [
@@ -110,15 +128,14 @@ def main() -> None:
         untrained = evaluate_runs(runs / name, "held-out", rounds=1, untrained=True)
         low, high = summary["ci95"][1]
         curve = measured[name]
-        seconds = np.median(np.diff(curve["seconds"], axis=1) / 5)
         cells = [at(curve, "steps", steps) for steps in AT_STEPS]
         cells += [at(curve, "seconds", seconds) for seconds in AT_SECONDS]
         lines.append(
             f"| {label} | {summary['mean'][0]:.2f} | {summary['mean'][1]:.2f} [{low:.2f}, {high:.2f}] | "
-            f"{untrained['mean'][1]:.1f} | {' | '.join(cells)} | {seconds:.2f} |"
+            f"{untrained['mean'][1]:.1f} | {' | '.join(cells)} | {update[name]:.2f} |"
         )
         told[name] = {key: values.round(3).tolist() for key, values in curve.items()}
-    content = {"curves": told, "seeds": SEEDS, **provenance()}
+    content = {"curves": told, "seeds": SEEDS, "seconds a meta-update": update, **provenance()}
     (RESULTS.parent / "maml_variants.json").write_text(json.dumps(content) + "\n")
     (RESULTS.parent / "maml_variants.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))

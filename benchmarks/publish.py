@@ -15,6 +15,7 @@ import shutil
 import statistics
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -62,11 +63,11 @@ def publish(runs: Path) -> None:
 
 
 def table() -> str:
-    """docs/results/README.md, from the summaries alone."""
+    """docs/results/README.md, from the summaries and the benchmarks' records."""
     lines = [
         "# Results",
         "",
-        "Written by `benchmarks/publish.py` from the summaries beside the run folders; a test compares the two. Mean",
+        "Written by `benchmarks/publish.py` from the summaries and records beside it; a test compares the two. Mean",
         "return of the stochastic policy on held-out tasks after 0, 1, 2, 3 adaptations, with 95 % intervals of the",
         "crossed bootstrap (whole seeds, then tasks). Check a row with `acclimate evaluate docs/results/<recipe>`, its",
         "control with `--untrained`. Minutes are wall time of one seed's training on the machine in its",
@@ -91,7 +92,76 @@ def table() -> str:
     for label, values in PAPER.items():
         lines.append(f"| {label} | - | {' | '.join(f'{value:.2f}' for value in values)} | - |")
     lines += ["", "Exact yardsticks there: staying at the origin -40.08, the best deterministic policy -0.54.", ""]
-    return "\n".join(lines)
+    return "\n".join(lines + variants() + sinusoid() + endurance())
+
+
+def variants() -> list[str]:
+    """MAML's relatives, from what benchmarks/maml_variants.py wrote."""
+    return [
+        "## MAML's relatives on point_nav-v1",
+        "",
+        "`python benchmarks/maml_variants.py RUNS`: as many environment steps for each, three seeds, one core.",
+        "Held-out: mean and 95 % interval at the end. Then the validation return after one inner step when so many",
+        "environment steps or seconds of sampling and learning were spent (mean and range of the seeds, between the",
+        "validations around it). Seconds are meta-updates times each variant's median, measured in turn.",
+        "",
+        "![Return after one inner step, by environment steps and by time](maml_variants.png)",
+        "",
+        *(RESULTS / "maml_variants.md").read_text().splitlines(),
+        "",
+    ]
+
+
+def sinusoid() -> list[str]:
+    """The regression experiment, from benchmarks/sinusoid.json."""
+    told = figures("sinusoid")
+    lines = [
+        "## Sinusoid regression, 5 points (Finn et al. 2017, table 2)",
+        "",
+        f"`python benchmarks/sinusoid.py`: {sum(told['meta-updates']):,} meta-updates, mean squared error over "
+        f"{told['test sinusoids of each seed']:,} new sinusoids, mean and each of three seeds.",
+        "",
+        "| inner steps | MAML | MAML (paper) | pretrained, the control | pretrained (paper) |",
+        "|---|---|---|---|---|",
+    ]
+    for steps in ("1", "5", "10"):
+        cells = []
+        for name in ("MAML", "pretrained"):
+            each = ", ".join(f"{one:.2f}" for one in told[name]["of each seed"][steps])
+            cells += [f"{told[name]['mean'][steps]:.2f} ({each})", f"{told['paper'][name][steps]:.2f}"]
+        lines.append(f"| {steps} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def endurance() -> list[str]:
+    """Deaths, faults and what keeping a run safe costs, from their records."""
+    kills, faults, cost = figures("kill_and_resume"), figures("faults"), figures("overhead")
+    workers, shards = faults["workers, shards"]
+    dead = faults["one worker killed in a shard (s, ratio)"][1]
+    shares = {name: cost[name] for name in ("checkpoint", "validation", "held-out")}
+    each = ", ".join(
+        f"a {name} {one['seconds']['median']:.3f} s ({one['one, share of the run (%)']} %; "
+        f"all {one['seconds']['runs']} of them {one['all, share of the run (%)']} %)"
+        for name, one in shares.items()
+    )
+    return [
+        "## Endurance",
+        "",
+        f"* `benchmarks/kill_and_resume.py`: {kills['tries']} runs killed with SIGKILL at random moments and "
+        f"resumed, {kills['bit-identical']} of them bit-identical to an undisturbed one in weights, metrics and rows.",
+        f"* `benchmarks/faults.py`, {workers} workers, {shards} shards, bits the same in all iterations: "
+        f"{faults['bit-identical in all iterations']}. One worker stalled ten times: an iteration takes "
+        f"{faults['ratio of medians']:.2f} of a usual one "
+        f"({faults['stalled, overdue shards left to it (ratio)']:.2f} if its shards are left to it); one killed in a "
+        f"shard: {dead:.2f}.",
+        f"* `benchmarks/overhead.py`, the run of the README's first command ({cost['seconds of the run']} s): {each}.",
+        "",
+    ]
+
+
+def figures(name: str) -> Any:
+    """The figures in a benchmark's record."""
+    return json.loads((RESULTS / "benchmarks" / f"{name}.json").read_text())["figures"]
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """MAML's sinusoid regression, three seeds, beside its pretrained control. What differs: examples/sinusoid.py.
 
-    python benchmarks/sinusoid.py [--iterations 45000]
+    python benchmarks/sinusoid.py [--scale 1]
 
 Finn et al. 2017 (arXiv:1703.03400), table 2: 5-shot mean squared error 0.67, 0.38, 0.35 after 1, 5, 10 inner steps.
 """
@@ -26,14 +26,18 @@ PAPER = {"MAML": {"1": 0.67, "5": 0.38, "10": 0.35}, "pretrained": {"1": 2.41, "
 
 def main() -> None:
     arguments = argparse.ArgumentParser()
-    arguments.add_argument("--iterations", type=int, default=45_000)
-    iterations = arguments.parse_args().iterations
+    arguments.add_argument("--scale", type=float, default=1.0)
+    scale = arguments.parse_args().scale
     keep_freed_memory()
     torch.set_num_threads(1)
-    figures: dict[str, object] = {"iterations": iterations, "test sinusoids of each seed": 10_000, "paper": PAPER}
+    figures: dict[str, object] = {
+        "meta-updates": [round(scale * one.updates) for one in sinusoid.PHASES],
+        "test sinusoids of each seed": 10_000,
+        "paper": PAPER,
+    }
     for name, adapting in (("MAML", True), ("pretrained", False)):
         began = time.perf_counter()
-        parameters = sinusoid.meta_train(SEEDS, iterations, adapting=adapting)
+        parameters = sinusoid.meta_train(SEEDS, scale, adapting=adapting)
         minutes = (time.perf_counter() - began) / 60
         errors = torch.stack(
             [sinusoid.errors_on_new(sinusoid.of_seed(parameters, index)) for index in range(len(SEEDS))]

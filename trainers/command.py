@@ -120,6 +120,10 @@ def _go_on(runs: list[Any]) -> None:
         title = f"{recipe.agent_name} on {recipe.family}, seed {recipe.seed}"
         span = f"{recipe.iterations} meta-updates" + (f" ({done} are done)" if done else "")
         console.print(f"Training {title}, {span}, workers: {recipe.workers} → {run.path}")
+        if done and (others := run.other_versions()):
+            console.print(
+                f"The run began with {'; '.join(others)}: the last bits may differ from now on", soft_wrap=True
+            )
         with TrainingDisplay(console, title, recipe.iterations) as display:
             outcome = training.go_on(run, display.report)
         if outcome.stopped_by:

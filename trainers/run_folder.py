@@ -115,6 +115,13 @@ class Run:
             raise RunError(f"{self.path / PROVENANCE} is not what a run writes; take it from a copy")
         return told
 
+    def other_versions(self) -> list[str]:
+        """What the run began with and this process has otherwise, such as 'torch 2.12.0, here 2.13.0'."""
+        before, now = self.provenance().get("versions", {}), provenance()["versions"]
+        return [
+            f"{name} {version}, here {now.get(name)}" for name, version in before.items() if version != now.get(name)
+        ]
+
     def refuse_links(self) -> None:
         """A link inside a run folder could lead its writing elsewhere."""
         trackers = self.path / "wandb"  # its own links are its own business: it makes a new folder each time

@@ -20,7 +20,9 @@ SMALL = {
     "maml": [
         {"meta_batch_size": 3, "rollouts": 4, "hidden_sizes": (8,), "outer": {"name": "clip"}},
         {"meta_batch_size": 3, "rollouts": 4, "hidden_sizes": (8,), "inner_steps": 2, "outer_weights": (2, 1)},
-    ]
+        {"meta_batch_size": 3, "rollouts": 4, "hidden_sizes": (8,), "first_order": True, "learn_step_sizes": True},
+    ],
+    "reptile": [{"meta_batch_size": 3, "rollouts": 4, "hidden_sizes": (8,), "inner_steps": 2}],
 }
 CASES = [(name, index) for name in ALGORITHMS for index in range(len(SMALL[name]))]
 
@@ -84,6 +86,20 @@ def test_weights_are_a_copy_and_the_seed_decides_them(name, index):
     assert not same(weights, learner.weights())
     assert same(learner.weights(), build(name, index, family)[1].weights())
     assert not same(learner.weights(), build(name, index, family, seed=1)[1].weights())
+
+
+@pytest.mark.parametrize(("name", "index"), CASES)
+def test_weights_of_another_run_are_taken_and_those_of_another_policy_refused(name, index):
+    family = LineFamily()
+    _, learner = build(name, index, family)
+    other = build(name, index, family, seed=1)[1].weights()
+    learner.load_weights(other)
+    assert same(learner.weights(), other)
+    first = next(iter(other))
+    for wrong in ({}, other | {first: other[first].double()}, other | {"more": other[first]}):
+        with pytest.raises(AgentError, match="another policy"):
+            learner.load_weights(wrong)
+    assert same(learner.weights(), other)
 
 
 def test_a_checkpoint_of_another_shape_or_outer_loop_is_refused():

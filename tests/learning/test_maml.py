@@ -1,4 +1,5 @@
-"""MAML learns to adapt on 2-D navigation, whose blind and oracle returns are exact; sabotaged, it does not."""
+"""MAML and its relatives learn to adapt on 2-D navigation, whose blind and oracle returns are exact; sabotaged, they
+do not."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import torch
 
 from agents.contract import concatenate
 from agents.maml import ClippedSurrogate, MAMLAgent, MAMLConfig, MAMLLearner
+from agents.reptile import ReptileConfig, ReptileLearner
 from envs.point_nav import PointNav
 from tests.helpers import interface, sample
 from trainers.process import keep_freed_memory
@@ -34,10 +36,10 @@ def config(**changed) -> MAMLConfig:
     return MAMLConfig(**(settings | changed))
 
 
-def train(seed: int, updates: int = UPDATES) -> dict[str, torch.Tensor]:
+def train(seed: int, updates: int = UPDATES, settings=None, learner_class=MAMLLearner) -> dict[str, torch.Tensor]:
     keep_freed_memory()
-    agent = MAMLAgent(config(), interface(FAMILY))
-    learner = MAMLLearner(agent, agent.config, seed, torch.device("cpu"))
+    agent = MAMLAgent(settings or config(), interface(FAMILY))
+    learner = learner_class(agent, agent.config, seed, torch.device("cpu"))
     for iteration in range(updates):
         tasks = FAMILY.sample(20, generator(random_key(seed, "tasks", iteration)), "train")
         learner.update(sample(agent, learner, tasks, seed=seed, iteration=iteration))
@@ -79,3 +81,33 @@ def test_an_untrained_start_fails(trained):
     """The same inner step from fresh parameters: the threshold is not for free, and training beats it by far."""
     untrained = [gap_closed(train(seed, updates=0))[1] for seed in (0, 1, 2)]
     assert all(after < 0.1 for after in untrained), untrained
+
+
+@pytest.mark.parametrize("option", ["first_order", "learn_step_sizes"])
+def test_first_order_maml_and_meta_sgd_close_the_gap_too(option):
+    """10 updates; the control is the same trained policy with its inner step taken away."""
+    settings = config(**{option: True})
+    for seed in (0, 1, 2):
+        weights = train(seed, 10, settings)
+        assert gap_closed(weights, **{option: True})[1] > THRESHOLD
+        still = {name: 0 * value if name.startswith("step_size/") else value for name, value in weights.items()}
+        unmoved = gap_closed(
+            still, **({option: True} if option == "learn_step_sizes" else {"inner_learning_rates": (0.0,)})
+        )
+        assert unmoved[1] < 0.1
+
+
+def test_meta_sgd_moves_its_step_sizes():
+    weights = train(0, 2, config(learn_step_sizes=True))
+    learned = torch.cat([value.reshape(-1) for name, value in weights.items() if name.startswith("step_size/")])
+    assert float(learned.std()) > 1e-3
+    assert float((learned - 0.5).abs().max()) < 0.2
+
+
+def test_reptile_comes_closer_with_every_update():
+    """Slower than MAML: what 12 updates of three rounds close, against the untrained start that closes nothing."""
+    settings = ReptileConfig(meta_batch_size=20, rollouts=20, inner_steps=2, inner_learning_rates=(0.5,))
+    for seed in (0, 1, 2):
+        after = gap_closed(train(seed, 12, settings, ReptileLearner))[1]
+        assert after > 0.2
+        assert gap_closed(train(seed, 0, settings, ReptileLearner))[1] < 0.1

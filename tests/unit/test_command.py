@@ -210,3 +210,50 @@ def test_a_signal_stops_cleanly_with_a_checkpoint(tmp_path, number):
     assert f"Stopped by {number.name}" in printed
     done, _ = checkpoints.load(checkpoints.newest(out / "checkpoints"), "maml")
     assert done == read(metrics)[-1]["iteration"] >= 4
+
+
+def test_resume_goes_on_with_every_seed_that_is_not_complete(tmp_path):
+    """Death in the first of two seeds: both folders are there, and one command finishes both."""
+    out = tmp_path / "runs"
+    words = [
+        "train",
+        "point_nav_maml",
+        "--out",
+        str(out),
+        "seeds=0,1",
+        *TINY,
+        "iterations=100000",
+        "evaluation.every=0",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trainers.command", *words],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+        stdout=subprocess.DEVNULL,
+    )
+    metrics = out / "seed-0" / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while not (metrics.is_file() and len(metrics.read_text().splitlines()) > 3) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    shutil.rmtree(out / "seed-0" / "checkpoints" / "iteration-000020", ignore_errors=True)
+    provenance = json.loads((out / "seed-0" / "provenance.json").read_text())
+    provenance["versions"]["torch"] = "0.1"
+    (out / "seed-0" / "provenance.json").write_text(json.dumps(provenance))
+    result = call("resume", out, "iterations=25", "checkpoints.every=5")
+    assert result.exit_code == 0, result.output
+    assert "seed 0, 25 meta-updates" in flat(result)
+    assert all(len(read(out / f"seed-{seed}" / "metrics.jsonl")) == 25 for seed in (0, 1))
+    again = call("resume", out, "iterations=26")
+    assert "(25 are done)" in flat(again)
+    assert "The run began with torch 0.1, here" in flat(again)
+
+
+def test_resume_says_what_is_wrong(tmp_path, finished):
+    assert "is not a run folder" in flat(call("resume", tmp_path))
+    result = call("resume", finished, "agent.rollouts=7")
+    assert result.exit_code == 2
+    assert "agent.rollouts cannot change in a run that goes on" in flat(result)
+    assert "holds no checkpoint 77; it holds last and the iterations" in flat(
+        call("evaluate", finished, "--checkpoint", 77)
+    )
