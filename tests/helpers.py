@@ -12,6 +12,18 @@ from envs.point_nav import PointNav
 from envs.task import TaskFamily, Uniform
 from trainers.sampling import make_shards, random_key, run_trials
 
+# Overrides that make a shipped recipe run in a second, in this process, with the same bits everywhere.
+TINY = [
+    "iterations=2",
+    "workers=0",
+    "device=cpu",
+    "learner_threads=1",
+    "agent.meta_batch_size=2",
+    "agent.rollouts=2",
+    "agent.hidden_sizes=[8]",
+    "evaluation={every: 1, validation_tasks: 2, held_out_tasks: 2, rollouts: 2}",
+]
+
 
 def interface(family: TaskFamily) -> Interface:
     return Interface(family.observation_space, family.action_space, family.episode_steps)

@@ -109,7 +109,7 @@ def adaptation_layers(layers: Layers, panels: int = 8) -> Figure:
             alone = of_one[of_one["task"] == task]
             axes.plot(alone["env_steps"], alone["return"], "o-", color=colours[iteration], markersize=2, linewidth=1)
     for axes, task in zip(grid, tasks, strict=False):
-        axes.set_title(_short(frame[frame["task"] == task]["parameters"].iloc[0]), fontsize=7)
+        axes.set_title(short(frame[frame["task"] == task]["parameters"].iloc[0]), fontsize=7)
         axes.tick_params(labelsize=7)
         axes.spines[["top", "right"]].set_visible(False)
     for axes in grid[len(tasks) :]:
@@ -136,8 +136,8 @@ def pixels(figure: Figure) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def _short(parameters: str, most: int = 34) -> str:
-    """A task's parameters as a title."""
+def short(parameters: str, most: int = 34) -> str:
+    """A task's parameters (JSON) as a title: rounded, cut."""
     rounded = json.loads(parameters, parse_float=lambda text: round(float(text), 2))
     text = ", ".join(f"{name} {value}" for name, value in rounded.items())
     return text if len(text) <= most else text[: most - 1] + "…"

@@ -87,10 +87,11 @@ class TensorBoard:
         iteration = int(layers.frame["iteration"].max())
         newest = layers.frame[layers.frame["iteration"] == iteration]
         wide = newest.pivot(index=["task", "parameters"], columns="adaptations", values="return").round(2).reset_index()
+        wide["parameters"] = [pictures.short(one, most=80) for one in wide["parameters"]]
         lines = [wide.columns.tolist(), ["---"] * len(wide.columns), *wide.to_numpy().tolist()]
         text = "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
-        self._writer.add_text(f"adaptation {split} (return by adaptations)", text, iteration)
-        self._writer.add_figure(f"adaptation {split}", pictures.adaptation_layers(layers), iteration)
+        self._writer.add_text(f"adaptation/{split} (return by adaptations)", text, iteration)
+        self._writer.add_figure(f"adaptation/{split}", pictures.adaptation_layers(layers), iteration)
 
     def close(self, ended: bool) -> None:
         self._writer.close()

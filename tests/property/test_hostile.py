@@ -20,21 +20,12 @@ import torch
 import yaml
 from safetensors.torch import load, save
 
+from tests.helpers import TINY
 from trainers import checkpoints, recipes, training
 from trainers.errors import USER_ERRORS
 from trainers.results import evaluate_runs
 from trainers.run_folder import Run
 
-TINY = [
-    "iterations=2",
-    "workers=0",
-    "device=cpu",
-    "learner_threads=1",
-    "agent.meta_batch_size=2",
-    "agent.rollouts=2",
-    "agent.hidden_sizes=[8]",
-    "evaluation={every: 1, validation_tasks: 2, held_out_tasks: 2, rollouts: 2}",
-]
 LAST = "checkpoints/iteration-000002"
 
 

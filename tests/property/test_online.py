@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from envs.point_nav import PointNav
-from tests.helpers import LineFamily, interface, small_maml, some_tasks
+from tests.helpers import TINY, LineFamily, interface, small_maml, some_tasks
 from trainers import recipes, training
 from trainers.errors import RunError
 from trainers.online import OnlineAgent, load
@@ -15,16 +15,6 @@ from trainers.sampling import generator, make_shards, random_key, run_trials
 
 LINE = LineFamily()
 ROLLOUTS = 3
-TINY = [
-    "iterations=2",
-    "workers=0",
-    "device=cpu",
-    "learner_threads=1",
-    "agent.meta_batch_size=2",
-    "agent.rollouts=2",
-    "agent.hidden_sizes=[8]",
-    "evaluation={every: 1, validation_tasks: 2, held_out_tasks: 2, rollouts: 3}",
-]
 
 
 def play(online: OnlineAgent, env, seed=None) -> float:
@@ -76,7 +66,7 @@ def test_it_is_the_trial_loop(rounds, monkeypatch):
 
 
 def test_a_loaded_agent_acts_like_its_run_and_a_new_trial_knows_nothing(tmp_path):
-    training.train(recipes.load(recipes.find("point_nav_maml"), TINY), tmp_path / "run")
+    training.train(recipes.load(recipes.find("point_nav_maml"), [*TINY, "evaluation.rollouts=3"]), tmp_path / "run")
     online = load(tmp_path / "run", deterministic=True)
     run = Run.open(tmp_path / "run")
     agent, learner, _ = run.load(run.family())

@@ -104,7 +104,7 @@ def test_recipes_are_found_by_name_and_by_path(monkeypatch, tmp_path):
         ("envs.point_nav:PointNavi", "has no PointNavi; did you mean PointNav"),
         ("envs.task:TaskFamily", "must define make_env"),
         ("envs.task:Task", "not a subclass of envs.task.TaskFamily"),
-        ("math:pi", "not a subclass"),
+        ("numpy:pi", "not a subclass"),
     ],
 )
 def test_a_family_that_is_none_is_refused(name, says):
@@ -116,4 +116,4 @@ def test_algorithms_resolve():
     for name in ALGORITHMS:
         assert resolve.algorithm(name).config().model_dump()
     with pytest.raises(RecipeError, match=r"not an agents\.contract\.Algorithm"):
-        resolve.algorithm("math:pi")
+        resolve.algorithm("numpy:pi")

@@ -15,6 +15,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from agents.contract import MetricInfo
+from tests.helpers import TINY
 from trainers import pictures, recipes, training
 from trainers.errors import RecipeError, RunError
 from trainers.evaluation import layers_of
@@ -22,14 +23,9 @@ from trainers.metrics import read
 from trainers.trackers import label
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = [
+SMALL = [
+    *TINY,
     "iterations=4",
-    "workers=0",
-    "device=cpu",
-    "learner_threads=1",
-    "agent.meta_batch_size=2",
-    "agent.rollouts=2",
-    "agent.hidden_sizes=[8]",
     "evaluation={every: 2, validation_tasks: 3, held_out_tasks: 2, rollouts: 2}",
     "checkpoints.every=2",
 ]
@@ -37,7 +33,7 @@ KEY = "c0ffee" * 6 + "c0de"
 
 
 def recipe(*more):
-    return recipes.load(recipes.find("point_nav_maml"), [*TINY, *more])
+    return recipes.load(recipes.find("point_nav_maml"), [*SMALL, *more])
 
 
 def events(folder):
@@ -72,7 +68,7 @@ def test_tensorboard_has_every_metric_with_its_unit_once(tracked):
 def test_tensorboard_has_tables_recipe_provenance_and_a_picture_for_each_evaluation(tracked):
     found = events(tracked)
     texts = {tag: found.Tensors(tag) for tag in found.Tags()["tensors"]}
-    table = texts["adaptation validation (return by adaptations)/text_summary"]
+    table = texts["adaptation/validation (return by adaptations)/text_summary"]
     assert [event.step for event in table] == [2, 4]
     rows = pq.read_table(tracked / "adaptation.parquet").to_pandas()
     chosen = rows[(rows["iteration"] == 4) & (rows["split"] == "validation") & (rows["task"] == 1)]
@@ -82,7 +78,7 @@ def test_tensorboard_has_tables_recipe_provenance_and_a_picture_for_each_evaluat
     assert "family: point_nav-v1" in texts["recipe/text_summary"][0].tensor_proto.string_val[0].decode()
     assert "commit" in texts["provenance/text_summary"][0].tensor_proto.string_val[0].decode()
     assert "| steps_per_second | steps/s |" in texts["metrics/text_summary"][0].tensor_proto.string_val[0].decode()
-    assert [event.step for event in found.Images("adaptation validation")] == [2, 4]
+    assert [event.step for event in found.Images("adaptation/validation")] == [2, 4]
 
 
 def test_the_picture_grows_a_layer_at_each_evaluation(tracked):
@@ -99,7 +95,7 @@ def test_the_picture_grows_a_layer_at_each_evaluation(tracked):
 
 def test_wandb_offline_and_the_key_goes_nowhere(tmp_path):
     """While the run goes on and afterwards: no file under the run folder or home, no output, no process list has it."""
-    words = ["train", "point_nav_maml", "--out", str(tmp_path / "run"), *TINY, "wandb=offline"]
+    words = ["train", "point_nav_maml", "--out", str(tmp_path / "run"), *SMALL, "wandb=offline"]
     home = tmp_path / "home"
     home.mkdir()
     process = subprocess.Popen(
