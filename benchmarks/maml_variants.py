@@ -47,7 +47,12 @@ def train_all(runs: Path) -> None:
             if folder.is_dir():
                 run = training.reopen(folder)
             else:
-                settings = [f"iterations={iterations}", "evaluation.every=5", f"seed={seed}"]
+                settings = [
+                    f"iterations={iterations}",
+                    "evaluation.every=5",
+                    "evaluation.validation_tasks=40",
+                    f"seed={seed}",
+                ]
                 run = training.start(recipes.load(recipes.find(name), [*settings, *ALONE]), folder)
             if checkpoints.iterations(run.checkpoints)[-1] < iterations:
                 print(f"{name}, seed {seed}", flush=True)
