@@ -87,8 +87,8 @@ def curves(runs: Path, name: str, seconds: float) -> dict[str, np.ndarray]:
 
 
 def at(curve: dict[str, np.ndarray], axis: str, value: float) -> str:
-    """Return after one inner step there: mean over seeds and their range, between the validations around it."""
-    if value > curve[axis][:, -1].min():
+    """Return after one inner step there: mean over seeds and their range; '-' outside the validations."""
+    if not curve[axis][:, 0].max() <= value <= curve[axis][:, -1].min():
         return "-"
     found = [np.interp(value, x, y) for x, y in zip(curve[axis], curve["after"], strict=True)]
     return f"{np.mean(found):.1f} ({min(found):.1f} … {max(found):.1f})"

@@ -119,7 +119,8 @@ def sinusoid() -> list[str]:
         "## Sinusoid regression, 5 points (Finn et al. 2017, table 2)",
         "",
         f"`python benchmarks/sinusoid.py`: {sum(told['meta-updates']):,} meta-updates, mean squared error over "
-        f"{told['test sinusoids of each seed']:,} new sinusoids, mean and each of three seeds.",
+        f"{told['test sinusoids of each seed']:,} new",
+        "sinusoids, mean and each of three seeds.",
         "",
         "| inner steps | MAML | MAML (paper) | pretrained, the control | pretrained (paper) |",
         "|---|---|---|---|---|",
@@ -150,7 +151,7 @@ def endurance() -> list[str]:
         f"* `benchmarks/kill_and_resume.py`: {kills['tries']} runs killed with SIGKILL at random moments and "
         f"resumed, {kills['bit-identical']} of them bit-identical to an undisturbed one in weights, metrics and rows.",
         f"* `benchmarks/faults.py`, {workers} workers, {shards} shards, bits the same in all iterations: "
-        f"{faults['bit-identical in all iterations']}. One worker stalled ten times: an iteration takes "
+        f"{str(faults['bit-identical in all iterations']).lower()}. One worker stalled ten times: an iteration takes "
         f"{faults['ratio of medians']:.2f} of a usual one "
         f"({faults['stalled, overdue shards left to it (ratio)']:.2f} if its shards are left to it); one killed in a "
         f"shard: {dead:.2f}.",
