@@ -37,7 +37,7 @@ from trainers.files import read_bytes, read_text, replace, sync_folder, write_sy
 from trainers.recipes import Recipe
 
 PROVENANCE = "provenance.json"
-_PACKAGES = ("acclimate", "torch", "numpy", "scipy", "gymnasium", "ray", "pyarrow", "safetensors", "pydantic")
+_PACKAGES = ("acclimate", "torch", "numpy", "scipy", "gymnasium", "mujoco", "ray", "pyarrow", "safetensors", "pydantic")
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,8 @@ class Run:
             raise RunError(f"{path} already exists and is not empty; name another folder with --out")
         making = path.with_name(f".{path.name}.making-{os.getpid()}")
         try:
+            for leftover in path.parent.glob(f".{path.name}.making-*"):  # of a process that died here
+                shutil.rmtree(leftover)
             (making / "tasks").mkdir(parents=True)
             write_synced(making / "config.yaml", recipe.to_yaml().encode())
             write_synced(making / PROVENANCE, _text({"id": secrets.token_hex(8), **provenance(), **born}))
@@ -111,7 +113,11 @@ class Run:
             raise RunError(
                 f"{self.path / PROVENANCE} cannot be read ({str(error)[:120]}); take it from a copy"
             ) from error
-        if not isinstance(told, dict) or not isinstance(told.get("resumed", []), list):
+        if not (
+            isinstance(told, dict)
+            and isinstance(told.get("resumed", []), list)
+            and isinstance(told.get("versions", {}), dict)
+        ):
             raise RunError(f"{self.path / PROVENANCE} is not what a run writes; take it from a copy")
         return told
 

@@ -334,6 +334,10 @@ def provenance_of_noise(run):
     (run / "provenance.json").write_text("[]")
 
 
+def provenance_of_numbers(run):
+    (run / "provenance.json").write_text('{"versions": 5}')
+
+
 def a_link_out_of_the_folder(run):
     target = run.parent / "precious"
     target.write_text("precious")
@@ -352,7 +356,8 @@ def no_validation_tasks(run):
 
 FOR_RESUME = [
     metrics_with_a_hole, metrics_of_words, metrics_that_are_missing, rows_that_are_missing, rows_of_something_else,
-    rows_cut, provenance_of_noise, a_link_out_of_the_folder, a_linked_folder_of_checkpoints, no_validation_tasks,
+    rows_cut, provenance_of_noise, provenance_of_numbers,
+    a_link_out_of_the_folder, a_linked_folder_of_checkpoints, no_validation_tasks,
     no_tasks,
 ]  # fmt: skip
 

@@ -201,6 +201,13 @@ def test_init_from_another_network_is_refused_and_leaves_nothing(tmp_path, strai
     assert not list(tmp_path.iterdir())
 
 
+def test_a_death_while_the_folder_was_made_leaves_nothing_in_the_way(tmp_path):
+    (tmp_path / ".run.making-1" / "tasks").mkdir(parents=True)
+    training.start(recipe(), tmp_path / "run")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert checkpoints.iterations(tmp_path / "run" / "checkpoints") == [0]
+
+
 # -- full disks and folders that cannot be written
 
 
