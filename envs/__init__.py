@@ -10,6 +10,9 @@ import gymnasium
 
 # Lazy, so that a family's own packages (MuJoCo, say) are only needed by those who use it.
 FAMILIES = {
+    "half_cheetah_vel-v1": "envs.half_cheetah:HalfCheetahVel",
+    "half_cheetah_vel_u03-v1": "envs.half_cheetah:HalfCheetahVelU03",
+    "half_cheetah_dir-v1": "envs.half_cheetah:HalfCheetahDir",
     "point_nav-v1": "envs.point_nav:PointNav",
     "point_robot-v1": "envs.point_robot:PointRobot",
     "sparse_point_robot-v1": "envs.point_robot:SparsePointRobot",

@@ -71,12 +71,16 @@ def test_a_registered_environment_takes_its_parameters():
 def test_the_docstrings_range_is_the_samples_range(name):
     """T9: the numbers in the docstring are read here and compared with ten thousand samples."""
     family = resolve.family(name)
-    found = re.search(r"~ U\[(\S+), (\S+)\]", type(family).__doc__)
-    low, high = (float(np.pi) if text == "pi" else float(text) for text in found.groups())
-    (parameter,) = family.parameters
+    ((parameter, law),) = family.parameters.items()
     drawn = np.array([task[parameter] for task in family.sample(10_000, np.random.default_rng(0), "train")])
-    assert low <= drawn.min() < low + 0.01 * (high - low)
-    assert high - 0.01 * (high - low) < drawn.max() <= high
+    if isinstance(law, Choice):
+        assert f"{parameter} is {law.describe()}" in type(family).__doc__
+        assert set(drawn.tolist()) == set(law.values)
+    else:
+        found = re.search(r"~ U\[(\S+), (\S+)\]", type(family).__doc__)
+        low, high = (float(np.pi) if text == "pi" else float(text) for text in found.groups())
+        assert low <= drawn.min() < low + 0.01 * (high - low)
+        assert high - 0.01 * (high - low) < drawn.max() <= high
     steps = re.search(r"truncated after (\d+) steps", type(family).__doc__)
     assert int(steps.group(1)) == family.episode_steps
 

@@ -1,0 +1,64 @@
+"""HalfCheetah with a hidden command: a velocity or a direction."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from envs.mujoco.locomotion import Locomotion, Motion, Robot
+from envs.task import Choice, Uniform
+
+HALF_CHEETAH = Robot("half_cheetah.xml", frame_skip=5, hidden=1, reset_noise=0.1, velocity_noise="normal")
+
+
+class HalfCheetahVel(Locomotion):
+    """half_cheetah_vel-v1: run at a velocity that is not told.
+
+    * Observation: positions but the first (8), velocities (9): 17 entries, as in Gymnasium's HalfCheetah-v5.
+    * Action: 6 joint torques, [-1, 1]. Control step 0.05 s.
+    * Reward: -|x velocity - velocity_m_per_s| - 0.05 |action|^2. Ends: truncated after 200 steps.
+    * Task law: velocity_m_per_s ~ U[0, 2]. Out of distribution: [2, 3].
+    * Source: Finn et al. 2017 and garage take U[0, 2], ProMP, VariBAD and PEARL U[0, 3] (`half_cheetah_vel_u03-v1`);
+      oyster, VariBAD and pytorch-maml-rl observe 20 entries. The rllab original ran one physics step a control step:
+      the MAML paper's returns do not compare.
+    * Versions: v1, 2026.
+    """
+
+    name = "half_cheetah_vel-v1"
+    robot = HALF_CHEETAH
+    parameters = {"velocity_m_per_s": Uniform(0.0, 2.0, unit="m/s", ood=((2.0, 3.0),))}
+    episode_steps = 200
+
+    def reward(self, motion: Motion) -> np.ndarray:
+        return -np.abs(motion.forward - motion.command["velocity_m_per_s"]) - 0.05 * motion.effort
+
+
+class HalfCheetahVelU03(HalfCheetahVel):
+    """half_cheetah_vel_u03-v1: half_cheetah_vel-v1 with the wider law of ProMP, VariBAD and PEARL.
+
+    * Task law: velocity_m_per_s ~ U[0, 3]. Out of distribution: [3, 4]. Ends: truncated after 200 steps. All else as
+      half_cheetah_vel-v1.
+    * Versions: v1, 2026.
+    """
+
+    name = "half_cheetah_vel_u03-v1"
+    parameters = {"velocity_m_per_s": Uniform(0.0, 3.0, unit="m/s", ood=((3.0, 4.0),))}
+
+
+class HalfCheetahDir(Locomotion):
+    """half_cheetah_dir-v1: run forwards or backwards, whichever pays.
+
+    * Observation, action, control step: as half_cheetah_vel-v1.
+    * Reward: direction times x velocity - 0.05 |action|^2. Ends: truncated after 200 steps.
+    * Task law: direction is one of -1, 1. Closed: the held-out tasks are the training tasks.
+    * Source: Finn et al. 2017 (arXiv:1703.03400), Rothfuss et al. 2019, Rakelly et al. 2019.
+    * Versions: v1, 2026.
+    """
+
+    name = "half_cheetah_dir-v1"
+    robot = HALF_CHEETAH
+    parameters = {"direction": Choice((-1, 1))}
+    episode_steps = 200
+    kind = "closed"
+
+    def reward(self, motion: Motion) -> np.ndarray:
+        return motion.command["direction"] * motion.forward - 0.05 * motion.effort
