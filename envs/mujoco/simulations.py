@@ -21,6 +21,10 @@ Rows = np.ndarray | slice
 _STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
 _LARGE = 1e10  # MuJoCo's own border of a bad state (mjMAXVAL)
 
+if mujoco.get_mju_user_warning() is None:
+    # Unstable rows are told by `unstable`; MuJoCo would also write MUJOCO_LOG.TXT wherever the user happens to be.
+    mujoco.set_mju_user_warning(lambda message: None)
+
 
 class Simulations(ABC):
     """B simulations of one robot.

@@ -100,7 +100,8 @@ def test_models_of_two_tasks_never_share_state(engine):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_an_unstable_simulation_is_told_and_stays_finite(engine):
+def test_an_unstable_simulation_is_told_and_stays_finite(engine, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     model = base_model(CHEETAH)
     mine = engine([model] * 2, 5)
     positions, velocities = states(2)
@@ -113,6 +114,7 @@ def test_an_unstable_simulation_is_told_and_stays_finite(engine):
     mine.place(np.array([0]), *states(1))
     mine.step(slice(None), controls(2))
     assert not mine.unstable.any(), "a new episode starts afresh"
+    assert not list(tmp_path.iterdir()), "MuJoCo's own log is not left behind"
 
 
 def test_an_unstable_episode_ends_finitely():
