@@ -31,9 +31,9 @@ from agents.contract import (
 )
 from agents.functional.advantages import fit_linear_baseline, gae, normalise, time_features
 from agents.functional.inner_loop import Parameters, adapt
-from agents.functional.meta_objective import InnerObjective, MetaObjective, Outcome, Steps, join, split
+from agents.functional.meta_objective import InnerObjective, MetaObjective, Outcome, Steps, for_each, join, split
 from agents.functional.trust_region import flatten, full_step, line_search, unflatten
-from agents.nets.policies import Activation, Distribution, Policy, check_shapes, make_policy
+from agents.nets.policies import Activation, Distribution, Policy, make_policy, take_weights
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Shrink = Annotated[float, Field(gt=0, lt=1)]
@@ -182,9 +182,8 @@ class MAMLAgent:
         return (*[Round("support", rollouts)] * adaptations, Round("query", rollouts))
 
     def begin_trial(self, weights: Weights, trials: int) -> State:
-        # Real copies, one per trial: batched products of expanded tensors take a slower path.
         theta, _ = split(dict(weights))
-        return State({name: value.expand(trials, *value.shape).clone() for name, value in theta.items()}, 0)
+        return State(for_each(theta, trials), 0)
 
     def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         return self.policy.draw_noise(rng, shape)
@@ -284,9 +283,7 @@ class MAMLLearner:
     def _refuse_non_finite(self, parameters: Parameters, outcome: Outcome, norm: float) -> None:
         if np.isfinite([*outcome, norm]).all():
             return
-        with torch.no_grad():
-            for name, value in parameters.items():
-                self.parameters[name].copy_(value)
+        take_weights(self.parameters, parameters)
         raise AgentError(
             f"meta-update {self._updates}: the outer loss ({outcome.loss}) or its gradient (norm {norm}) is not "
             "finite; the parameters are those before it: lower agent.inner_learning_rates or the outer step"
@@ -347,10 +344,7 @@ class MAMLLearner:
         return {"parameters": self._detached(), "adam": adam, "updates": self._updates}
 
     def load_weights(self, weights: Weights) -> None:
-        check_shapes(weights, self.parameters)
-        with torch.no_grad():
-            for name, value in self.parameters.items():
-                value.copy_(weights[name])
+        take_weights(self.parameters, weights)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if not isinstance(state["updates"], int) or state["updates"] < 0:

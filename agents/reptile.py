@@ -20,7 +20,7 @@ from agents.functional.inner_loop import Parameters, adapt, chunks
 from agents.functional.meta_objective import Steps
 from agents.functional.trust_region import flatten
 from agents.maml import InnerLoopConfig, MAMLAgent, prepare
-from agents.nets.policies import check_shapes
+from agents.nets.policies import take_weights
 
 
 class ReptileConfig(InnerLoopConfig):
@@ -93,9 +93,7 @@ class ReptileLearner:
         return {"parameters": dict(self.parameters), "updates": self._updates}
 
     def load_weights(self, weights: Weights) -> None:
-        check_shapes(weights, self.parameters)
-        for name, value in self.parameters.items():
-            value.copy_(weights[name])
+        take_weights(self.parameters, weights)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if not isinstance(state["updates"], int) or state["updates"] < 0:

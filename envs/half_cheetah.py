@@ -7,7 +7,7 @@ import numpy as np
 from envs.mujoco.locomotion import Locomotion, Motion, Robot
 from envs.task import Choice, Uniform
 
-HALF_CHEETAH = Robot("half_cheetah.xml", frame_skip=5, hidden=1, reset_noise=0.1, velocity_noise="normal")
+HALF_CHEETAH = Robot("half_cheetah.xml", frame_skip=5, hidden=1, reset_noise=0.1)
 
 
 class HalfCheetahVel(Locomotion):

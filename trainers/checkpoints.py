@@ -82,9 +82,9 @@ def load(path: Path, algorithm: str) -> tuple[int, dict[str, Any]]:
             if not torch.isfinite(value).all():
                 raise _refusal(path, f"{name} holds values that are not finite")
         return content["iteration"], _put_back(content["state"], tensors)
+    except RunError:
+        raise
     except (SafetensorError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        if isinstance(error, RunError):
-            raise
         raise _refusal(path, f"its content does not fit together ({' '.join(str(error).split())[:120]})") from error
 
 

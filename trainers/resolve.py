@@ -62,9 +62,9 @@ def _import(name: str, listed: Mapping[str, str], key: str) -> Any:
     try:
         refuse_foreign_code(module_name, key)
         module = import_module(module_name)
+    except RecipeError:
+        raise
     except (ImportError, ValueError) as error:
-        if isinstance(error, RecipeError):
-            raise
         raise RecipeError(f"{key}: {name} cannot be imported ({error}); check the path and the installation") from error
     if not hasattr(module, attribute):
         raise RecipeError(f"{key}: module {module_name} has no {attribute}; {nearest(attribute, vars(module))}")

@@ -132,30 +132,26 @@ class RaySampler:
             if shard is None or call.shard == shard:
                 call.shard = None
 
-    def _since(self) -> dict[int, float]:
-        """When each shard that is waited for was last given to a worker."""
-        since: dict[int, float] = {}
+    def _due(self, durations: Sequence[float]) -> tuple[float, int] | None:
+        """(when, which) shard is the next to be overdue; None if none is waited for, or while it cannot be told."""
+        since: dict[int, float] = {}  # when each was last given to a worker
         for call in self._calls.values():
             if call.shard is not None:
                 since[call.shard] = max(call.since, since.get(call.shard, 0.0))
-        return since
-
-    def _overdue(self, durations: list[float]) -> int | None:
-        """The shard that is overdue for longest; None if none is, or while it cannot be told."""
-        since = self._since()
         if not durations or not since:
             return None
         shard = min(since, key=since.__getitem__)
-        late = time.monotonic() - since[shard] > self.OVERDUE * statistics.median(durations)
-        return shard if late else None
+        return since[shard] + self.OVERDUE * statistics.median(durations), shard
 
-    def _patience(self, durations: list[float]) -> float | None:
-        """Seconds until the next shard is overdue for an idle worker; None if there is nothing to watch for."""
-        since = self._since()
-        if not self._idle or not durations or not since:
-            return None
-        due = min(since.values()) + self.OVERDUE * statistics.median(durations)
-        return max(due - time.monotonic(), 0.01)
+    def _overdue(self, durations: Sequence[float]) -> int | None:
+        """The shard that is overdue for longest, or None."""
+        due = self._due(durations)
+        return due[1] if due is not None and time.monotonic() > due[0] else None
+
+    def _patience(self, durations: Sequence[float]) -> float | None:
+        """Seconds until an idle worker should take over a shard; None if there is nothing to watch for."""
+        due = self._due(durations) if self._idle else None
+        return None if due is None else max(due[0] - time.monotonic(), 0.01)
 
     def _get(self, reference: Any) -> TrialBatch:
         try:

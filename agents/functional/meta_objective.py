@@ -185,7 +185,7 @@ class MetaObjective:
     def _linearise(self, parameters: Parameters, rounds: list[Steps]) -> Callable[[Parameters], Parameters]:
         """v -> F v summed over these tasks."""
         tasks = len(rounds[0].weight)
-        theta, step_sizes = self.parts(_for_each(parameters, tasks))
+        theta, step_sizes = self.parts(for_each(parameters, tasks))
         slopes: list[Parameters] = []
         hessians: list[Callable[[Parameters], Parameters]] = []
         fishers: list[Callable[[Parameters], Parameters] | None] = []
@@ -208,7 +208,7 @@ class MetaObjective:
             return minus(back, hessians[k](scaled(back, step_sizes[k]))), rates
 
         def product(tangent: Parameters) -> Parameters:
-            moved, rates = split(_for_each(tangent, tasks))
+            moved, rates = split(for_each(tangent, tasks))
             images: list[Parameters | None] = []
             for k, fisher in enumerate(fishers):
                 images.append(None if fisher is None else fisher(moved))
@@ -258,8 +258,8 @@ def join(theta: Parameters, step_sizes: Parameters) -> Parameters:
     return theta | {f"{STEP_SIZE}{name}": value for name, value in step_sizes.items()}
 
 
-def _for_each(parameters: Parameters, tasks: int) -> Parameters:
-    """A copy for each task, [tasks, ...]."""
+def for_each(parameters: Parameters, tasks: int) -> Parameters:
+    """A real copy for each task, [tasks, ...]: batched products of expanded tensors take a slower path."""
     return {name: value.expand(tasks, *value.shape).clone() for name, value in parameters.items()}
 
 

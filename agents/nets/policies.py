@@ -58,6 +58,14 @@ def check_shapes(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> N
         raise AgentError(f"these parameters belong to another policy: {wrong[0]} does not fit; use its own recipe")
 
 
+def take_weights(parameters: Parameters, weights: Mapping[str, Tensor]) -> None:
+    """Copies weights into parameters, in place; AgentError, and nothing changed, unless they fit."""
+    check_shapes(weights, parameters)
+    with torch.no_grad():
+        for name, value in parameters.items():
+            value.copy_(weights[name])
+
+
 class Policy(ABC):
     """What MAML needs of a stochastic policy; `Gaussian` and `Categorical` fill it in."""
 

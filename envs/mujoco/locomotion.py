@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import gymnasium
 import mujoco
 import numpy as np
 
-from envs.mujoco.simulations import LoopSimulations, RolloutSimulations, Rows, Simulations
+from envs.mujoco.simulations import RolloutSimulations, Rows
 from envs.task import Task, TaskFamily
 from envs.vector import BatchedEnv, SingleEnv
 
@@ -30,24 +30,18 @@ class Robot:
         file: its model file among Gymnasium's assets.
         frame_skip: physics steps of a control step.
         hidden: leading entries of qpos that are not observed: where it stands in the plane.
-        reset_noise: deviation of the first state.
-        velocity_noise: its law for qvel: uniform in +- reset_noise, or normal with this deviation.
-        clipped_velocity: bound of the observed velocities, or None.
-        engine: which simulations step it faster and give what its rewards need.
+        reset_noise: the first qpos is uniform in +- this around the initial pose, qvel normal with this deviation.
     """
 
     file: str
     frame_skip: int
     hidden: int
     reset_noise: float
-    velocity_noise: Literal["uniform", "normal"]
-    clipped_velocity: float | None = None
-    engine: Literal["rollout", "loop"] = "rollout"
 
 
 @cache
 def base_model(file: str) -> mujoco.MjModel:
-    """The robot as Gymnasium ships it; never changed, tasks change copies."""
+    """The robot as Gymnasium ships it, shared by all rows: a task that changes the body changes a copy."""
     folder = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
     return mujoco.MjModel.from_xml_path(str(folder / file))
 
@@ -96,30 +90,21 @@ class LocomotionEnv(BatchedEnv):
         self._family, self._robot = family, robot
         self._dt = model.opt.timestep * robot.frame_skip
         self._start = model.qpos0.copy()
-        self.simulations: Simulations = (
-            RolloutSimulations(models, robot.frame_skip)
-            if robot.engine == "rollout"
-            else LoopSimulations(models, robot.frame_skip)
-        )
+        self.simulations = RolloutSimulations(models, robot.frame_skip)
         self._command = {
             name: np.repeat(np.array([task[name] for task in tasks]), rows, axis=0) for name in family.parameters
         }
 
     def _observe(self, rows: Rows) -> np.ndarray:
-        velocity = self.simulations.qvel[rows]
-        if self._robot.clipped_velocity is not None:
-            velocity = velocity.clip(-self._robot.clipped_velocity, self._robot.clipped_velocity)
-        return np.concatenate([self.simulations.qpos[rows, self._robot.hidden :], velocity], 1)
+        return np.concatenate([self.simulations.qpos[rows, self._robot.hidden :], self.simulations.qvel[rows]], 1)
 
     def _reset_rows(self, rows: np.ndarray) -> np.ndarray:
-        noise = self._robot.reset_noise
+        noise, size = self._robot.reset_noise, self.simulations.qvel.shape[1]
         positions, velocities = [], []
         for row in rows:
             rng = self.generator(row)
             positions.append(self._start + rng.uniform(-noise, noise, len(self._start)))
-            size = self.simulations.qvel.shape[1]
-            normal = self._robot.velocity_noise == "normal"
-            velocities.append(noise * rng.standard_normal(size) if normal else rng.uniform(-noise, noise, size))
+            velocities.append(noise * rng.standard_normal(size))
         self.simulations.place(rows, np.array(positions), np.array(velocities))
         return self._observe(rows)
 
