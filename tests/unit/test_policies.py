@@ -78,7 +78,8 @@ def test_fisher_is_the_hessian_of_kl(space):
     def kl(weights):
         return policy.kl(old, policy.distribution(weights, features)).sum()
 
-    tangent = {k: torch.randn_like(v) for k, v in parameters.items()}
+    noise = torch.Generator().manual_seed(2)
+    tangent = {k: torch.randn(v.shape, generator=noise, dtype=torch.float64) for k, v in parameters.items()}
     _, exact = torch.func.jvp(torch.func.grad(kl), (parameters,), (tangent,))
     output, pushed = torch.func.jvp(lambda p: policy.distribution(p, features), (parameters,), (tangent,))
     _, pull = torch.func.vjp(lambda p: policy.distribution(p, features), parameters)
