@@ -29,7 +29,9 @@ def problem(kind: str, inner_steps: int, **changed):
     }
     theta = parameters
     if changed.pop("learned", False):
-        sizes = {name: torch.rand(value.shape, generator=generator, dtype=torch.float64) for name, value in theta.items()}
+        sizes = {
+            name: torch.rand(value.shape, generator=generator, dtype=torch.float64) for name, value in theta.items()
+        }
         parameters = join(theta, {name: 0.1 + 0.4 * size for name, size in sizes.items()})
     rounds = []
     for _ in range(inner_steps + 1):
