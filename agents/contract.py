@@ -85,6 +85,7 @@ class RoundBatch:
         valid: [..., R, L] bool, false for the padding at the end of a row.
         episode: [..., R, L] int32, counted from 0 in each row.
         terminated, truncated: [..., R, L] bool, true at the step that ended an episode.
+        unstable: [..., R, L] bool, true where the simulation could not compute the step, which ended the episode.
         task_id: [...] int64, the task's index in its set; never its parameters.
     """
 
@@ -98,6 +99,7 @@ class RoundBatch:
     episode: np.ndarray
     terminated: np.ndarray
     truncated: np.ndarray
+    unstable: np.ndarray
     task_id: np.ndarray
 
     def map(self, function: Callable[[np.ndarray], np.ndarray]) -> RoundBatch:

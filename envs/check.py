@@ -165,6 +165,8 @@ def _repeatable(family: TaskFamily) -> str | None:
 
 
 def _tasks_differ(family: TaskFamily) -> str | None:
+    if not family.differs_at_once:
+        return None
     tasks = some_tasks(family)
     alike = {(i, j) for j in range(len(tasks)) for i in range(j)}
     played: list[Trajectory] = []

@@ -1,13 +1,24 @@
-"""HalfCheetah with a hidden command: a velocity or a direction."""
+"""HalfCheetah with a hidden command, a velocity or a direction, or a hidden body."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from envs.mujoco.changes import Change
 from envs.mujoco.locomotion import Locomotion, Motion, Robot
-from envs.task import Choice, Uniform
+from envs.task import Choice, LogUniform, Uniform
 
-HALF_CHEETAH = Robot("half_cheetah.xml", frame_skip=5, hidden=1, reset_noise=0.1)
+HALF_CHEETAH = Robot("half_cheetah.xml", frame_skip=5, hidden=1, height=1, reset_noise=0.1)
+
+
+class HalfCheetahRun(Locomotion):
+    """A HalfCheetah that is to run forwards, whatever its task hides: x velocity - 0.05 |action|^2."""
+
+    robot = HALF_CHEETAH
+    episode_steps = 200
+
+    def reward(self, motion: Motion) -> np.ndarray:
+        return motion.forward - 0.05 * motion.effort
 
 
 class HalfCheetahVel(Locomotion):
@@ -62,3 +73,36 @@ class HalfCheetahDir(Locomotion):
 
     def reward(self, motion: Motion) -> np.ndarray:
         return motion.command["direction"] * motion.forward - 0.05 * motion.effort
+
+
+# x 1.5^U(-3, 3) and x 1.3^U(-3, 3), the scale laws of rand_param_envs.
+HALF_TO_DOUBLE = (1.5**-3, 1.5**3)
+DAMPED = (1.3**-3, 1.3**3)
+
+
+class HalfCheetahRandParams(HalfCheetahRun):
+    """half_cheetah_rand_params-v1: run forwards in a body whose masses, joints and motors are not told.
+
+    * Observation, action, control step: as half_cheetah_vel-v1.
+    * Reward: x velocity - 0.05 |action|^2. Ends: truncated after 200 steps.
+    * Task law, all factors of what the model file says: mass_scale ~ logU[0.296296, 3.375]^7, one for each body, its
+      inertia with it; friction_scale ~ logU[0.296296, 3.375]^9, one for each geom; damping_scale
+      ~ logU[0.455166, 2.197]^9, one for each joint; gear_scale ~ logU[0.5, 1.5]^6, one for each motor.
+    * Source: the laws of rand_param_envs (x 1.5^U(-3, 3), damping x 1.3^U(-3, 3)), which has no HalfCheetah and no
+      gears; there inertia is scaled independently of mass, and friction in each of its three entries.
+    * Versions: v1, 2026.
+    """
+
+    name = "half_cheetah_rand_params-v1"
+    parameters = {
+        "mass_scale": LogUniform(*HALF_TO_DOUBLE, shape=(7,)),
+        "friction_scale": LogUniform(*HALF_TO_DOUBLE, shape=(9,)),
+        "damping_scale": LogUniform(*DAMPED, shape=(9,)),
+        "gear_scale": LogUniform(0.5, 1.5, shape=(6,)),
+    }
+    changes = {
+        "mass_scale": Change("mass"),
+        "friction_scale": Change("friction"),
+        "damping_scale": Change("damping"),
+        "gear_scale": Change("gear"),
+    }

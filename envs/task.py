@@ -7,6 +7,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -31,16 +32,54 @@ class Task:
     """One member of a family: plain frozen data, hashable, JSON both ways. `index` is its place in its set.
 
     The index is no part of the task's identity: equal parameters are the same task wherever they stand.
+
+    A task may hold a schedule: parameters that change within the trial, at a step of an episode. It is one task still;
+    agents see nothing of it.
+
+    Attributes:
+        schedule: what changes, in order: (episode of the trial, step in it, the changed parameters).
     """
 
     family: str
     items: tuple[tuple[str, Value], ...]
     index: int = field(default=0, compare=False)
+    schedule: tuple[tuple[int, int, tuple[tuple[str, Value], ...]], ...] = ()
 
     @classmethod
-    def of(cls, family: str, parameters: Mapping[str, Any], index: int = 0) -> Task:
-        """A task from any mapping; arrays and lists become tuples, NumPy scalars become Python ones."""
-        return cls(family, tuple(sorted((name, _plain(value)) for name, value in parameters.items())), index)
+    def of(
+        cls, family: str, parameters: Mapping[str, Any], index: int = 0, schedule: Iterable[Mapping[str, Any]] = ()
+    ) -> Task:
+        """A task from any mapping; arrays and lists become tuples, NumPy scalars become Python ones.
+
+        Args:
+            schedule: mappings with `episode`, `step` and the changed `parameters`, in the order of time.
+        """
+        items = _items(parameters)
+        parts: list[tuple[int, int, tuple[tuple[str, Value], ...]]] = []
+        for part in schedule:
+            if not isinstance(part, Mapping) or set(part) != {"episode", "step", "parameters"}:
+                raise TaskError(f"a schedule lists objects with episode, step and parameters, not {str(part)[:80]}")
+            when = part["episode"], part["step"]
+            before = parts[-1][:2] if parts else (0, 0)
+            if not all(type(count) is int and count >= 0 for count in when) or when <= before:
+                raise TaskError(f"a schedule's episodes and steps count from 0 and go on in time; {when} does not")
+            if unknown := set(part["parameters"]) - {name for name, _ in items}:
+                raise TaskError(f"a schedule changes {min(unknown)}, which is no parameter of the task")
+            parts.append((*when, _items(part["parameters"])))
+        return cls(family, items, index, tuple(parts))
+
+    @cached_property
+    def segments(self) -> tuple[tuple[tuple[int, int], Task], ...]:
+        """((episode, step) from which, the plain task that holds then), from the trial's start on."""
+        segments = [((0, 0), Task(self.family, self.items, self.index))]
+        for episode, step, changed in self.schedule:
+            items = dict(segments[-1][1].items) | dict(changed)
+            segments.append(((episode, step), Task(self.family, tuple(sorted(items.items())), self.index)))
+        return tuple(segments)
+
+    def segment_at(self, episode: int, step: int) -> int:
+        """Which of `segments` holds at a step of an episode of the trial."""
+        return max(index for index, (when, _) in enumerate(self.segments) if when <= (episode, step))
 
     @property
     def parameters(self) -> dict[str, Value]:
@@ -56,12 +95,20 @@ class Task:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of family and parameters, 64 hexadecimal digits."""
-        text = json.dumps([self.family, self.items], sort_keys=True, separators=(",", ":"))
+        identity = [self.family, self.items, *([self.schedule] if self.schedule else [])]
+        text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
         """Plain data that `from_json` takes back."""
-        return {"family": self.family, "parameters": self.parameters, "index": self.index}
+        return {"family": self.family, "parameters": self.parameters, "index": self.index, **self.schedule_to_json()}
+
+    def schedule_to_json(self) -> dict[str, Any]:
+        """{} or {"schedule": ...}, as it stands beside the parameters in a task set."""
+        parts = [
+            {"episode": episode, "step": step, "parameters": dict(changed)} for episode, step, changed in self.schedule
+        ]
+        return {"schedule": parts} if parts else {}
 
     @classmethod
     def from_json(cls, data: Any) -> Task:
@@ -70,7 +117,14 @@ class Task:
             raise TaskError(f"a task is an object with family and parameters, not {str(data)[:80]}")
         if not isinstance(data["parameters"], Mapping):
             raise TaskError(f"a task's parameters are an object of names and values, not {data['parameters']!r}")
-        return cls.of(str(data["family"]), data["parameters"], int(data.get("index", 0)))
+        schedule = data.get("schedule", ())
+        if not isinstance(schedule, (list, tuple)):
+            raise TaskError(f"a task's schedule is a list, not {str(schedule)[:80]}")
+        return cls.of(str(data["family"]), data["parameters"], int(data.get("index", 0)), schedule)
+
+
+def _items(parameters: Mapping[str, Any]) -> tuple[tuple[str, Value], ...]:
+    return tuple(sorted((name, _plain(value)) for name, value in parameters.items()))
 
 
 def _plain(value: Any) -> Value:
@@ -81,6 +135,13 @@ def _plain(value: Any) -> Value:
     if isinstance(value, (bool, int, float, str)):
         return value
     raise TaskError(f"a task parameter is a number, a word or a list of numbers, not {value!r}")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """'did you mean ...?', or the list of what there is."""
+    known = sorted(known)
+    close = get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
 
 
 # -- laws over parameters
@@ -201,6 +262,9 @@ class TaskFamily(ABC):
             region cut out of it, see `in_held_out_region`. "closed": a finite set, held-out = train.
         privileged_info: keys of the step info that hold knowledge of the task, meant for learners only.
         reset_depends_on_task: declares that the first observation may differ between tasks (another body, say).
+        differs_at_once: declares that random actions at the start of a trial show which task it is; where they need not
+            (a robot falls before it reaches what differs), the conformance check does not ask for it.
+        can_switch: whether its environments follow a task's schedule (`Task.schedule`).
     """
 
     name: ClassVar[str]
@@ -209,6 +273,8 @@ class TaskFamily(ABC):
     kind: ClassVar[Kind] = "law"
     privileged_info: ClassVar[tuple[str, ...]] = ()
     reset_depends_on_task: ClassVar[bool] = False
+    differs_at_once: ClassVar[bool] = True
+    can_switch: ClassVar[bool] = False
 
     @abstractmethod
     def make_env(self, task: Task) -> gymnasium.Env:
@@ -240,6 +306,12 @@ class TaskFamily(ABC):
             raise TaskError(f"{self.name} declares no ood range; evaluate it on validation or held-out")
         return {name: law.draw(rng, ood=name in moved) for name, law in self.parameters.items()}
 
+    def draw_schedule(
+        self, rng: np.random.Generator, split: Split, parameters: Mapping[str, Value]
+    ) -> Sequence[Mapping[str, Any]]:
+        """What changes within the trial of a task with these parameters, as `Task.of` takes it; nothing by default."""
+        return ()
+
     # -- what every family inherits
 
     def sample(self, n: int, rng: np.random.Generator, split: Split) -> list[Task]:
@@ -251,7 +323,11 @@ class TaskFamily(ABC):
             if split == "train":
                 return [every[int(which)] for which in rng.integers(len(every), size=n)]
             return every[:n]
-        return [Task.of(self.name, self._draw_for(rng, split), index) for index in range(n)]
+        tasks = []
+        for index in range(n):
+            parameters = self._draw_for(rng, split)
+            tasks.append(Task.of(self.name, parameters, index, self.draw_schedule(rng, split, parameters)))
+        return tasks
 
     def _draw_for(self, rng: np.random.Generator, split: Split) -> dict[str, Value]:
         for _ in range(100_000):
@@ -285,9 +361,12 @@ class TaskFamily(ABC):
                 f"a task of {self.name} has the parameters {', '.join(self.parameters)}; "
                 f"task {task.index} has {', '.join(task.parameters) or 'none'}"
             )
-        for name, law in self.parameters.items():
-            if problem := law.problem(task[name]):
-                raise TaskError(f"task {task.index} of {self.name} is outside its space: {name} {problem}")
+        if task.schedule and not self.can_switch:
+            raise TaskError(f"task {task.index} has a schedule, but {self.name} cannot change within a trial")
+        for _, part in task.segments:
+            for name, law in self.parameters.items():
+                if problem := law.problem(part[name]):
+                    raise TaskError(f"task {task.index} of {self.name} is outside its space: {name} {problem}")
         return task
 
     def task_set(self, split: Split, count: int, seed: int) -> TaskSet:
@@ -338,7 +417,7 @@ class TaskSet:
             "seed": self.seed,
             "count": len(self.tasks),
             "hash": self.digest,
-            "tasks": [task.parameters for task in self.tasks],
+            "tasks": [task.parameters | task.schedule_to_json() for task in self.tasks],
         }
 
     @classmethod
@@ -353,10 +432,7 @@ class TaskSet:
         if not isinstance(data, Mapping) or not isinstance(data.get("tasks"), list) or not data["tasks"]:
             raise TaskError(f"{path} is not a task set: it needs a non-empty list under the key tasks")
         name = data.get("family", family.name)
-        parsed = [
-            Task.from_json({"family": name, "parameters": parameters, "index": index})
-            for index, parameters in enumerate(data["tasks"])
-        ]
+        parsed = [_task_of_entry(name, entry, index) for index, entry in enumerate(data["tasks"])]
         for task in parsed:
             try:
                 family.check_task(task)
@@ -369,6 +445,15 @@ class TaskSet:
                 "take the original file, or delete its hash to make it a set of its own"
             )
         return result
+
+
+def _task_of_entry(family: str, entry: Any, index: int) -> Task:
+    """A task as a task set lists it: its parameters, and its schedule beside them."""
+    if not isinstance(entry, Mapping):
+        raise TaskError(f"a task's parameters are an object of names and values, not {entry!r}")
+    parameters = {name: value for name, value in entry.items() if name != "schedule"}
+    schedule = {"schedule": entry["schedule"]} if "schedule" in entry else {}
+    return Task.from_json({"family": family, "parameters": parameters, "index": index, **schedule})
 
 
 def check_disjoint(kind: Kind, sets: Iterable[TaskSet]) -> None:

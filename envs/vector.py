@@ -2,7 +2,9 @@
 
 The contract, beyond `gymnasium.vector.VectorEnv` with autoreset disabled:
 
-* `reset(seed=[one per row])` starts every row; `reset(options={"reset_mask": mask})` only the rows in the mask.
+* `reset(seed=[one per row])` starts every row; `reset(options={"reset_mask": mask})` only the rows in the mask. A reset
+  with a seed begins episode 0 of the trial, or the one that `options={"episode": number}` says; each one without a seed
+  the next. The number matters to tasks with a schedule alone.
 * `step(actions)` advances rows whose episode is running. A finished row costs no physics: it repeats its last
   observation and flags with reward 0, until it is reset.
 * The observation returned with `terminated` or `truncated` is the true final one.
@@ -46,6 +48,7 @@ class BatchedEnv(VectorEnv):
         self.episode_steps = episode_steps
         self._observation = np.zeros((rows, *(observation_space.shape or ())), observation_space.dtype)
         self._elapsed = np.zeros(rows, np.int32)
+        self._episode = np.zeros(rows, np.int32)  # of the trial
         self._terminated = np.zeros(rows, bool)
         self._truncated = np.ones(rows, bool)  # nothing runs before the first reset
         self._generators: list[np.random.Generator | None] = [None] * rows
@@ -75,6 +78,9 @@ class BatchedEnv(VectorEnv):
         if seed is not None:
             seeds = [seed + row for row in range(self.num_envs)] if isinstance(seed, int) else list(seed)
             self._seed_rows(rows, seeds)
+            self._episode[rows] = (options or {}).get("episode", 0)
+        else:
+            self._episode[rows] += 1
         self._observation[rows] = self._reset_rows(rows)
         self._elapsed[rows], self._terminated[rows], self._truncated[rows] = 0, False, False
         return self._observation.copy(), {}
@@ -158,11 +164,13 @@ class SingleEnv(gymnasium.Env):
     def __init__(self, batched: VectorEnv) -> None:
         self.batched = batched
         self.observation_space, self.action_space = batched.single_observation_space, batched.single_action_space
+        self._episode = -1  # of the trial: a seed begins it anew
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
         row_seed = seed if seed is not None else int(self.np_random.integers(2**31))
-        observation, _ = self.batched.reset(seed=[row_seed])  # type: ignore[arg-type]
+        self._episode = self._episode + 1 if seed is None else 0
+        observation, _ = self.batched.reset(seed=[row_seed], options={"episode": self._episode})  # type: ignore[arg-type]
         return observation[0], {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:

@@ -18,7 +18,7 @@ import pyarrow as pa
 from scipy import stats
 
 from agents.contract import Agent, Round, RoundBatch, TrialBatch, Weights, concatenate
-from envs.task import TaskFamily, TaskSet
+from envs.task import Task, TaskFamily, TaskSet
 from trainers.errors import RunError
 from trainers.recipes import Evaluation
 from trainers.sampling import make_shards, random_key
@@ -43,6 +43,7 @@ ROWS = pa.schema(
         ("return", pa.float64()),
         ("length", pa.int64()),
         ("success", pa.bool_()),
+        ("segments", pa.dictionary(pa.int32(), pa.string())),  # of the task's schedule: "0", or "0-1" if it switched
     ]
 )
 
@@ -122,6 +123,10 @@ def rows_of(
             spent += per_episode.sum(-1)
             point += one.episodes
     joined = {name: np.concatenate(parts) for name, parts in columns.items()}
+    segments = [
+        _segments(task_set.tasks[task], episode, length)
+        for task, episode, length in zip(joined["task"], joined["point"], joined["length"], strict=True)
+    ]
     texts = np.array([json.dumps(task.parameters) for task in task_set.tasks])
     count = len(joined["task"])
     data = {
@@ -134,9 +139,16 @@ def rows_of(
         "policy": np.where(joined.pop("deterministic"), "deterministic", "stochastic"),
         "charge": np.where(joined.pop("probe"), "probe", "online"),
         "success": [None] * count,
+        "segments": segments,
         **joined,
     }
     return pa.table({name: pa.array(data[name]).cast(ROWS.field(name).type) for name in ROWS.names}, schema=ROWS)
+
+
+def _segments(task: Task, episode: int, length: int) -> str:
+    """The segments of the task's schedule that held during an episode of the trial."""
+    first, last = task.segment_at(episode, 0), task.segment_at(episode, length - 1)
+    return f"{first}" if first == last else f"{first}-{last}"
 
 
 def _episodes(batch: RoundBatch, episodes: int) -> tuple[np.ndarray, np.ndarray]:

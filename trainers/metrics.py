@@ -15,6 +15,9 @@ from trainers.files import read_text, replace
 LOOP_METRICS = {
     "iteration": MetricInfo("meta-updates", "meta-updates done"),
     "environment_steps": MetricInfo("steps", "environment steps sampled for training since the run began"),
+    "unstable_episodes": MetricInfo(
+        "episodes", "training episodes of this iteration that an unstable simulation ended"
+    ),
     "seconds_sampling": MetricInfo("s", "time that sampling took in this iteration", timing=True),
     "seconds_learning": MetricInfo("s", "time that the meta-update took", timing=True),
     "steps_per_second": MetricInfo("steps/s", "environment steps of this iteration by its whole time", timing=True),

@@ -140,6 +140,7 @@ class OnlineAgent:
             "episode": np.full((1, 1), self._episode_of_row, np.int32),
             "terminated": np.full((1, 1), bool(terminated)),
             "truncated": np.full((1, 1), bool(truncated)),
+            "unstable": np.zeros((1, 1), bool),
         }
         self._waiting = None
         self._rows[-1].append(step)

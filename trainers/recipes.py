@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, ValidationError, field_validator
 
 from agents.contract import Config
+from envs.task import nearest
 from trainers import resolve
 from trainers.errors import RecipeError
 from trainers.files import read_text
@@ -91,7 +92,7 @@ def find(name: str) -> Path:
     stem = path.name.removesuffix(".yaml")
     if path.parent in (Path(), Path("configs")) and stem in shipped:
         return shipped[stem]
-    raise RecipeError(f"there is no recipe {name}; {resolve.nearest(stem, shipped)}; a recipe of your own is a path")
+    raise RecipeError(f"there is no recipe {name}; {nearest(stem, shipped)}; a recipe of your own is a path")
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -179,7 +180,7 @@ def _sentence(
     key = prefix + ".".join(names)
     if first["type"] == "extra_forbidden":
         known = {*holder.model_fields, *extra} - {"agent_name"}
-        return f"{where}: there is no key {key}; {resolve.nearest(names[-1], known)}"
+        return f"{where}: there is no key {key}; {nearest(names[-1], known)}"
     if first["type"] == "missing":
         return f"{where}: the key {key} is missing; add it"
     message = first["msg"].removeprefix("Value error, ")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,15 +12,8 @@ from typing import Any
 from agents import ALGORITHMS
 from agents.contract import Algorithm
 from envs import FAMILIES
-from envs.task import TaskFamily
+from envs.task import TaskFamily, nearest
 from trainers.errors import RecipeError
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """'did you mean ...?', or the list of what there is."""
-    known = sorted(known)
-    close = get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
 
 
 def family(name: str) -> TaskFamily:

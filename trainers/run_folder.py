@@ -171,6 +171,10 @@ class Run:
             raise RunError(
                 f"{path} cannot be read ({' '.join(str(error).split())[:120]}); take it from a copy"
             ) from error
+        if table.schema.names == ROWS.names[:-1]:  # of a version that knew no schedules
+            table = table.append_column(
+                ROWS.field("segments"), pa.array(["0"] * len(table)).cast(ROWS.field("segments").type)
+            )
         if table.schema.names != ROWS.names:
             raise RunError(f"{path} has other columns than adaptation rows; take it from a copy")
         return table

@@ -77,13 +77,14 @@ def run_trials(agent: Agent, family: TaskFamily, weights: Weights, shard: Shard)
     task_id = np.array([task.index for task in trial_tasks])
     environments: dict[int, VectorEnv] = {}
     state = agent.begin_trial(weights, len(trial_tasks))
-    batches = []
+    batches, episodes = [], 0
     for position, one in enumerate(shard.rounds):
         if one.rollouts not in environments:
             environments[one.rollouts] = family.make_vector_env(trial_tasks, one.rollouts)
         env = environments[one.rollouts]
         streams = [generator(key, position) for key in shard.keys]
-        recorder = _run_round(agent, env, weights, state, one, streams, family.episode_steps)
+        recorder = _run_round(agent, env, weights, state, one, streams, family.episode_steps, episodes)
+        episodes += 0 if one.probe else one.episodes
         batch = recorder.batch(one.label, task_id)
         check_finite(batch, trial_tasks)
         if not one.probe:
@@ -130,6 +131,7 @@ def _run_round(
     one: Round,
     streams: Sequence[np.random.Generator],
     episode_steps: int,
+    first_episode: int,
 ) -> _Recorder:
     trials, rollouts, steps = len(streams), one.rollouts, one.episodes * episode_steps
     rows = (trials, rollouts)
@@ -140,7 +142,8 @@ def _run_round(
         noise = np.stack([agent.draw_noise(stream, (steps, rollouts)) for stream in streams], 1)
     low, high = _bounds(env.single_action_space)
     recorder = _Recorder(trials, rollouts, steps)
-    flat_observation, _ = env.reset(seed=seeds.tolist())
+    stable = np.zeros(rows, bool)
+    flat_observation, _ = env.reset(seed=seeds.tolist(), options={"episode": first_episode})
     observation = flat_observation.reshape(*rows, *flat_observation.shape[1:])
     episode, running = np.zeros(rows, np.int32), np.ones(rows, bool)
     for step in range(steps):
@@ -160,6 +163,7 @@ def _run_round(
             "episode": episode,
             "terminated": terminated,
             "truncated": truncated,
+            "unstable": outcome[4]["unstable"].reshape(rows) if "unstable" in outcome[4] else stable,
         }
         recorder.write(step, transition)
         state = agent.observe(weights, state, transition)

@@ -194,6 +194,7 @@ class Loop:
             "environment_steps": self.environment_steps,
             **returns,
             **learned,
+            "unstable_episodes": sum(int(one.unstable.sum()) for one in batch),
             "seconds_sampling": sampled - began,
             "seconds_learning": ended - sampled,
             "steps_per_second": steps / (ended - began),

@@ -1,15 +1,16 @@
-"""Robots of Gymnasium's MuJoCo suite as batched task families: what varies is a command or the body.
+"""Robots as batched task families: what varies is a command, the body, the ground, or what a robot meets in the field.
 
-A family names its robot and gives, for whole batches, the model of a task, the observation, the reward and the
-termination. Gymnasium's own model files are used, so bodies are those of its v5 environments.
+A family names its robot and says, for whole batches, what a task parameter changes, what is observed, what a motion is
+worth and when an episode ends. Gymnasium's own model files are used, so bodies are those of its v5 environments.
 """
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,33 +18,85 @@ import gymnasium
 import mujoco
 import numpy as np
 
-from envs.mujoco.simulations import RolloutSimulations, Rows
-from envs.task import Task, TaskFamily
+from envs.mujoco.changes import Change
+from envs.mujoco.simulations import LoopSimulations, RolloutSimulations, Rows, Simulations
+from envs.mujoco.terrain import Elevation, Terrain
+from envs.task import Task, TaskError, TaskFamily
 from envs.vector import BatchedEnv, SingleEnv
+
+_CACHED = ("base", "_scratch", "_spaces", "_on_terrain")
+DELAY = "sensor_delay_steps"  # a task parameter of this name delays what is observed
 
 
 @dataclass(frozen=True)
 class Robot:
-    """A robot of the suite.
+    """A robot, and how its simulation is read.
 
     Attributes:
-        file: its model file among Gymnasium's assets.
+        file: its MJCF file: a path, or a name among Gymnasium's assets.
         frame_skip: physics steps of a control step.
         hidden: leading entries of qpos that are not observed: where it stands in the plane.
-        reset_noise: the first qpos is uniform in +- this around the initial pose, qvel normal with this deviation.
+        height: the entry of qpos that is its height.
+        reset_noise: the first qpos is uniform in +- this around the initial pose.
+        normal_velocity: whether the first qvel is normal with deviation `reset_noise`, or uniform in +- it.
+        largest_velocity: observed velocities are clipped to +- this.
+        sensed: arrays of MjData that rewards or observations need; they cost MuJoCo's threadless loop (simulations.py).
+        exact: whether to step with the solver's warm start, where the robot's motion is sensitive to it.
     """
 
     file: str
     frame_skip: int
     hidden: int
+    height: int
     reset_noise: float
+    normal_velocity: bool = True
+    largest_velocity: float = np.inf
+    sensed: tuple[str, ...] = ()
+    exact: bool = False
+
+    @property
+    def path(self) -> Path:
+        """Of its model file."""
+        own = Path(self.file)
+        return own if own.parts[1:] else Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets" / self.file
+
+    def simulations(self, models: Sequence[mujoco.MjModel]) -> Simulations:
+        """One simulation of each model, by the engine that gives what the robot needs."""
+        if self.sensed or self.exact:
+            return LoopSimulations(models, self.frame_skip, self.sensed)
+        return RolloutSimulations(models, self.frame_skip)
 
 
 @cache
-def base_model(file: str) -> mujoco.MjModel:
-    """The robot as Gymnasium ships it, shared by all rows: a task that changes the body changes a copy."""
-    folder = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
-    return mujoco.MjModel.from_xml_path(str(folder / file))
+def base_model(path: Path) -> mujoco.MjModel:
+    """A robot as its file has it, shared by all rows: a task that changes the body changes a copy."""
+    return load_spec(path).compile()
+
+
+def load_spec(path: Path) -> mujoco.MjSpec:
+    """An MJCF file's description; TaskError where it does not compile."""
+    try:
+        spec = mujoco.MjSpec.from_file(str(path))
+        spec.compile()
+    except ValueError as error:
+        raise TaskError(f"{path} does not compile as MJCF: {' '.join(str(error).split())[:300]}") from error
+    return spec
+
+
+@dataclass(frozen=True)
+class State:
+    """n rows at a moment.
+
+    Attributes:
+        qpos, qvel: [n, nq], [n, nv].
+        sensed: by name, [n, ...], what the robot's `sensed` asks for.
+        ground: [n] height of the ground under the robot, m.
+    """
+
+    qpos: np.ndarray
+    qvel: np.ndarray
+    sensed: Mapping[str, np.ndarray]
+    ground: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -51,16 +104,14 @@ class Motion:
     """One control step of n rows.
 
     Attributes:
-        before, after: qpos [n, nq] at its two ends.
-        velocity: qvel [n, nv] after it.
+        before, after: its two ends.
         action: [n, nu], as the simulator got it.
         dt: control step, s.
         command: task parameters of the rows by name, [n] or [n, k].
     """
 
-    before: np.ndarray
-    after: np.ndarray
-    velocity: np.ndarray
+    before: State
+    after: State
     action: np.ndarray
     dt: float
     command: Mapping[str, np.ndarray]
@@ -68,7 +119,12 @@ class Motion:
     @property
     def forward(self) -> np.ndarray:
         """[n] mean velocity along x, m/s."""
-        return (self.after[:, 0] - self.before[:, 0]) / self.dt
+        return (self.after.qpos[:, 0] - self.before.qpos[:, 0]) / self.dt
+
+    @property
+    def planar(self) -> np.ndarray:
+        """[n, 2] mean velocity along x and y, m/s, of a robot whose base is free."""
+        return (self.after.qpos[:, :2] - self.before.qpos[:, :2]) / self.dt
 
     @property
     def effort(self) -> np.ndarray:
@@ -81,55 +137,214 @@ class LocomotionEnv(BatchedEnv):
 
     def __init__(self, family: Locomotion, tasks: Sequence[Task], rows: int) -> None:
         robot = family.robot
-        models = [model for task in tasks for model in [family.model(task)] * rows]
+        made = {part: family.model(part) for part in {part for task in tasks for _, part in task.segments}}
+        segments = [[(when, made[part], part) for when, part in task.segments] for task in tasks]
+        models = [parts[0][1] for parts in segments for _ in range(rows)]
         model = models[0]
         low, high = model.actuator_ctrlrange.T.astype(np.float32)
-        size = model.nq - robot.hidden + model.nv
-        observed = gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)
-        super().__init__(len(models), observed, gymnasium.spaces.Box(low, high), family.episode_steps)
         self._family, self._robot = family, robot
         self._dt = model.opt.timestep * robot.frame_skip
-        self._start = model.qpos0.copy()
-        self.simulations = RolloutSimulations(models, robot.frame_skip)
+        self.simulations = robot.simulations(models)
+        self._rows_of = [np.arange(rows) + place * rows for place in range(len(tasks))]
+        self._elevations: list[Elevation] | None = None
+        lifts = np.zeros(len(tasks))
+        if family.terrain is not None:
+            self._elevations = [family.elevation(task) for task in tasks]
+            lifts = np.array([family.terrain.lift(one) for one in self._elevations])
+        self._start = np.tile(model.qpos0, (len(models), 1))
+        self._start[:, robot.height] += np.repeat(lifts, rows)
         self._command = {
             name: np.repeat(np.array([task[name] for task in tasks]), rows, axis=0) for name in family.parameters
         }
+        self._task_of = np.repeat(np.arange(len(tasks)), rows)
+        self._switching = {
+            row: segments[place] for place in range(len(tasks)) if len(segments[place]) > 1
+            for row in self._rows_of[place].tolist()
+        }  # fmt: skip
+        self._active = np.zeros(len(models), int)
+        size = self._observe(slice(None), self._state(slice(None))).shape[1]
+        observed = gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)
+        super().__init__(len(models), observed, gymnasium.spaces.Box(low, high), family.episode_steps)
+        self._late = self._command.get(DELAY)
+        if self._late is not None:
+            self._seen = np.zeros((family.longest_delay + 1, len(models), size), np.float32)  # newest first
 
-    def _observe(self, rows: Rows) -> np.ndarray:
-        return np.concatenate([self.simulations.qpos[rows, self._robot.hidden :], self.simulations.qvel[rows]], 1)
+    def _state(self, rows: Rows) -> State:
+        simulations = self.simulations
+        qpos = simulations.qpos[rows]
+        sensed = {name: values[rows] for name, values in simulations.sensed.items()}
+        return State(qpos, simulations.qvel[rows], sensed, self._ground(rows, qpos))
+
+    def _ground(self, rows: Rows, qpos: np.ndarray) -> np.ndarray:
+        if self._elevations is None:
+            return np.zeros(len(qpos))
+        y = np.zeros(len(qpos)) if self._planar else qpos[:, 1]
+        return self._elevation_at(rows, qpos[:, 0], y)
+
+    @property
+    def _planar(self) -> bool:
+        terrain = self._family.terrain
+        return terrain is None or terrain.extent.planar
+
+    def _elevation_at(self, rows: Rows, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Height of each row's own ground at x, y [n, ...]."""
+        assert self._elevations is not None
+        tasks, heights = self._task_of[rows], np.zeros(x.shape)
+        for place in np.unique(tasks):
+            mine = tasks == place
+            heights[mine] = self._elevations[place](x[mine], y[mine])
+        return heights
+
+    def _observe(self, rows: Rows, state: State) -> np.ndarray:
+        observation = self._family.observe(state)
+        if not self._family.scan:
+            return observation
+        offsets = np.array(self._family.scan)
+        x = state.qpos[:, :1] + offsets
+        y = np.zeros_like(x) if self._planar else state.qpos[:, 1:2] + np.zeros_like(x)
+        below = state.qpos[:, self._robot.height][:, None] - self._elevation_at(rows, x, y)
+        return np.concatenate([observation, below], 1)
+
+    def _late_observation(self, rows: Rows, observation: np.ndarray, *, fresh: bool) -> np.ndarray:
+        """What is seen with the rows' delay; the first observation of an episode is all there is to see before."""
+        if self._late is None:
+            return observation
+        if fresh:
+            self._seen[:, rows] = observation
+        else:
+            self._seen[1:, rows] = self._seen[:-1, rows].copy()
+            self._seen[0, rows] = observation
+        chosen = np.arange(self._seen.shape[1])[rows]
+        return self._seen[self._late[chosen].astype(int), chosen]
+
+    def _switch(self, rows: np.ndarray, elapsed: np.ndarray) -> None:
+        """Gives rows of scheduled tasks the parameters of their moment."""
+        for row, step in zip(rows.tolist(), elapsed.tolist(), strict=True):
+            parts = self._switching.get(row)
+            if parts is None:
+                continue
+            now = (int(self._episode[row]), step)
+            active = max(index for index, (when, _, _) in enumerate(parts) if when <= now)
+            if active != self._active[row]:
+                _, model, task = parts[active]
+                self.simulations.put_model(row, model)
+                for name, values in self._command.items():
+                    values[row] = task[name]
+                self._active[row] = active
 
     def _reset_rows(self, rows: np.ndarray) -> np.ndarray:
-        noise, size = self._robot.reset_noise, self.simulations.qvel.shape[1]
+        if self._switching:
+            self._switch(rows, np.zeros(len(rows), int))
+        noise, normal, size = self._robot.reset_noise, self._robot.normal_velocity, self.simulations.qvel.shape[1]
         positions, velocities = [], []
         for row in rows:
             rng = self.generator(row)
-            positions.append(self._start + rng.uniform(-noise, noise, len(self._start)))
-            velocities.append(noise * rng.standard_normal(size))
+            positions.append(self._start[row] + rng.uniform(-noise, noise, self._start.shape[1]))
+            velocities.append(noise * rng.standard_normal(size) if normal else rng.uniform(-noise, noise, size))
         self.simulations.place(rows, np.array(positions), np.array(velocities))
-        return self._observe(rows)
+        return self._late_observation(rows, self._observe(rows, self._state(rows)), fresh=True)
 
     def _step_rows(
         self, rows: Rows, actions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
         simulations = self.simulations
-        before = simulations.qpos[rows].copy()
+        if self._switching:
+            indices = np.arange(self.num_envs)[rows]
+            self._switch(indices, self._elapsed[indices])
+        before = self._state(rows)
+        if isinstance(rows, slice):  # views of what is about to move
+            sensed = {name: values.copy() for name, values in before.sensed.items()}
+            before = State(before.qpos.copy(), before.qvel.copy(), sensed, before.ground)
         simulations.step(rows, actions)
         command = {name: values[rows] for name, values in self._command.items()}
-        motion = Motion(before, simulations.qpos[rows], simulations.qvel[rows], actions, self._dt, command)
+        after = self._state(rows)
+        motion = Motion(before, after, actions, self._dt, command)
         unstable = simulations.unstable[rows]
         reward = np.where(unstable, 0.0, self._family.reward(motion))
         terminated = unstable | self._family.fallen(motion)
-        return self._observe(rows), reward, terminated, {"unstable": unstable.copy()} if unstable.any() else {}
+        observation = self._late_observation(rows, self._observe(rows, after), fresh=False)
+        return observation, reward, terminated, {"unstable": unstable.copy()} if unstable.any() else {}
 
 
 class Locomotion(TaskFamily):
-    """A robot that is told nothing of what it should do, or of what its body is."""
+    """A robot that is told nothing of what it should do, of what its body is or of the ground it walks on.
+
+    Class attributes, beyond those of every family:
+        robot: the robot.
+        changes: what task parameters change in its model, by their names; the others are commands to `reward`.
+        terrain: the ground, whose parameters are task parameters too; None is the plane of the model file.
+        scan: a height scan: how far above the ground ahead the robot's base is, at these distances along x, m, added
+            to the observation. () by default, so that a terrain must be inferred from experience.
+        air_density: of the medium, kg/m^3; 0 leaves what the model file says. Wind needs one.
+    """
 
     robot: ClassVar[Robot]
+    changes: ClassVar[Mapping[str, Change]] = {}
+    terrain: ClassVar[Terrain | None] = None
+    scan: ClassVar[tuple[float, ...]] = ()
+    air_density: ClassVar[float] = 0.0
+    can_switch = True
+
+    @cached_property
+    def base(self) -> mujoco.MjModel:
+        """The model that tasks change copies of, on the plane of its file."""
+        return base_model(self.robot.path)
+
+    @cached_property
+    def _on_terrain(self) -> mujoco.MjSpec:
+        """The robot's description, on ground that is yet to be shaped."""
+        spec = load_spec(self.robot.path)
+        floor = next((geom for geom in spec.worldbody.geoms if geom.type == mujoco.mjtGeom.mjGEOM_PLANE), None)
+        if floor is None:
+            raise TaskError(f"{self.robot.path} has no plane in its worldbody to shape a terrain from; add one")
+        floor.name = "floor"
+        assert self.terrain is not None
+        self.terrain.build(spec, floor)
+        return spec
+
+    @cached_property
+    def _scratch(self) -> mujoco.MjData:
+        return mujoco.MjData(self.base)
+
+    @property
+    def longest_delay(self) -> int:
+        """The largest sensor delay of any task, control steps."""
+        law = self.parameters[DELAY]
+        return int(max(getattr(law, "values", ()) + getattr(law, "ood", ()) or (getattr(law, "high", 0),)))
 
     def model(self, task: Task) -> mujoco.MjModel:
         """The task's model; one for all where the task is a command only."""
-        return base_model(self.robot.file)
+        if not self.changes and self.terrain is None:
+            return self.base
+        try:
+            model = self._ground(task) if self.terrain is not None else copy.deepcopy(self.base)
+            if self.air_density:
+                model.opt.density = self.air_density
+            for name, change in self.changes.items():
+                change.apply(model, task[name], name)
+        except TaskError as error:
+            raise TaskError(f"task {task.index} of {self.name}: {error}") from error
+        if self.changes:
+            mujoco.mj_setConst(model, mujoco.MjData(model) if self.terrain is not None else self._scratch)
+        return model
+
+    def _ground(self, task: Task) -> mujoco.MjModel:
+        """The robot on this task's ground."""
+        assert self.terrain is not None
+        values = {name: task[name] for name in self.terrain.parameters}
+        self.terrain.shape(self._on_terrain, values, self.elevation(task))
+        return self._on_terrain.compile()
+
+    def elevation(self, task: Task) -> Elevation:
+        """Height of the task's ground."""
+        assert self.terrain is not None
+        return self.terrain.elevation({name: task[name] for name in self.terrain.parameters}, task.digest)
+
+    def observe(self, state: State) -> np.ndarray:
+        """[n, O]: positions but the hidden ones, and clipped velocities."""
+        limit = self.robot.largest_velocity
+        velocity = state.qvel if limit == np.inf else np.clip(state.qvel, -limit, limit)
+        return np.concatenate([state.qpos[:, self.robot.hidden :], velocity], 1)
 
     @abstractmethod
     def reward(self, motion: Motion) -> np.ndarray:
@@ -144,3 +359,7 @@ class Locomotion(TaskFamily):
 
     def make_env(self, task: Task) -> gymnasium.Env[Any, Any]:
         return SingleEnv(self.make_vector_env([task], 1))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A worker compiles its own base model: what is cached stays here."""
+        return {key: value for key, value in self.__dict__.items() if key not in _CACHED}

@@ -1,8 +1,8 @@
 """Simulations side by side: one call steps many rows in C, each with its own model where its task changes the model.
 
 Two ways: MuJoCo's `rollout`, which steps all rows without coming back to Python and hands back their states only; and a
-loop over one `MjData` for each row, which keeps the warm start of the constraint solver between control steps and can
-tell contact forces. Both give the rows' `qpos` and `qvel`.
+loop over the rows, which keeps the warm start of the constraint solver between control steps and can tell contact
+forces. Both give the rows' `qpos` and `qvel`.
 
 A simulation that becomes unstable is not reset silently, as MuJoCo would: automatic reset is switched off, the row
 keeps its last finite state and is marked `unstable`.
@@ -19,6 +19,7 @@ from mujoco import rollout
 
 Rows = np.ndarray | slice
 _STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
+_EXACT_STATE = mujoco.mjtState.mjSTATE_INTEGRATION  # and all that the next step depends on, the warm start included
 _LARGE = 1e10  # MuJoCo's own border of a bad state (mjMAXVAL)
 
 if mujoco.get_mju_user_warning() is None:
@@ -35,16 +36,24 @@ class Simulations(ABC):
         qpos: [B, nq] float64, generalised positions, MuJoCo's units.
         qvel: [B, nv] float64.
         unstable: [B] bool, rows whose last step could not be computed; they stand where they were before it.
+        sensed: by name, [B, ...], what else MuJoCo computed; {} where only states come back.
     """
 
     qpos: np.ndarray
     qvel: np.ndarray
+    sensed: dict[str, np.ndarray]
 
     def __init__(self, models: Sequence[mujoco.MjModel], frame_skip: int) -> None:
         self.models, self.frame_skip = list(models), frame_skip
         for model in {id(model): model for model in models}.values():
             model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
         self.unstable = np.zeros(len(self.models), bool)
+        self.sensed = {}
+
+    def put_model(self, row: int, model: mujoco.MjModel) -> None:
+        """Another model for a row from its next step on: the same robot, changed while it moves."""
+        model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+        self.models[row] = model
 
     @abstractmethod
     def place(self, rows: np.ndarray, qpos: np.ndarray, qvel: np.ndarray) -> None:
@@ -95,44 +104,60 @@ class RolloutSimulations(Simulations):
 
 
 class LoopSimulations(Simulations):
-    """One MjData for each row: keeps the solver's warm start, and contact forces where they are asked for.
+    """One MjData, into which the state of each row is put for its step, the solver's warm start included.
 
-    Attributes:
-        cfrc_ext: [B, nbody, 6] float64, contact forces on the bodies (torque, force), if `contact_forces`.
+    So a row moves as it would in an MjData of its own, and what MuJoCo computed on the way can be read.
+
+    Args:
+        sensed: arrays of MjData to keep for every row as they are after its step, such as `cfrc_ext` (contact forces
+            on the bodies: torque, force) or `xipos`. As in MuJoCo, what depends on positions is that of the last
+            physics step's start.
     """
 
-    def __init__(self, models: Sequence[mujoco.MjModel], frame_skip: int, *, contact_forces: bool = False) -> None:
+    def __init__(self, models: Sequence[mujoco.MjModel], frame_skip: int, sensed: Sequence[str] = ()) -> None:
         super().__init__(models, frame_skip)
         first, count = self.models[0], len(self.models)
-        self._data = [mujoco.MjData(model) for model in self.models]
-        # Views into each row's data, made once: making one costs as much as a tenth of a step.
-        self._views = [(data.ctrl, data.qpos, data.qvel) for data in self._data]
-        self.qpos, self.qvel = np.zeros((count, first.nq)), np.zeros((count, first.nv))
-        self._contact_forces = contact_forces
-        self.cfrc_ext = np.zeros((count, first.nbody, 6))
+        self._data = mujoco.MjData(first)
+        self._state = np.zeros((count, mujoco.mj_stateSize(first, _EXACT_STATE)))
+        self._rows = list(self._state)  # views, made once: making one costs as much as a tenth of a step
+        self.qpos = self._state[:, 1 : 1 + first.nq]
+        self.qvel = self._state[:, 1 + first.nq : 1 + first.nq + first.nv]
+        self._views = {name: getattr(self._data, name) for name in sensed}
+        self.sensed = {name: np.zeros((count, *view.shape)) for name, view in self._views.items()}
+        self._contact_forces = "cfrc_ext" in self._views
 
     def place(self, rows: np.ndarray, qpos: np.ndarray, qvel: np.ndarray) -> None:
         for row, position, velocity in zip(rows, qpos, qvel, strict=True):
-            model, data = self.models[row], self._data[row]
+            model, data = self.models[row], self._data
             mujoco.mj_resetData(model, data)
             data.qpos[:], data.qvel[:] = position, velocity
             mujoco.mj_forward(model, data)
-        self.qpos[rows], self.qvel[rows] = qpos, qvel
-        self.cfrc_ext[rows] = 0.0
+            mujoco.mj_getState(model, data, self._rows[row], _EXACT_STATE)
+            self._sense(row)
         self.unstable[rows] = False
 
     def step(self, rows: Rows, controls: np.ndarray) -> None:
-        indices = np.arange(len(self.models))[rows]
-        qpos, qvel = self.qpos[rows].copy(), self.qvel[rows].copy()
+        data, models, states = self._data, self.models, self._rows
+        control, skip = data.ctrl, self.frame_skip
+        before = self._state[rows].copy()
+        indices = np.arange(len(models))[rows]
         for place, row in enumerate(indices.tolist()):
-            data = self._data[row]
-            control, position, velocity = self._views[row]
+            model, state = models[row], states[row]
+            mujoco.mj_setState(model, data, state, _EXACT_STATE)
             control[:] = controls[place]
-            mujoco.mj_step(self.models[row], data, self.frame_skip)
+            mujoco.mj_step(model, data, skip)
             if self._contact_forces:
-                mujoco.mj_rnePostConstraint(self.models[row], data)
-                self.cfrc_ext[row] = data.cfrc_ext
-            qpos[place], qvel[place] = position, velocity
-        fine = np.all(np.abs(qpos) < _LARGE, axis=1) & np.all(np.abs(qvel) < _LARGE, axis=1)  # false for NaN as well
-        self.qpos[indices[fine]], self.qvel[indices[fine]] = qpos[fine], qvel[fine]
+                mujoco.mj_rnePostConstraint(model, data)
+            mujoco.mj_getState(model, data, state, _EXACT_STATE)
+            if self._views:
+                self._sense(row)
+        fine = np.all(np.abs(self._state[rows]) < _LARGE, axis=1)  # false for NaN as well
+        if not fine.all():
+            self._state[indices[~fine]] = before[~fine]
+            for values in self.sensed.values():
+                values[indices[~fine]] = 0.0
         self.unstable[indices] = ~fine
+
+    def _sense(self, row: int) -> None:
+        for name, view in self._views.items():
+            self.sensed[name][row] = view

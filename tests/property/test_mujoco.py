@@ -7,12 +7,12 @@ import mujoco
 import numpy as np
 import pytest
 
-from envs.half_cheetah import HalfCheetahDir, HalfCheetahVel
+from envs.half_cheetah import HALF_CHEETAH, HalfCheetahDir, HalfCheetahVel
 from envs.mujoco.locomotion import base_model
 from envs.mujoco.simulations import LoopSimulations, RolloutSimulations
 
 ENGINES = [RolloutSimulations, LoopSimulations]
-CHEETAH = "half_cheetah.xml"
+CHEETAH = HALF_CHEETAH.path
 
 
 def states(count, seed=0):

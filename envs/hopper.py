@@ -1,0 +1,96 @@
+"""Hopper with a hidden velocity or a hidden body."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from envs.half_cheetah import DAMPED, HALF_TO_DOUBLE
+from envs.mujoco.changes import Change
+from envs.mujoco.locomotion import Locomotion, Motion, Robot
+from envs.task import LogUniform, Uniform
+
+HOPPER = Robot(
+    "hopper.xml", frame_skip=4, hidden=1, height=1, reset_noise=5e-3, normal_velocity=False, largest_velocity=10.0
+)
+
+
+class UprightHopper(Locomotion):
+    """A Hopper whose episode ends when it is below 0.7 m, leans by 0.2 rad, or an entry of its state reaches 100."""
+
+    robot = HOPPER
+    episode_steps = 200
+
+    def fallen(self, motion: Motion) -> np.ndarray:
+        height, lean = motion.after.qpos[:, 1] - motion.after.ground, motion.after.qpos[:, 2]
+        rest = np.concatenate([motion.after.qpos[:, 2:], motion.after.qvel], 1)
+        return ~((height > 0.7) & (np.abs(lean) < 0.2) & np.all(np.abs(rest) < 100.0, axis=1))
+
+
+class HopperVel(UprightHopper):
+    """hopper_vel-v1: hop at a velocity that is not told.
+
+    * Observation: positions but the first (5), velocities clipped to +-10 (6). Action: 3 joint torques, [-1, 1].
+      Control step 0.008 s.
+    * Reward: 2 - |x velocity - velocity_m_per_s| - 1e-3 |action|^2.
+    * Ends: terminated below 0.7 m, at a lean of 0.2 rad, or when an entry of the state reaches 100; truncated after
+      200 steps.
+    * Task law: velocity_m_per_s ~ U[0, 1.5] m/s. Out of distribution: [1.5, 2].
+    * Source: ours, after walker2d_vel-v1.
+    * Versions: v1, 2026.
+    """
+
+    name = "hopper_vel-v1"
+    parameters = {"velocity_m_per_s": Uniform(0.0, 1.5, unit="m/s", ood=((1.5, 2.0),))}
+
+    def reward(self, motion: Motion) -> np.ndarray:
+        return 2.0 - np.abs(motion.forward - motion.command["velocity_m_per_s"]) - 1e-3 * motion.effort
+
+
+class HopperRandParams(UprightHopper):
+    """hopper_rand_params-v1: hop forwards in a body that is not told.
+
+    * Observation, action, control step: as hopper_vel-v1.
+    * Reward: x velocity + 1 - 1e-3 |action|^2.
+    * Ends: terminated below 0.7 m, at a lean of 0.2 rad, or when an entry of the state reaches 100; truncated after
+      200 steps.
+    * Task law, all factors of what the model file says: mass_scale ~ logU[0.296296, 3.375]^4, one for each body, its
+      inertia with it; friction_scale ~ logU[0.296296, 3.375]^15, one for each entry of each geom; damping_scale
+      ~ logU[0.455166, 2.197]^6, one for each joint.
+    * Source: rand_param_envs (log scale limit 3), used by PEARL. There inertia is scaled independently of mass:
+      `hopper_rand_params_independent-v1`.
+    * Versions: v1, 2026.
+    """
+
+    name = "hopper_rand_params-v1"
+    parameters = {
+        "mass_scale": LogUniform(*HALF_TO_DOUBLE, shape=(4,)),
+        "friction_scale": LogUniform(*HALF_TO_DOUBLE, shape=(15,)),
+        "damping_scale": LogUniform(*DAMPED, shape=(6,)),
+    }
+    changes = {
+        "mass_scale": Change("mass"),
+        "friction_scale": Change("friction"),
+        "damping_scale": Change("damping"),
+    }
+
+    def reward(self, motion: Motion) -> np.ndarray:
+        return motion.forward + 1.0 - 1e-3 * motion.effort
+
+
+class HopperRandParamsIndependent(HopperRandParams):
+    """hopper_rand_params_independent-v1: hopper_rand_params-v1 with inertias as published, independent of masses.
+
+    * Ends: as there; truncated after 200 steps.
+    * Task law: mass_scale ~ logU[0.296296, 3.375]^4, inertia_scale ~ logU[0.296296, 3.375]^12, friction_scale
+      ~ logU[0.296296, 3.375]^15, damping_scale ~ logU[0.455166, 2.197]^6. An inertia is scaled by its own factor
+      alone, not with the mass.
+    * Source: rand_param_envs, used by PEARL.
+    * Versions: v1, 2026.
+    """
+
+    name = "hopper_rand_params_independent-v1"
+    parameters = HopperRandParams.parameters | {"inertia_scale": LogUniform(*HALF_TO_DOUBLE, shape=(12,))}
+    changes = HopperRandParams.changes | {
+        "mass_scale": Change("mass", inertia_follows=False),
+        "inertia_scale": Change("inertia"),
+    }

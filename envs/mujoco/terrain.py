@@ -1,0 +1,356 @@
+"""Ground as a task parameter: slopes, steps, gaps, friction patches, waves, roughness.
+
+Planes and boxes where they serve, for they cost nearly nothing; a height field where the surface needs one, which
+halves the speed. The ground of every task of a family is made of the same parts, of other sizes and heights, so that
+models of all tasks can be stepped in one batch. Each task's model is compiled: MuJoCo's trees of bounding boxes would
+be stale in a model whose geoms were moved afterwards. Every terrain but a slope is level within a metre of the start.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+
+from envs.task import Parameter, TaskError, Uniform
+
+Elevation = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Values = Mapping[str, float]
+
+LEVEL_M = 1.0  # from the start to where a terrain begins
+_BOXES = 40
+_DEEP_M = 0.5  # of boxes, and of ditches
+_SUNK_M = 0.05  # how far below a height field the plane lies that goes on beyond its border
+_CELL_M = 0.2  # of a strip for planar robots
+_WIDE_CELL_M = 0.3  # of a field
+_WAVES = 64  # cosines that a rough ground is made of
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Where there is ground to shape: a strip for planar robots, a square for others.
+
+    Attributes:
+        back_m, front_m: ends along x, from the start.
+        side_m: half-width along y.
+        planar: whether the ground is the same all along y.
+    """
+
+    back_m: float
+    front_m: float
+    side_m: float
+    planar: bool
+
+
+STRIP = Extent(10.0, 50.0, 0.4, planar=True)
+SQUARE = Extent(15.0, 15.0, 15.0, planar=False)
+
+
+class Terrain(ABC):
+    """A kind of ground. `parameters` are its task parameters with their laws.
+
+    Attributes:
+        depends_at_start: whether the ground under the start differs between tasks, so the first observation does.
+    """
+
+    depends_at_start = False
+
+    def __init__(self, extent: Extent, **laws: Parameter) -> None:
+        self.extent = extent
+        self.parameters: dict[str, Parameter] = self.laws() | laws
+        if unknown := set(self.parameters) - set(self.laws()):
+            raise TaskError(f"{type(self).__name__} has no parameter {min(unknown)}; it has {', '.join(self.laws())}")
+
+    @abstractmethod
+    def laws(self) -> dict[str, Parameter]:
+        """The law of each task parameter where nobody gives another."""
+
+    @abstractmethod
+    def build(self, spec: mujoco.MjSpec, floor: mujoco.MjsGeom) -> None:
+        """Adds what the ground is made of to the robot's description; `floor` is the plane it stands on."""
+
+    @abstractmethod
+    def shape(self, spec: mujoco.MjSpec, values: Values, elevation: Elevation) -> None:
+        """Gives what `build` added this task's shape; what an earlier task left is overwritten."""
+
+    @abstractmethod
+    def elevation(self, values: Values, digest: str) -> Elevation:
+        """Height of the ground, m, at x [...], y [...], m; `digest` decides what is random in it."""
+
+    def lift(self, elevation: Elevation) -> float:
+        """How much higher than on the plane a robot must start, m, not to start inside the ground."""
+        angle = np.linspace(0, 2 * np.pi, 16, endpoint=False)
+        radius = np.array([[0.3], [0.6], [0.9]])
+        sideways = 0.0 if self.extent.planar else 1.0
+        return max(0.0, float(elevation(radius * np.cos(angle), sideways * radius * np.sin(angle)).max()))
+
+    def _box(self, spec: mujoco.MjSpec, floor: mujoco.MjsGeom, name: str, rgba: tuple[float, ...]) -> None:
+        """A box of ground, as rough and as hard as the floor; `_put_box` gives it its place."""
+        spec.worldbody.add_geom(
+            name=name, type=mujoco.mjtGeom.mjGEOM_BOX, size=[1, 1, 1], rgba=rgba, **_surface(floor)
+        )  # fmt: skip
+
+    def _put_box(self, spec: mujoco.MjSpec, name: str, begin_m: float, length_m: float, top_m: float) -> None:
+        """Puts a box of the ground between two places along x, its top at a height."""
+        geom = geom_of(spec, name)
+        half = (top_m + 2 * _DEEP_M) / 2
+        geom.size = [length_m / 2, 50.0, half]
+        geom.pos = [begin_m + length_m / 2, 0.0, top_m - half]
+
+
+def geom_of(spec: mujoco.MjSpec, name: str) -> mujoco.MjsGeom:
+    """A geom of the world by name, also before the description is compiled."""
+    return next(geom for geom in spec.worldbody.geoms if geom.name == name)
+
+
+def _surface(floor: mujoco.MjsGeom) -> dict[str, object]:
+    return {
+        name: np.array(value) if isinstance(value := getattr(floor, name), np.ndarray) else value
+        for name in ("friction", "solref", "solimp", "condim", "contype", "conaffinity", "margin", "priority")
+    }
+
+
+class Slope(Terrain):
+    """A tilted plane: `slope_deg` up along x, for robots that can turn along `heading_deg`."""
+
+    depends_at_start = True
+
+    def laws(self) -> dict[str, Parameter]:
+        slope = Uniform(-10.0, 10.0, unit="deg", ood=((-15.0, -10.0), (10.0, 15.0)))
+        heading = {} if self.extent.planar else {"heading_deg": Uniform(0.0, 360.0, unit="deg")}
+        return {"slope_deg": slope, **heading}
+
+    def build(self, spec: mujoco.MjSpec, floor: mujoco.MjsGeom) -> None:
+        pass
+
+    def shape(self, spec: mujoco.MjSpec, values: Values, elevation: Elevation) -> None:
+        slope, heading = np.deg2rad(values["slope_deg"]), np.deg2rad(values.get("heading_deg", 0.0))
+        turned, tilted, quaternion = np.zeros(4), np.zeros(4), np.zeros(4)
+        mujoco.mju_axisAngle2Quat(turned, np.array([0.0, 0.0, 1.0]), heading)
+        mujoco.mju_axisAngle2Quat(tilted, np.array([0.0, 1.0, 0.0]), -slope)
+        mujoco.mju_mulQuat(quaternion, turned, tilted)
+        geom_of(spec, "floor").quat = quaternion
+
+    def elevation(self, values: Values, digest: str) -> Elevation:
+        slope, heading = np.deg2rad(values["slope_deg"]), np.deg2rad(values.get("heading_deg", 0.0))
+        return lambda x, y: np.tan(slope) * (np.cos(heading) * x + np.sin(heading) * y)
+
+
+class Steps(Terrain):
+    """A staircase along x, `step_height_m` up every `step_length_m`."""
+
+    def laws(self) -> dict[str, Parameter]:
+        return {
+            "step_height_m": Uniform(0.0, 0.1, unit="m", ood=((0.1, 0.15),)),
+            "step_length_m": Uniform(0.6, 1.5, unit="m"),
+        }
+
+    def build(self, spec: mujoco.MjSpec, floor: mujoco.MjsGeom) -> None:
+        for number in range(_BOXES):
+            shade = 0.45 + 0.15 * (number % 2)
+            self._box(spec, floor, f"step_{number}", (shade, shade, shade + 0.1, 1))
+
+    def shape(self, spec: mujoco.MjSpec, values: Values, elevation: Elevation) -> None:
+        height, length = values["step_height_m"], values["step_length_m"]
+        for number in range(_BOXES):
+            self._put_box(spec, f"step_{number}", LEVEL_M + number * length, length, (number + 1) * height)
+
+    def elevation(self, values: Values, digest: str) -> Elevation:
+        height, length = values["step_height_m"], values["step_length_m"]
+
+        def of(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+            number = np.floor((x - LEVEL_M) / length) + 1
+            return height * np.where(number > _BOXES, 0, np.maximum(number, 0))
+
+        return of
+
+
+class Gaps(Terrain):
+    """Ditches across x, `gap_width_m` wide and half a metre deep, between platforms of `platform_length_m`."""
+
+    def laws(self) -> dict[str, Parameter]:
+        return {
+            "gap_width_m": Uniform(0.05, 0.4, unit="m", ood=((0.4, 0.6),)),
+            "platform_length_m": Uniform(1.0, 3.0, unit="m"),
+        }
+
+    def build(self, spec: mujoco.MjSpec, floor: mujoco.MjsGeom) -> None:
+        floor.pos = [0, 0, -_DEEP_M]
+        for number in range(_BOXES):
+            self._box(spec, floor, f"platform_{number}", (0.5, 0.55, 0.5, 1))
+
+    def shape(self, spec: mujoco.MjSpec, values: Values, elevation: Elevation) -> None:
+        width, length = values["gap_width_m"], values["platform_length_m"]
+        self._put_box(spec, "platform_0", -50.0, 50.0 + LEVEL_M, 0.0)
+        for number in range(1, _BOXES):
+            begin = LEVEL_M + width + (number - 1) * (length + width)
+            self._put_box(spec, f"platform_{number}", begin, length, 0.0)
+
+    def elevation(self, values: Values, digest: str) -> Elevation:
+        width, length = values["gap_width_m"], values["platform_length_m"]
+        end = LEVEL_M + (_BOXES - 1) * (length + width)
+
+        def of(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+            inside = np.mod(x - LEVEL_M, length + width) < width
+            return np.where((x > LEVEL_M) & (inside | (x > end)), -_DEEP_M, 0.0)
+
+        return of
+
+
+class FrictionPatches(Terrain):
+    """Level ground whose sliding friction alternates along x between the floor's and `patch_friction`."""
+
+    def laws(self) -> dict[str, Parameter]:
+        return {
+            "patch_friction": Uniform(0.05, 0.6, ood=((0.01, 0.05), (0.6, 1.5))),
+            "patch_length_m": Uniform(0.5, 2.0, unit="m"),
+        }
+
+    def build(self, spec: mujoco.MjSpec, floor: mujoco.MjsGeom) -> None:
+        floor.pos = [0, 0, -_DEEP_M]
+        for number in range(_BOXES):
+            self._box(spec, floor, f"patch_{number}", (0.45, 0.5, 0.45, 1) if number % 2 == 0 else (0.6, 0.75, 0.9, 1))
+            # Of two geoms that touch, the rougher decides; a higher priority makes it the ground.
+            geom_of(spec, f"patch_{number}").priority = 1
+
+    def shape(self, spec: mujoco.MjSpec, values: Values, elevation: Elevation) -> None:
+        length = values["patch_length_m"]
+        self._put_box(spec, "patch_0", -50.0, 50.0 + LEVEL_M, 0.0)
+        for number in range(1, _BOXES):
+            self._put_box(spec, f"patch_{number}", LEVEL_M + (number - 1) * length, length, 0.0)
+            if number % 2:
+                friction = geom_of(spec, f"patch_{number}").friction
+                friction[0] = values["patch_friction"]
+
+    def elevation(self, values: Values, digest: str) -> Elevation:
+        end = LEVEL_M + (_BOXES - 1) * values["patch_length_m"]
+        return lambda x, y: np.where(x > end, -_DEEP_M, 0.0)
+
+
+class HeightField(Terrain):
+    """Ground given by its elevation, on a grid; beyond the grid a plane goes on, a little lower."""
+
+    def build(self, spec: mujoco.MjSpec, floor: mujoco.MjsGeom) -> None:
+        along, across = (len(axis) for axis in self._grid())
+        spec.add_hfield(name="ground", nrow=across, ncol=along)
+        spec.worldbody.add_geom(
+            name="ground", type=mujoco.mjtGeom.mjGEOM_HFIELD, hfieldname="ground", rgba=(0.5, 0.55, 0.5, 1),
+            **_surface(floor),
+        )  # fmt: skip
+
+    def shape(self, spec: mujoco.MjSpec, values: Values, elevation: Elevation) -> None:
+        along, across = self._grid()
+        self._fits(values, along[1] - along[0], along[-1] - along[0])
+        heights = elevation(along[None, :], across[:, None]) + np.zeros((len(across), len(along)))
+        lowest, highest = float(heights.min()), float(heights.max())
+        extent, field = self.extent, spec.hfields[0]
+        # The compiler scales what is given to the height in `size`, which must not be 0 for level ground either.
+        field.userdata = heights.ravel()
+        field.size = [(extent.back_m + extent.front_m) / 2, extent.side_m, max(highest - lowest, 1e-6), 0.1]
+        geom_of(spec, "ground").pos = [(extent.front_m - extent.back_m) / 2, 0, lowest]
+        geom_of(spec, "floor").pos = [0, 0, lowest - _SUNK_M]
+
+    def _fits(self, values: Values, cell: float, width: float) -> None:
+        """Refuses a surface that the grid cannot show."""
+        for name, value in values.items():
+            if name in ("wave_length_m", "correlation_m") and not 2 * cell <= value <= width:
+                raise TaskError(
+                    f"{name} is {value:g} m, but the height field, {width:g} m wide in cells of {cell:g} m, shows "
+                    f"lengths of {2 * cell:g} to {width:g} m only; narrow its range"
+                )
+
+    def _grid(self) -> tuple[np.ndarray, np.ndarray]:
+        """Places along x and along y where the field has a height."""
+        extent = self.extent
+        length = extent.back_m + extent.front_m
+        cell = _CELL_M if extent.planar else _WIDE_CELL_M
+        along = np.linspace(-extent.back_m, extent.front_m, round(length / cell) + 1)
+        count = 2 if extent.planar else round(2 * extent.side_m / cell) + 1
+        return along, np.linspace(-extent.side_m, extent.side_m, count)
+
+    def _fade(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """0 around the start, 1 from 2 m on."""
+        away = np.abs(x) if self.extent.planar else np.hypot(x, y)
+        return np.clip(away - LEVEL_M, 0.0, 1.0)
+
+
+class Waves(HeightField):
+    """Waves across x, from trough to crest `wave_height_m`, `wave_length_m` apart."""
+
+    def laws(self) -> dict[str, Parameter]:
+        return {
+            "wave_height_m": Uniform(0.0, 0.3, unit="m", ood=((0.3, 0.45),)),
+            "wave_length_m": Uniform(1.5, 5.0, unit="m"),
+        }
+
+    def elevation(self, values: Values, digest: str) -> Elevation:
+        height, length = values["wave_height_m"], values["wave_length_m"]
+
+        def of(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+            wave = (1 - np.cos(2 * np.pi * (x - LEVEL_M) / length)) / 2
+            return np.where(x > LEVEL_M, height * wave, 0.0) + 0.0 * y
+
+        return of
+
+
+def rough_surface(digest: str, correlation_m: float, planar: bool) -> Elevation:
+    """A smooth random surface of mean 0 and deviation about 1, always the same for a digest.
+
+    A sum of cosines with normal wave numbers: its covariance is exp(-distance^2 / (2 correlation_m^2)). Rahimi and
+    Recht 2007, random Fourier features.
+    """
+    rng = np.random.default_rng(int(digest[:16], 16))
+    numbers = rng.standard_normal((_WAVES, 2)) / correlation_m
+    if planar:
+        numbers[:, 1] = 0.0
+    phases = rng.uniform(0, 2 * np.pi, _WAVES)
+
+    def of(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        along = np.exp(1j * np.multiply.outer(x, numbers[:, 0]))
+        across = np.exp(1j * (np.multiply.outer(y, numbers[:, 1]) + phases))
+        # cos(a + b) is the real part of a product: of two small matrices where x and y span a grid.
+        grid = x.ndim == 2 and x.shape[0] == 1 and y.shape[1] == 1
+        product = (across[:, 0] @ along[0].T) if grid else (along * across).sum(-1)
+        return np.sqrt(2 / _WAVES) * product.real
+
+    return of
+
+
+class Rough(HeightField):
+    """Random smooth ground: `roughness_m` is its standard deviation, `correlation_m` how far a bump reaches."""
+
+    def laws(self) -> dict[str, Parameter]:
+        return {
+            "roughness_m": Uniform(0.0, 0.08, unit="m", ood=((0.08, 0.12),)),
+            "correlation_m": Uniform(0.6, 1.5, unit="m"),
+        }
+
+    def elevation(self, values: Values, digest: str) -> Elevation:
+        surface = rough_surface(digest, values["correlation_m"], self.extent.planar)
+        return lambda x, y: values["roughness_m"] * self._fade(x, y) * surface(x, y)
+
+
+class Mixed(HeightField):
+    """Waves, roughness and steps up and down (every 3 m, over one cell) at once."""
+
+    def laws(self) -> dict[str, Parameter]:
+        return {
+            "wave_height_m": Uniform(0.0, 0.2, unit="m", ood=((0.2, 0.3),)),
+            "wave_length_m": Uniform(1.5, 5.0, unit="m"),
+            "roughness_m": Uniform(0.0, 0.05, unit="m", ood=((0.05, 0.08),)),
+            "step_height_m": Uniform(0.0, 0.08, unit="m", ood=((0.08, 0.12),)),
+        }
+
+    def elevation(self, values: Values, digest: str) -> Elevation:
+        surface = rough_surface(digest, 0.6, self.extent.planar)
+        height, length, step = values["wave_height_m"], values["wave_length_m"], values["step_height_m"]
+
+        def of(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+            wave = np.where(x > LEVEL_M, (1 - np.cos(2 * np.pi * (x - LEVEL_M) / length)) / 2, 0.0)
+            up = np.where((x > LEVEL_M) & (np.mod(np.floor((x - LEVEL_M) / 3.0), 2) == 0), step, 0.0)
+            return height * wave + values["roughness_m"] * self._fade(x, y) * surface(x, y) + up
+
+        return of

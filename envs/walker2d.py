@@ -1,0 +1,97 @@
+"""Walker2d with a hidden velocity or a hidden body."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from envs.half_cheetah import DAMPED, HALF_TO_DOUBLE
+from envs.mujoco.changes import Change
+from envs.mujoco.locomotion import Locomotion, Motion, Robot
+from envs.task import LogUniform, Uniform
+
+WALKER2D = Robot(
+    "walker2d_v5.xml", frame_skip=4, hidden=1, height=1, reset_noise=5e-3, normal_velocity=False, largest_velocity=10.0
+)
+
+
+class UprightWalker(Locomotion):
+    """A Walker2d whose episode ends when its torso's height leaves (0.8, 2) m or it leans by 1 rad."""
+
+    robot = WALKER2D
+    episode_steps = 200
+
+    def fallen(self, motion: Motion) -> np.ndarray:
+        height, lean = motion.after.qpos[:, 1] - motion.after.ground, motion.after.qpos[:, 2]
+        return ~((height > 0.8) & (height < 2.0) & (np.abs(lean) < 1.0))
+
+
+class Walker2dRun(UprightWalker):
+    """A Walker2d that is to walk forwards, whatever its task hides: x velocity + 1 - 1e-3 |action|^2."""
+
+    def reward(self, motion: Motion) -> np.ndarray:
+        return motion.forward + 1.0 - 1e-3 * motion.effort
+
+
+class Walker2dVel(UprightWalker):
+    """walker2d_vel-v1: walk at a velocity that is not told.
+
+    * Observation: positions but the first (8), velocities clipped to +-10 (9). Action: 6 joint torques, [-1, 1].
+      Control step 0.008 s.
+    * Reward: 2 - |x velocity - velocity_m_per_s| - 1e-3 |action|^2.
+    * Ends: terminated when the torso's height leaves (0.8, 2) m or it leans by 1 rad; truncated after 200 steps.
+    * Task law: velocity_m_per_s ~ U[0, 2] m/s. Out of distribution: [2, 3].
+    * Source: ours. ProMP's has U[0, 10], 15 for being alive and 8 physics steps a control step.
+    * Versions: v1, 2026.
+    """
+
+    name = "walker2d_vel-v1"
+    parameters = {"velocity_m_per_s": Uniform(0.0, 2.0, unit="m/s", ood=((2.0, 3.0),))}
+
+    def reward(self, motion: Motion) -> np.ndarray:
+        return 2.0 - np.abs(motion.forward - motion.command["velocity_m_per_s"]) - 1e-3 * motion.effort
+
+
+class Walker2dRandParams(Walker2dRun):
+    """walker2d_rand_params-v1: walk forwards in a body that is not told.
+
+    * Observation, action, control step: as walker2d_vel-v1.
+    * Reward: x velocity + 1 - 1e-3 |action|^2.
+    * Ends: terminated when the torso's height leaves (0.8, 2) m or it leans by 1 rad; truncated after 200 steps.
+    * Task law, all factors of what the model file says: mass_scale ~ logU[0.296296, 3.375]^7, one for each body, its
+      inertia with it; friction_scale ~ logU[0.296296, 3.375]^24, one for each entry of each geom; damping_scale
+      ~ logU[0.455166, 2.197]^9, one for each joint.
+    * Source: rand_param_envs (log scale limit 3), used by PEARL. There inertia is scaled independently of mass, which
+      no body does: `walker2d_rand_params_independent-v1`.
+    * Versions: v1, 2026.
+    """
+
+    name = "walker2d_rand_params-v1"
+    parameters = {
+        "mass_scale": LogUniform(*HALF_TO_DOUBLE, shape=(7,)),
+        "friction_scale": LogUniform(*HALF_TO_DOUBLE, shape=(24,)),
+        "damping_scale": LogUniform(*DAMPED, shape=(9,)),
+    }
+    changes = {
+        "mass_scale": Change("mass"),
+        "friction_scale": Change("friction"),
+        "damping_scale": Change("damping"),
+    }
+
+
+class Walker2dRandParamsIndependent(Walker2dRandParams):
+    """walker2d_rand_params_independent-v1: walker2d_rand_params-v1 with inertias as published, independent of masses.
+
+    * Ends: as there; truncated after 200 steps.
+    * Task law: mass_scale ~ logU[0.296296, 3.375]^7, inertia_scale ~ logU[0.296296, 3.375]^21, friction_scale
+      ~ logU[0.296296, 3.375]^24, damping_scale ~ logU[0.455166, 2.197]^9. An inertia is scaled by its own factor
+      alone, not with the mass.
+    * Source: rand_param_envs, used by PEARL.
+    * Versions: v1, 2026.
+    """
+
+    name = "walker2d_rand_params_independent-v1"
+    parameters = Walker2dRandParams.parameters | {"inertia_scale": LogUniform(*HALF_TO_DOUBLE, shape=(21,))}
+    changes = Walker2dRandParams.changes | {
+        "mass_scale": Change("mass", inertia_follows=False),
+        "inertia_scale": Change("inertia"),
+    }
