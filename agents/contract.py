@@ -86,6 +86,7 @@ class RoundBatch:
         episode: [..., R, L] int32, counted from 0 in each row.
         terminated, truncated: [..., R, L] bool, true at the step that ended an episode.
         unstable: [..., R, L] bool, true where the simulation could not compute the step, which ended the episode.
+        reward_terms: [..., R, L, K] float32, the named parts that the reward is the sum of; K = 0 where it is one formula.
         task_id: [...] int64, the task's index in its set; never its parameters.
     """
 
@@ -100,6 +101,7 @@ class RoundBatch:
     terminated: np.ndarray
     truncated: np.ndarray
     unstable: np.ndarray
+    reward_terms: np.ndarray
     task_id: np.ndarray
 
     def map(self, function: Callable[[np.ndarray], np.ndarray]) -> RoundBatch:

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from envs.mujoco.locomotion import Locomotion, Motion, Robot, State
+from envs.mujoco.locomotion import Locomotion, Robot
+from envs.mujoco.state import Motion, State
 from envs.task import Choice, PlanView, Split, Task, Uniform, Value
 
 ANT = Robot("ant.xml", frame_skip=5, hidden=2, height=2, reset_noise=0.1, sensed=("cfrc_ext",))

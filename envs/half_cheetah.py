@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from envs.mujoco.changes import Change
-from envs.mujoco.locomotion import Locomotion, Motion, Robot
+from envs.mujoco.locomotion import Locomotion, Robot
+from envs.mujoco.state import Motion
 from envs.task import Choice, LogUniform, Uniform
 
 HALF_CHEETAH = Robot("half_cheetah.xml", frame_skip=5, hidden=1, height=1, reset_noise=0.1)

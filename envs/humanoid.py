@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.mujoco.locomotion import Locomotion, Motion, Robot, State
+from envs.mujoco.locomotion import Locomotion, Robot
+from envs.mujoco.state import Motion, State
 from envs.task import Uniform
 
 # Gymnasium's Humanoid-v5 with the warm start, for without it a step differs in the sixth digit.

@@ -264,6 +264,9 @@ class TaskFamily(ABC):
         reset_depends_on_task: declares that the first observation may differ between tasks (another body, say).
         differs_at_once: declares that random actions at the start of a trial show which task it is; where they need not
             (a robot falls before it reaches what differs), the conformance check does not ask for it.
+        reward_terms: names of the parts that the reward is the sum of, logged one by one; () where it is one formula.
+            Their values come in the step info `reward_terms`, [rows, K].
+        digest: of the files that the family was read from; None for one that is code.
         can_switch: whether its environments follow a task's schedule (`Task.schedule`).
     """
 
@@ -275,6 +278,8 @@ class TaskFamily(ABC):
     reset_depends_on_task: ClassVar[bool] = False
     differs_at_once: ClassVar[bool] = True
     can_switch: ClassVar[bool] = False
+    reward_terms: ClassVar[tuple[str, ...]] = ()
+    digest: ClassVar[str | None] = None
 
     @abstractmethod
     def make_env(self, task: Task) -> gymnasium.Env:

@@ -6,7 +6,8 @@ import numpy as np
 
 from envs.half_cheetah import DAMPED, HALF_TO_DOUBLE
 from envs.mujoco.changes import Change
-from envs.mujoco.locomotion import Locomotion, Motion, Robot
+from envs.mujoco.locomotion import Locomotion, Robot
+from envs.mujoco.state import Motion
 from envs.task import LogUniform, Uniform
 
 WALKER2D = Robot(

@@ -25,9 +25,15 @@ LOOP_METRICS = {
 }
 
 
-def describe(learner_metrics: Mapping[str, MetricInfo], train_rounds: int, test_rounds: int) -> dict[str, MetricInfo]:
+def describe(
+    learner_metrics: Mapping[str, MetricInfo], train_rounds: int, test_rounds: int, reward_terms: Sequence[str] = ()
+) -> dict[str, MetricInfo]:
     """Every metric of a run, described once."""
     table = dict(LOOP_METRICS)
+    for name in reward_terms:
+        table[f"reward_term_{name}"] = MetricInfo(
+            "reward", f"what {name} adds to the return of a last training round's rollout, mean over tasks and rollouts"
+        )
     for one in range(train_rounds):
         table[f"return_round_{one}"] = MetricInfo(
             "reward", f"return of training episodes after {one} adaptations, mean over tasks and rollouts"

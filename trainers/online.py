@@ -141,6 +141,7 @@ class OnlineAgent:
             "terminated": np.full((1, 1), bool(terminated)),
             "truncated": np.full((1, 1), bool(truncated)),
             "unstable": np.zeros((1, 1), bool),
+            "reward_terms": np.zeros((1, 1, 0), np.float32),
         }
         self._waiting = None
         self._rows[-1].append(step)

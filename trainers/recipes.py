@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, ValidationError, field_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, field_validator
 
 from agents.contract import Config
 from envs.task import nearest
+from envs.typed import sentence
 from trainers import resolve
 from trainers.errors import RecipeError
 from trainers.files import read_text
@@ -133,11 +133,11 @@ def build(data: Mapping[str, Any], where: str) -> Recipe:
     try:
         config = algorithm.config.model_validate({key: value for key, value in agent.items() if key != "name"})
     except ValidationError as error:
-        raise RecipeError(_sentence(error, algorithm.config, where, "agent.", extra=("name",))) from error
+        raise RecipeError(sentence(error, algorithm.config, where, "agent.", extra=("name",))) from error
     try:
         return Recipe.model_validate({**data, "agent": config, "agent_name": agent["name"]})
     except ValidationError as error:
-        raise RecipeError(_sentence(error, Recipe, where, "")) from error
+        raise RecipeError(sentence(error, Recipe, where, "")) from error
 
 
 def _size(node: Any, limit: int = MOST_VALUES) -> int:
@@ -169,47 +169,3 @@ def _apply(data: dict[str, Any], override: str) -> None:
         # A copy: the anchors of a YAML file may share one mapping between sections.
         place[section] = place = dict(inner)
     place[last] = value
-
-
-def _sentence(
-    error: ValidationError, model: type[BaseModel], where: str, prefix: str, extra: tuple[str, ...] = ()
-) -> str:
-    """The first of pydantic's complaints as one sentence."""
-    first = error.errors()[0]
-    holder, names = _walk(model, first["loc"])
-    key = prefix + ".".join(names)
-    if first["type"] == "extra_forbidden":
-        known = {*holder.model_fields, *extra} - {"agent_name"}
-        return f"{where}: there is no key {key}; {nearest(names[-1], known)}"
-    if first["type"] == "missing":
-        return f"{where}: the key {key} is missing; add it"
-    message = first["msg"].removeprefix("Value error, ")
-    if not names:  # keys that contradict each other
-        return f"{where}: {prefix}{message}"
-    message = message[0].lower() + message[1:]
-    return f"{where}: {key} is {first['input']!r}, but {message}"
-
-
-def _walk(model: type[BaseModel], location: tuple[int | str, ...]) -> tuple[type[BaseModel], list[str]]:
-    """The model that holds the last key of pydantic's location, and the keys on the way without union tags."""
-    names: list[str] = []
-    candidates = [model]
-    holder = model
-    for part in location:
-        tagged = [one for one in candidates if "name" in one.model_fields and one.model_fields["name"].default == part]
-        if tagged and len(candidates) > 1:
-            candidates = tagged
-            continue
-        holder = candidates[0]
-        names.append(str(part))
-        field = holder.model_fields.get(str(part))
-        candidates = (_models(field.annotation) if field else []) or [holder]
-    return holder, names
-
-
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    if get_origin(annotation) in (Union, UnionType, Annotated):
-        return [model for part in get_args(annotation) for model in _models(part)]
-    return []

@@ -17,7 +17,11 @@ from trainers.errors import RecipeError
 
 
 def family(name: str) -> TaskFamily:
-    """The task family of this name, an instance."""
+    """The task family of this name, an instance: a listed one, `package.module:Name`, or a described one's YAML file."""
+    if name.endswith((".yaml", ".yml")):
+        from envs.mujoco import described  # MuJoCo is only needed by those who use it
+
+        return described.load(Path(name))
     found = _import(name, FAMILIES, "family")
     if isinstance(found, type) and issubclass(found, TaskFamily):
         try:

@@ -141,8 +141,14 @@ class Run:
         return self.path / "checkpoints"
 
     def family(self) -> TaskFamily:
-        """The run's task family."""
-        return resolve.family(self.recipe.family)
+        """The run's task family; one that was read from files must be read from the same ones."""
+        family = resolve.family(self.recipe.family)
+        if family.digest is not None and family.digest != self.provenance().get("family_sha256"):
+            raise RunError(
+                f"{self.recipe.family} or its model file is not what {self.path} was trained on; take back the files of "
+                "that time (their SHA-256 is in provenance.json), or train a new run"
+            )
+        return family
 
     def task_set(self, family: TaskFamily, split: str) -> TaskSet:
         """The run's frozen set of a split, or the set in a file of this name."""

@@ -142,7 +142,7 @@ def _run_round(
         noise = np.stack([agent.draw_noise(stream, (steps, rollouts)) for stream in streams], 1)
     low, high = _bounds(env.single_action_space)
     recorder = _Recorder(trials, rollouts, steps)
-    stable = np.zeros(rows, bool)
+    stable, no_terms = np.zeros(rows, bool), np.zeros((*rows, 0), np.float32)
     flat_observation, _ = env.reset(seed=seeds.tolist(), options={"episode": first_episode})
     observation = flat_observation.reshape(*rows, *flat_observation.shape[1:])
     episode, running = np.zeros(rows, np.int32), np.ones(rows, bool)
@@ -164,6 +164,7 @@ def _run_round(
             "terminated": terminated,
             "truncated": truncated,
             "unstable": outcome[4]["unstable"].reshape(rows) if "unstable" in outcome[4] else stable,
+            "reward_terms": outcome[4]["reward_terms"].reshape(*rows, -1) if "reward_terms" in outcome[4] else no_terms,
         }
         recorder.write(step, transition)
         state = agent.observe(weights, state, transition)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
@@ -56,8 +57,10 @@ def start(recipe: Recipe, out: Path) -> Run:
     _, learner = build(recipe, family, choose_device(recipe.device))
     sets = frozen_sets(recipe, family)
     planned_tasks(learner.plan(0), family, sets.get("train"), recipe.seed, 0)
-    table_of(learner, recipe)
-    born = {} if recipe.init is None else {"init": warm_start(learner, Path(recipe.init))}
+    table_of(learner, recipe, family)
+    born: dict[str, Any] = {} if recipe.init is None else {"init": warm_start(learner, Path(recipe.init))}
+    if family.digest is not None:
+        born["family_sha256"] = family.digest
     return Run.create(out, recipe, sets.values(), learner, born)
 
 
@@ -99,7 +102,7 @@ def go_on(run: Run, report: Report = lambda metrics: None) -> Outcome:
         checkpoints.prune(run.checkpoints, recipe.checkpoints.keep, best_iteration(lines))
         if begun or recipe != Run.open(run.path).recipe:
             run = run.changed(recipe)
-        table = table_of(learner, recipe)
+        table = table_of(learner, recipe, family)
         log = MetricLog(run.path, table)
         stack.callback(log.close)
         trackers = stack.enter_context(tracking(run, table, iteration))
@@ -113,9 +116,10 @@ def go_on(run: Run, report: Report = lambda metrics: None) -> Outcome:
         return loop.run_from(iteration)
 
 
-def table_of(learner: Learner, recipe: Recipe) -> dict[str, MetricInfo]:
+def table_of(learner: Learner, recipe: Recipe, family: TaskFamily) -> dict[str, MetricInfo]:
     """Every metric of the run, described."""
-    return describe(learner.metrics, len(learner.plan(0).rounds), recipe.evaluation.rounds + 1)
+    rounds = len(learner.plan(0).rounds), recipe.evaluation.rounds + 1
+    return describe(learner.metrics, *rounds, family.reward_terms)
 
 
 class Loop:
@@ -194,12 +198,21 @@ class Loop:
             "environment_steps": self.environment_steps,
             **returns,
             **learned,
+            **self.reward_terms(batch),
             "unstable_episodes": sum(int(one.unstable.sum()) for one in batch),
             "seconds_sampling": sampled - began,
             "seconds_learning": ended - sampled,
             "steps_per_second": steps / (ended - began),
             "seconds_elapsed": ended - self.started,
         }
+
+    def reward_terms(self, batch: TrialBatch) -> dict[str, float]:
+        """What each named reward term added to the returns of the last round."""
+        names, values = self.family.reward_terms, batch[-1].reward_terms
+        if not names:
+            return {}
+        totals = np.where(batch[-1].valid[..., None], values, 0.0).sum(-2, dtype=np.float64).reshape(-1, len(names))
+        return {f"reward_term_{name}": float(total) for name, total in zip(names, totals.mean(0), strict=True)}
 
     def sample(self, plan: Plan, iteration: int) -> TrialBatch:
         """The meta-batch that the learner planned."""

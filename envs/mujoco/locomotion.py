@@ -20,6 +20,7 @@ import numpy as np
 
 from envs.mujoco.changes import Change
 from envs.mujoco.simulations import LoopSimulations, RolloutSimulations, Rows, Simulations
+from envs.mujoco.state import Motion, State
 from envs.mujoco.terrain import Elevation, Terrain
 from envs.task import Task, TaskError, TaskFamily
 from envs.vector import BatchedEnv, SingleEnv
@@ -81,55 +82,6 @@ def load_spec(path: Path) -> mujoco.MjSpec:
     except ValueError as error:
         raise TaskError(f"{path} does not compile as MJCF: {' '.join(str(error).split())[:300]}") from error
     return spec
-
-
-@dataclass(frozen=True)
-class State:
-    """n rows at a moment.
-
-    Attributes:
-        qpos, qvel: [n, nq], [n, nv].
-        sensed: by name, [n, ...], what the robot's `sensed` asks for.
-        ground: [n] height of the ground under the robot, m.
-    """
-
-    qpos: np.ndarray
-    qvel: np.ndarray
-    sensed: Mapping[str, np.ndarray]
-    ground: np.ndarray
-
-
-@dataclass(frozen=True)
-class Motion:
-    """One control step of n rows.
-
-    Attributes:
-        before, after: its two ends.
-        action: [n, nu], as the simulator got it.
-        dt: control step, s.
-        command: task parameters of the rows by name, [n] or [n, k].
-    """
-
-    before: State
-    after: State
-    action: np.ndarray
-    dt: float
-    command: Mapping[str, np.ndarray]
-
-    @property
-    def forward(self) -> np.ndarray:
-        """[n] mean velocity along x, m/s."""
-        return (self.after.qpos[:, 0] - self.before.qpos[:, 0]) / self.dt
-
-    @property
-    def planar(self) -> np.ndarray:
-        """[n, 2] mean velocity along x and y, m/s, of a robot whose base is free."""
-        return (self.after.qpos[:, :2] - self.before.qpos[:, :2]) / self.dt
-
-    @property
-    def effort(self) -> np.ndarray:
-        """[n] squared Euclidean norm of the action."""
-        return np.einsum("na,na->n", self.action, self.action)
 
 
 class LocomotionEnv(BatchedEnv):
@@ -260,10 +212,15 @@ class LocomotionEnv(BatchedEnv):
         after = self._state(rows)
         motion = Motion(before, after, actions, self._dt, command)
         unstable = simulations.unstable[rows]
-        reward = np.where(unstable, 0.0, self._family.reward(motion))
+        info = {"unstable": unstable.copy()} if unstable.any() else {}
+        if self._family.reward_terms:
+            parts = np.where(unstable[:, None], 0.0, self._family.reward_parts(motion))
+            reward, info["reward_terms"] = parts.sum(1), parts
+        else:
+            reward = np.where(unstable, 0.0, self._family.reward(motion))
         terminated = unstable | self._family.fallen(motion)
         observation = self._late_observation(rows, self._observe(rows, after), fresh=False)
-        return observation, reward, terminated, {"unstable": unstable.copy()} if unstable.any() else {}
+        return observation, reward, terminated, info
 
 
 class Locomotion(TaskFamily):
@@ -349,6 +306,10 @@ class Locomotion(TaskFamily):
     @abstractmethod
     def reward(self, motion: Motion) -> np.ndarray:
         """[n], of one control step."""
+
+    def reward_parts(self, motion: Motion) -> np.ndarray:
+        """[n, K], what each of `reward_terms` adds to the reward, where a family names them."""
+        raise TaskError(f"{self.name} names reward terms and must define reward_parts")
 
     def fallen(self, motion: Motion) -> np.ndarray:
         """[n] bool, whether the episode ends here; never by default."""

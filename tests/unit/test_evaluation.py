@@ -14,7 +14,7 @@ def batch(rewards, lengths, episode=None):
     valid = np.arange(3) < np.array(lengths)[:, None, :, None]
     empty = np.zeros((2, 1, 2, 3))
     counted = np.zeros((2, 1, 2, 3), np.int32) if episode is None else np.broadcast_to(episode, (2, 1, 2, 3))
-    return RoundBatch("r", empty, empty, empty, reward, empty, valid, counted, empty, empty, empty, np.zeros((2, 1)))
+    return RoundBatch("r", empty, empty, empty, reward, empty, valid, counted, *[empty] * 4, np.zeros((2, 1)))
 
 
 def rows(batches, rounds, seed=0):

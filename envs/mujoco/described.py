@@ -1,0 +1,312 @@
+"""A task family out of two files, an MJCF model and a YAML description, and no Python.
+
+    family = described.load(Path("examples/robots/quadruped.yaml"))
+
+The description says which parts of the model vary between tasks and how, what the robot is commanded, what it observes,
+what it is paid and when an episode ends. docs/own-robot.md goes through it with two robots. Terms:
+`envs/mujoco/terms.py`; what may be changed: `envs/mujoco/changes.py`; grounds: `envs/mujoco/terrain.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+import numpy as np
+import yaml
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError, model_validator
+
+from envs.mujoco import terrain as grounds
+from envs.mujoco.changes import Change
+from envs.mujoco.locomotion import DELAY, Locomotion, Robot, base_model, load_spec
+from envs.mujoco.state import Motion, State
+from envs.mujoco.terms import Observe, Reward, base_of, height, observation, reward, up
+from envs.task import Choice, LogUniform, Parameter, TaskError, Uniform
+from envs.typed import Strict, sentence
+
+Interval = tuple[float, float]
+Command = Literal["velocity", "heading", "goal"]
+TERRAINS: dict[str, type[grounds.Terrain]] = {
+    "slope": grounds.Slope,
+    "steps": grounds.Steps,
+    "gaps": grounds.Gaps,
+    "friction": grounds.FrictionPatches,
+    "waves": grounds.Waves,
+    "rough": grounds.Rough,
+    "mixed": grounds.Mixed,
+}
+
+
+class Law(Strict):
+    """Over which values a task parameter varies: exactly one of uniform, log_uniform, choice."""
+
+    uniform: Interval | None = None
+    log_uniform: Interval | None = None
+    choice: Annotated[tuple[float, ...], Field(min_length=1)] | None = None
+    ood: tuple[Interval | float, ...] = ()
+    unit: str = ""
+
+    @model_validator(mode="after")
+    def _one_law(self) -> Law:
+        given = [name for name in ("uniform", "log_uniform", "choice") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"a law is one of uniform, log_uniform, choice, not {' and '.join(given) or 'none'}")
+        for low, high in filter(None, (self.uniform, self.log_uniform)):
+            if not low < high:
+                raise ValueError(f"a law goes from a lower to a higher end, not from {low:g} to {high:g}")
+        if self.log_uniform and self.log_uniform[0] <= 0:
+            raise ValueError(f"log_uniform begins above 0, not at {self.log_uniform[0]:g}")
+        if any(isinstance(one, tuple) == (self.choice is not None) for one in self.ood):
+            raise ValueError("ood lists intervals of a uniform law, or values of a choice")
+        return self
+
+    def law(self, shape: tuple[int, ...]) -> Parameter:
+        """The law of a parameter of this shape."""
+        if self.choice is not None:
+            return Choice(self.choice, self.unit, cast("tuple[float, ...]", self.ood))
+        kind, ends = (Uniform, self.uniform) if self.uniform else (LogUniform, self.log_uniform)
+        assert ends is not None
+        return kind(*ends, shape=shape, unit=self.unit, ood=cast("tuple[Interval, ...]", self.ood))
+
+
+class Varied(Law):
+    """A task parameter: what it changes in the model, or what it commands, or how late sensors are."""
+
+    change: str | None = None
+    of: str | tuple[str, ...] = "*"
+    how: Literal["scale", "add", "set"] = "scale"
+    each: bool = False  # a value for each element, instead of one for all
+    inertia_follows: bool = True
+    command: Command | None = None
+    size: PositiveInt | None = None  # entries of a goal
+    sensor_delay: bool = False  # control steps
+
+    @model_validator(mode="after")
+    def _one_purpose(self) -> Varied:
+        if (self.change is not None) + (self.command is not None) + self.sensor_delay != 1:
+            raise ValueError("a task parameter has one of change, command or sensor_delay")
+        if self.command == "goal" and self.size not in (2, 3):
+            raise ValueError("a goal has size 2 (x, y) or 3 (x, y, z)")
+        return self
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """Names and wildcards."""
+        return (self.of,) if isinstance(self.of, str) else self.of
+
+
+class Ground(Strict):
+    """The ground: its kind, and other laws for its parameters."""
+
+    kind: Literal["slope", "steps", "gaps", "friction", "waves", "rough", "mixed"]
+    laws: dict[str, Law] = {}
+    scan: tuple[float, ...] = ()  # m ahead
+
+
+class Seen(Strict):
+    """An observation term with its place."""
+
+    term: str
+    of: str | None = None
+
+
+class Paid(Strict):
+    """A reward term with its weight."""
+
+    term: str | None = None  # the key it stands under, if not given
+    weight: float
+    of: str | None = None
+    radius: PositiveFloat = 0.1  # m, of goal_reached
+
+
+class End(Strict):
+    """When an episode ends before its horizon."""
+
+    height_below_m: float | None = None
+    height_above_m: float | None = None
+    tilt_above_deg: Annotated[float, Field(gt=0, le=180)] | None = None
+
+
+class Reset(Strict):
+    """How the first state of an episode differs from the model's initial pose."""
+
+    noise: NonNegativeFloat = 0.0  # positions uniform in +-, velocities normal with this deviation
+
+
+class Description(Strict):
+    """A family's YAML file."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*-v[0-9]+$")]
+    mjcf: str
+    control_dt_s: PositiveFloat
+    episode_steps: PositiveInt
+    kind: Literal["law", "closed"] = "law"
+    tasks: Annotated[dict[str, Varied], Field(min_length=1)] | None = None
+    terrain: Ground | None = None
+    observe: Annotated[tuple[str | Seen, ...], Field(min_length=1)]
+    reward: Annotated[dict[str, float | Paid], Field(min_length=1)]
+    terminate: End = End()
+    reset: Reset = Reset()
+    air_density: NonNegativeFloat = 0.0  # kg/m^3
+
+    @model_validator(mode="after")
+    def _something_varies(self) -> Description:
+        if not self.tasks and self.terrain is None:
+            raise ValueError("nothing varies between tasks; give tasks or a terrain")
+        return self
+
+
+class DescribedFamily(Locomotion):
+    """The family that a description and a model file make. Made by `load`."""
+
+    def __init__(self, description: Description, path: Path) -> None:
+        self._source = path
+        model_file = (path.parent / description.mjcf).resolve()
+        if not model_file.is_file():
+            raise TaskError(f"{path}: mjcf is {description.mjcf}, but there is no file {model_file}")
+        load_spec(model_file)
+        model = base_model(model_file)
+        base = base_of(model)
+        varied = description.tasks or {}
+        skip = description.control_dt_s / model.opt.timestep
+        if abs(skip - round(skip)) > 1e-6 or round(skip) < 1:
+            raise TaskError(
+                f"{path}: control_dt_s is {description.control_dt_s:g} s, no multiple of the model's physics step of "
+                f"{model.opt.timestep:g} s; change one of them"
+            )
+        ground = self._make_ground(description, base.planar)
+        roles = {one.command: name for name, one in varied.items() if one.command}
+        seen, reads = self._make_observation(description, model)
+        paid, reads_more = self._make_reward(description, model, cast("Mapping[str, str]", roles))
+        self._seen, self._paid, self._end, self._base = seen, paid, description.terminate, base
+        ends = description.terminate
+        if (ends.height_below_m is not None or ends.height_above_m is not None) and base.z is None:
+            raise TaskError(f"{path}: terminate names a height, but this robot's base does not move")
+        scan = description.terrain.scan if description.terrain else ()
+        settings: dict[str, Any] = {
+            "name": description.name,
+            "kind": description.kind,
+            "episode_steps": description.episode_steps,
+            "air_density": description.air_density,
+            "terrain": ground,
+            "scan": scan,
+            "robot": Robot(
+                str(model_file), round(skip), hidden=0, height=-1 if base.z is None else base.z,
+                reset_noise=description.reset.noise, sensed=tuple(sorted({*reads, *reads_more})),
+            ),
+            "parameters": self._laws(varied, model) | (ground.parameters if ground else {}),
+            "changes": {
+                name: Change(one.change, one.how, one.elements, one.inertia_follows)
+                for name, one in varied.items() if one.change
+            },
+            "reward_terms": tuple(description.reward),
+            "differs_at_once": False,
+            "reset_depends_on_task": ground is not None and (ground.depends_at_start or bool(scan)),
+            "digest": hashlib.sha256(path.read_bytes() + model_file.read_bytes()).hexdigest(),
+        }  # fmt: skip
+        for name, value in settings.items():
+            setattr(self, name, value)
+        self._check_ends()
+
+    @staticmethod
+    def _make_ground(description: Description, planar: bool) -> grounds.Terrain | None:
+        if description.terrain is None:
+            return None
+        kind = TERRAINS[description.terrain.kind]
+        extent = grounds.STRIP if planar else grounds.SQUARE
+        return kind(extent, **{name: law.law(()) for name, law in description.terrain.laws.items()})
+
+    @staticmethod
+    def _laws(varied: Mapping[str, Varied], model: Any) -> dict[str, Parameter]:
+        laws = {}
+        for name, one in varied.items():
+            if one.sensor_delay != (name == DELAY):
+                raise TaskError(f"a parameter with sensor_delay is called {DELAY}, and no other is; rename {name}")
+            shape: tuple[int, ...] = (one.size,) if one.size else ()
+            if one.change:
+                chosen = Change(one.change, one.how, one.elements).chosen(model)
+                shape = (len(chosen),) if one.each else ()
+            laws[name] = one.law(shape)
+        return laws
+
+    @staticmethod
+    def _make_observation(description: Description, model: Any) -> tuple[list[Observe], set[str]]:
+        terms, reads = [], set()
+        for entry in description.observe:
+            one = Seen(term=entry) if isinstance(entry, str) else entry
+            term, arrays = observation(one.term, model, one.of)
+            terms.append(term)
+            reads |= set(arrays)
+        return terms, reads
+
+    @staticmethod
+    def _make_reward(
+        description: Description, model: Any, roles: Mapping[str, str]
+    ) -> tuple[list[tuple[float, Reward]], set[str]]:
+        terms, reads = [], set()
+        for name, entry in description.reward.items():
+            one = Paid(weight=entry) if isinstance(entry, float) else entry
+            term, arrays = reward(one.term or name, model, one.of, roles, one.radius)
+            terms.append((one.weight, term))
+            reads |= set(arrays)
+        return terms, reads
+
+    def _check_ends(self) -> None:
+        """Builds the models at the ends of every law: a range that MuJoCo cannot take is refused before training."""
+        for which in ("low", "high"):
+            values = {}
+            for name, law in self.parameters.items():
+                spans = [*law.values, *law.ood] if isinstance(law, Choice) else [
+                    law.low, law.high, *(end for interval in law.ood for end in interval)
+                ]  # fmt: skip
+                end = min(spans) if which == "low" else max(spans)
+                values[name] = end if isinstance(law, Choice) or not law.shape else (end,) * law.shape[0]
+            self.model(self.task(**values))
+
+    def observe(self, state: State) -> np.ndarray:
+        return np.concatenate([term(state) for term in self._seen], 1)
+
+    def reward(self, motion: Motion) -> np.ndarray:
+        return self.reward_parts(motion).sum(1)
+
+    def reward_parts(self, motion: Motion) -> np.ndarray:
+        return np.stack([weight * term(motion) for weight, term in self._paid], 1)
+
+    def fallen(self, motion: Motion) -> np.ndarray:
+        ended = np.zeros(len(motion.action), bool)
+        if self._end.height_below_m is not None:
+            ended |= height(self._base, motion.after) < self._end.height_below_m
+        if self._end.height_above_m is not None:
+            ended |= height(self._base, motion.after) > self._end.height_above_m
+        if self._end.tilt_above_deg is not None:
+            ended |= up(self._base, motion.after) < np.cos(np.deg2rad(self._end.tilt_above_deg))
+        return ended
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return load, (self._source,)
+
+
+def load(path: Path) -> DescribedFamily:
+    """The family in a YAML file.
+
+    Raises:
+        TaskError: one sentence with the file, the key, and the nearest known name where one is misspelt.
+    """
+    try:
+        if not path.is_file():
+            raise OSError("it is no file")
+        data = yaml.safe_load(path.read_text())
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise TaskError(f"{path} is not a YAML description: {' '.join(str(error).split())[:200]}") from error
+    if not isinstance(data, dict):
+        raise TaskError(f"{path} is no description of a family: it must be a mapping of keys such as name and mjcf")
+    try:
+        description = Description.model_validate(data)
+    except ValidationError as error:
+        raise TaskError(sentence(error, Description, str(path))) from error
+    try:
+        return DescribedFamily(description, path)
+    except TaskError as error:
+        raise TaskError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error

@@ -1,0 +1,57 @@
+"""Batched states of a robot, and what happens between two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class State:
+    """n rows at a moment.
+
+    Attributes:
+        qpos, qvel: [n, nq], [n, nv].
+        sensed: by name, [n, ...], what the robot's `sensed` asks for.
+        ground: [n] height of the ground under the robot, m.
+    """
+
+    qpos: np.ndarray
+    qvel: np.ndarray
+    sensed: Mapping[str, np.ndarray]
+    ground: np.ndarray
+
+
+@dataclass(frozen=True)
+class Motion:
+    """One control step of n rows.
+
+    Attributes:
+        before, after: its two ends.
+        action: [n, nu], as the simulator got it.
+        dt: control step, s.
+        command: task parameters of the rows by name, [n] or [n, k].
+    """
+
+    before: State
+    after: State
+    action: np.ndarray
+    dt: float
+    command: Mapping[str, np.ndarray]
+
+    @property
+    def forward(self) -> np.ndarray:
+        """[n] mean velocity along x, m/s."""
+        return (self.after.qpos[:, 0] - self.before.qpos[:, 0]) / self.dt
+
+    @property
+    def planar(self) -> np.ndarray:
+        """[n, 2] mean velocity along x and y, m/s, of a robot whose base is free."""
+        return (self.after.qpos[:, :2] - self.before.qpos[:, :2]) / self.dt
+
+    @property
+    def effort(self) -> np.ndarray:
+        """[n] squared Euclidean norm of the action."""
+        return np.einsum("na,na->n", self.action, self.action)
