@@ -173,13 +173,61 @@ def evaluate(
 
 
 @app.command()
-def families() -> None:
-    """List the task families."""
+def render(
+    run: Annotated[Path, typer.Argument(help="a run folder")],
+    task: Annotated[int, typer.Option(min=0, help="its number in the set")] = 0,
+    split: Annotated[str, typer.Option(help="validation, held-out, ood, or a file of tasks")] = "held-out",
+    rounds: Annotated[int | None, typer.Option(min=1, help="adaptations shown (default: the recipe's)")] = None,
+    checkpoint: Annotated[str, typer.Option(help="last, best (on the validation tasks), or an iteration")] = "last",
+    out: Annotated[Path | None, typer.Option(help="the .mp4 or .gif to make (default: in the run folder)")] = None,
+) -> None:
+    """Make a video of one task, before adaptation and after each round, side by side."""
     with user_errors():
+        draw_without_a_screen()
+        from trainers.movies import render as make_video
+        from trainers.run_folder import Run
+
+        target = out if out is not None else run / f"{split}-task-{task}.mp4"
+        told = make_video(Run.open(run), task, split, rounds, checkpoint, target)
+        for panel in told["panels"]:
+            console.print(
+                f"{panel['panel']}: return {panel['return']:.2f} (mean of its round {panel['mean_return']:.2f})"
+            )
+        console.print(f"video: {target}", soft_wrap=True)
+
+
+def draw_without_a_screen() -> None:
+    """Chooses how MuJoCo draws, before anything imports it."""
+    from envs.mujoco.camera import NoCamera, choose_gl
+    from trainers.errors import RunError
+
+    try:
+        choose_gl()
+    except NoCamera as error:
+        raise RunError(str(error)) from error
+
+
+@app.command()
+def families(
+    names: Annotated[list[str] | None, typer.Argument(help="only these; a described family's YAML file too")] = None,
+    preview: Annotated[Path | None, typer.Option(help="draw a contact sheet of each into this folder")] = None,
+) -> None:
+    """List the task families, or draw some of their tasks."""
+    with user_errors():
+        if preview is not None:
+            draw_without_a_screen()
         from envs import FAMILIES
         from trainers import resolve
 
-        for name in FAMILIES:
+        for name in names or FAMILIES:
+            if preview is not None:
+                from trainers.movies import preview as draw
+
+                preview.mkdir(parents=True, exist_ok=True)
+                shown = resolve.family(name)
+                draw(shown, preview / f"{shown.name}.png")
+                console.print(f"{preview / shown.name}.png", soft_wrap=True)
+                continue
             family = resolve.family(name)
             laws = "; ".join(f"{key} ~ {law.describe()}" for key, law in family.parameters.items())
             console.print(f"[bold]{name}[/bold]  {_first_sentence(family)}", soft_wrap=True)

@@ -38,6 +38,11 @@ def generator(key: Key, *more: int) -> np.random.Generator:
     return np.random.Generator(np.random.SFC64(np.random.SeedSequence((*key, *more))))
 
 
+def reset_seeds(stream: np.random.Generator, rollouts: int) -> np.ndarray:
+    """[rollouts] seeds of a round's first resets: the first that is drawn from the round's stream."""
+    return stream.integers(2**31, size=rollouts)
+
+
 @dataclass(frozen=True)
 class Shard:
     """Trials that run together: M trials of each task, task by task, with one random key per trial."""
@@ -136,7 +141,7 @@ def _run_round(
     trials, rollouts, steps = len(streams), one.rollouts, one.episodes * episode_steps
     rows = (trials, rollouts)
     # One block of noise per trial: what a trial draws never depends on its neighbours.
-    seeds = np.concatenate([stream.integers(2**31, size=rollouts) for stream in streams])
+    seeds = np.concatenate([reset_seeds(stream, rollouts) for stream in streams])
     noise = None
     if not one.deterministic:
         noise = np.stack([agent.draw_noise(stream, (steps, rollouts)) for stream in streams], 1)
