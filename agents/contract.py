@@ -86,7 +86,7 @@ class RoundBatch:
         episode: [..., R, L] int32, counted from 0 in each row.
         terminated, truncated: [..., R, L] bool, true at the step that ended an episode.
         unstable: [..., R, L] bool, true where the simulation could not compute the step, which ended the episode.
-        reward_terms: [..., R, L, K] float32, the named parts that the reward is the sum of; K = 0 where it is one formula.
+        reward_terms: [..., R, L, K] float32, the named parts that the reward is the sum of; K = 0 where it has none.
         task_id: [...] int64, the task's index in its set; never its parameters.
     """
 

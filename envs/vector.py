@@ -169,7 +169,7 @@ class SingleEnv(gymnasium.Env):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
         row_seed = seed if seed is not None else int(self.np_random.integers(2**31))
-        self._episode = self._episode + 1 if seed is None else 0
+        self._episode = (options or {}).get("episode", self._episode + 1 if seed is None else 0)
         observation, _ = self.batched.reset(seed=[row_seed], options={"episode": self._episode})  # type: ignore[arg-type]
         return observation[0], {}
 

@@ -13,7 +13,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from agents.contract import Agent, Round, RoundBatch, Weights
 from envs.mujoco.camera import Camera, NoCamera
+from envs.mujoco.locomotion import Locomotion, LocomotionEnv
 from envs.task import PlanView, Task, TaskFamily
+from envs.vector import SingleEnv
 from trainers.errors import RunError
 from trainers.process import keep_freed_memory, torch_threads
 from trainers.run_folder import Run
@@ -75,14 +77,12 @@ def _panel(family: TaskFamily, task: Task, batch: RoundBatch, seed: int, episode
     actions, rewards = batch.action[0, 0, 0][valid], batch.reward[0, 0, 0][valid]
     if isinstance(env.action_space, gymnasium.spaces.Box):
         actions = np.clip(actions, env.action_space.low, env.action_space.high)
-    observation, _ = env.reset(seed=seed)
-    if isinstance(getattr(env, "batched", None), gymnasium.vector.VectorEnv) and episode:
-        observation = env.batched.reset(seed=[seed], options={"episode": episode})[0][0]  # type: ignore[attr-defined]
+    observation, _ = env.reset(seed=seed, options={"episode": episode})
     path, frames, total = [observation], [], 0.0
     for step, (action, reward) in enumerate(zip(actions, rewards, strict=True)):
         frames.append(_labelled(camera(env, observation, path), title, f"step {step}   return {total:.1f}"))
         observation, again, *_ = env.step(action)
-        if not np.isclose(again, reward, rtol=1e-3, atol=1e-4):
+        if not np.isclose(float(again), float(reward), rtol=1e-3, atol=1e-4):
             raise RunError(
                 f"step {step} of {family.name} paid {again:.5g} when it was played again, and {reward:.5g} before: the "
                 "family's episodes do not follow from seed and actions; run `acclimate check`"
@@ -100,26 +100,27 @@ def camera_of(family: TaskFamily, task: Task) -> Draw:
     Raises:
         RunError: it cannot be drawn; the sentence says why.
     """
-    view = family.plan_view(task)
-    if hasattr(family, "base"):
-        free = getattr(family, "terrain", None) is not None
+    if isinstance(family, Locomotion):
+        robot = family
+        level = robot.terrain is None
         try:
             camera = Camera(
-                family.model(task), *PANEL, distance=_distance(family), azimuth_deg=90.0 if not free else 70.0,
-                elevation_deg=-12.0 if not free else -16.0,
-            )  # type: ignore[attr-defined]  # fmt: skip
+                robot.model(task), *PANEL, distance=float(np.clip(2.2 * robot.base.stat.extent, 1.5, 6.0)),
+                azimuth_deg=90.0 if level else 70.0, elevation_deg=-12.0 if level else -16.0,
+            )  # fmt: skip
         except NoCamera as error:
             raise RunError(str(error)) from error
 
-        return lambda env, observation, path: camera.picture(env.batched.simulations.qpos[0])  # type: ignore[attr-defined]
+        def from_the_side(env: gymnasium.Env, observation: np.ndarray, path: Sequence[np.ndarray]) -> np.ndarray:
+            assert isinstance(env, SingleEnv)
+            assert isinstance(env.batched, LocomotionEnv)
+            return camera.picture(env.batched.simulations.qpos[0], robot.goal(task))
+
+        return from_the_side
+    view = family.plan_view(task)
     if view is None:
         raise RunError(f"{family.name} says nothing of how it is drawn; give it a `plan_view`, or a MuJoCo model")
-    plan = view
-    return lambda env, observation, path: _from_above(plan, path)
-
-
-def _distance(family: Any) -> float:
-    return float(np.clip(2.2 * family.base.stat.extent, 1.5, 6.0))
+    return lambda env, observation, path: _from_above(view, path)
 
 
 def _from_above(view: PlanView, path: Sequence[np.ndarray]) -> np.ndarray:
@@ -186,9 +187,9 @@ def _write_video(out: Path, frames: Sequence[np.ndarray]) -> None:
     making = out.with_name(f".{out.stem}.making{out.suffix}")
     try:
         if out.suffix == ".mp4":
-            imageio.mimwrite(making, frames, fps=_FRAMES_A_SECOND, macro_block_size=2, codec="libx264")
+            imageio.mimwrite(making, list(frames), fps=_FRAMES_A_SECOND, macro_block_size=2, codec="libx264")
         else:
-            imageio.mimwrite(making, frames, duration=1000 / _FRAMES_A_SECOND, loop=0)
+            imageio.mimwrite(making, list(frames), duration=1000 / _FRAMES_A_SECOND, loop=0)
         making.replace(out)
     except OSError as error:
         raise RunError(f"{out} cannot be written ({error.strerror or error}); name another file") from error

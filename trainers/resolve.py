@@ -17,7 +17,7 @@ from trainers.errors import RecipeError
 
 
 def family(name: str) -> TaskFamily:
-    """The task family of this name, an instance: a listed one, `package.module:Name`, or a described one's YAML file."""
+    """An instance of the family of this name: a listed one, `package.module:Name`, or a description's YAML file."""
     if name.endswith((".yaml", ".yml")):
         from envs.mujoco import described  # MuJoCo is only needed by those who use it
 

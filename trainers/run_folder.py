@@ -145,8 +145,8 @@ class Run:
         family = resolve.family(self.recipe.family)
         if family.digest is not None and family.digest != self.provenance().get("family_sha256"):
             raise RunError(
-                f"{self.recipe.family} or its model file is not what {self.path} was trained on; take back the files of "
-                "that time (their SHA-256 is in provenance.json), or train a new run"
+                f"{self.recipe.family} or its model file is not what {self.path} was trained on; take back the files "
+                "of that time (their SHA-256 is in provenance.json), or train a new run"
             )
         return family
 

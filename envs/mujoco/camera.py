@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes.util
 import os
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -28,8 +29,8 @@ def choose_gl() -> None:
             os.environ["MUJOCO_GL"] = name
             return
     raise NoCamera(
-        "there is no screen, and no OpenGL library that draws without one; install one (Debian: apt install libosmesa6) "
-        "and set MUJOCO_GL=osmesa"
+        "there is no screen, and no OpenGL library that draws without one; install one (Debian: apt install "
+        "libosmesa6) and set MUJOCO_GL=osmesa"
     )
 
 
@@ -47,7 +48,7 @@ class Camera:
     """
 
     def __init__(
-        self, model: object, width: int, height: int, *, distance: float = 1.0, azimuth_deg: float = 90.0,
+        self, model: Any, width: int, height: int, *, distance: float = 1.0, azimuth_deg: float = 90.0,
         elevation_deg: float = -12.0,
     ) -> None:  # fmt: skip
         choose_gl()
@@ -58,20 +59,36 @@ class Camera:
             self._renderer = mujoco.Renderer(model, height, width)
         except Exception as error:  # OpenGL's own errors are of many classes
             raise NoCamera(
-                f"MuJoCo cannot draw here with MUJOCO_GL={os.environ.get('MUJOCO_GL', '')} ({error}); install a library "
-                "that draws without a screen (Debian: apt install libosmesa6) and set MUJOCO_GL=osmesa"
+                f"MuJoCo cannot draw here with MUJOCO_GL={os.environ.get('MUJOCO_GL', '')} ({error}); install a "
+                "library that draws without a screen (Debian: apt install libosmesa6) and set MUJOCO_GL=osmesa"
             ) from error
         self._camera = mujoco.MjvCamera()
         self._camera.azimuth, self._camera.elevation = azimuth_deg, elevation_deg
         self._camera.distance = distance
+        # Shadows and mirrors cost a second pass each, and speckle ground made of boxes and fields.
+        for effect in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
+            self._renderer.scene.flags[effect] = False
 
-    def picture(self, qpos: np.ndarray) -> np.ndarray:
-        """[height, width, 3] uint8, the robot in this pose."""
+    def picture(self, qpos: np.ndarray, goal: tuple[float, ...] | None = None) -> np.ndarray:
+        """[height, width, 3] uint8, the robot in this pose, and a mark at its goal (x, y[, z]), m."""
         self._data.qpos[:] = qpos
         self._mujoco.mj_forward(self._model, self._data)
         self._camera.lookat = self._data.subtree_com[1]
         self._renderer.update_scene(self._data, self._camera)
+        if goal is not None:
+            self._mark(np.array([*goal, 0.0][:3]))
         return self._renderer.render()
+
+    def _mark(self, place: np.ndarray) -> None:
+        scene = self._renderer.scene
+        if scene.ngeom >= scene.maxgeom:
+            return
+        size = np.full(3, 0.03 * max(1.0, self._model.stat.extent))
+        self._mujoco.mjv_initGeom(
+            scene.geoms[scene.ngeom], self._mujoco.mjtGeom.mjGEOM_SPHERE, size, place, np.eye(3).ravel(),
+            np.array([0.85, 0.2, 0.15, 1.0], np.float32),
+        )  # fmt: skip
+        scene.ngeom += 1
 
     def close(self) -> None:
         self._renderer.close()

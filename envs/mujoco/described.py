@@ -23,7 +23,7 @@ from envs.mujoco.changes import Change
 from envs.mujoco.locomotion import DELAY, Locomotion, Robot, base_model, load_spec
 from envs.mujoco.state import Motion, State
 from envs.mujoco.terms import Observe, Reward, base_of, height, observation, reward, up
-from envs.task import Choice, LogUniform, Parameter, TaskError, Uniform
+from envs.task import Choice, LogUniform, Parameter, Task, TaskError, Uniform
 from envs.typed import Strict, sentence
 
 Interval = tuple[float, float]
@@ -180,6 +180,7 @@ class DescribedFamily(Locomotion):
         roles = {one.command: name for name, one in varied.items() if one.command}
         seen, reads = self._make_observation(description, model)
         paid, reads_more = self._make_reward(description, model, cast("Mapping[str, str]", roles))
+        self._goal = roles.get("goal")
         self._seen, self._paid, self._end, self._base = seen, paid, description.terminate, base
         ends = description.terminate
         if (ends.height_below_m is not None or ends.height_above_m is not None) and base.z is None:
@@ -264,6 +265,9 @@ class DescribedFamily(Locomotion):
                 end = min(spans) if which == "low" else max(spans)
                 values[name] = end if isinstance(law, Choice) or not law.shape else (end,) * law.shape[0]
             self.model(self.task(**values))
+
+    def goal(self, task: Task) -> tuple[float, ...] | None:
+        return task[self._goal] if self._goal is not None else None
 
     def observe(self, state: State) -> np.ndarray:
         return np.concatenate([term(state) for term in self._seen], 1)

@@ -303,6 +303,11 @@ class Locomotion(TaskFamily):
         velocity = state.qvel if limit == np.inf else np.clip(state.qvel, -limit, limit)
         return np.concatenate([state.qpos[:, self.robot.hidden :], velocity], 1)
 
+    def goal(self, task: Task) -> tuple[float, ...] | None:
+        """The place (x, y[, z]) that the task is about, m, to be marked in pictures; None if there is none."""
+        view = self.plan_view(task)
+        return view.goal if view is not None else None
+
     @abstractmethod
     def reward(self, motion: Motion) -> np.ndarray:
         """[n], of one control step."""
