@@ -109,6 +109,10 @@ class RoundBatch:
         changed = {name: function(array) for name, array in self.arrays().items()}
         return replace(self, **changed)  # type: ignore[arg-type]
 
+    def by_trial(self) -> RoundBatch:
+        """The same round with the axes of tasks and their trials, [N, M], joined to one, [B]."""
+        return self.map(lambda array: array.reshape(array.shape[0] * array.shape[1], *array.shape[2:]))
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Every array by name."""
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "label"}

@@ -55,7 +55,7 @@ class ReptileLearner:
         return {name: value.cpu().clone() for name, value in self.parameters.items()}
 
     def update(self, batch: TrialBatch) -> dict[str, float]:
-        trials_of = [one.map(lambda array: array.reshape(array.shape[0] * array.shape[1], *array.shape[2:])) for one in batch]
+        trials_of = [one.by_trial() for one in batch]
         rounds = [prepare(self.policy, self.config, one, self.device) for one in trials_of]
         objective = self.config.objective(self.policy, len(rounds))
 

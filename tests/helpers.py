@@ -5,11 +5,14 @@ from __future__ import annotations
 import gymnasium
 import numpy as np
 import torch
+from click.testing import Result
+from typer.testing import CliRunner
 
 from agents.contract import Interface, TrialBatch, concatenate
 from agents.maml import MAMLAgent, MAMLConfig, MAMLLearner
 from envs.point_nav import PointNav
 from envs.task import TaskFamily, Uniform
+from trainers.command import app
 from trainers.sampling import make_shards, random_key, run_trials
 
 # Overrides that make a shipped recipe run in a second, in this process, with the same bits everywhere.
@@ -23,6 +26,11 @@ TINY = [
     "agent.hidden_sizes=[8]",
     "evaluation={every: 1, validation_tasks: 2, held_out_tasks: 2, rollouts: 2}",
 ]
+
+
+def call(*words: object) -> Result:
+    """What the command `acclimate` does with these words."""
+    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 def interface(family: TaskFamily) -> Interface:

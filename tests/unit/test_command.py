@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from typer.testing import CliRunner
 
+from tests.helpers import call
 from trainers import checkpoints
-from trainers.command import app
 from trainers.metrics import read
 
 TINY = [
@@ -28,10 +27,6 @@ TINY = [
     "agent.hidden_sizes=[8]",
     "evaluation={every: 1, validation_tasks: 3, held_out_tasks: 4, rollouts: 3}",
 ]
-
-
-def call(*words):
-    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 def flat(result) -> str:

@@ -1,0 +1,122 @@
+"""Videos show the evaluator's own trial; machines that cannot draw are told what is missing."""
+
+from __future__ import annotations
+
+import ctypes.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import imageio.v2 as imageio
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from envs.mujoco.camera import NoCamera, choose_gl
+from envs.task import TaskError
+from tests.helpers import TINY, call
+from trainers import movies, resolve
+from trainers.errors import RunError
+from trainers.run_folder import Run
+
+CAN_DRAW = "MUJOCO_GL" in os.environ or any(map(ctypes.util.find_library, ("OSMesa", "EGL")))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run of two updates for each family."""
+    folder = tmp_path_factory.mktemp("runs")
+
+    def train(family, **more):
+        path = folder / family
+        if not path.exists():
+            words = [f"{key}={value}" for key, value in more.items()]
+            result = call("train", "point_nav_maml", "--out", path, f"family={family}", *TINY, *words)
+            assert result.exit_code == 0, result.output
+        return path
+
+    return train
+
+
+def test_a_video_shows_the_returns_of_the_evaluation(trained, tmp_path):
+    path = trained("point_nav-v1")
+    out = tmp_path / "task.gif"
+    result = call("render", path, "--task", 1, "--out", out)
+    assert result.exit_code == 0, result.output
+    rows = pq.read_table(path / "adaptation.parquet").to_pandas()
+    rows = rows[(rows.split == "held-out") & (rows.task == 1)]
+    for point, line in enumerate(result.output.splitlines()[:2]):
+        mine = rows[(rows.point == point)].sort_values("rollout")["return"]
+        assert f"return {mine.iloc[0]:.2f} (mean of its round {mine.mean():.2f})" in line
+    frames = imageio.mimread(out)
+    assert frames[0].shape[1] > 2 * movies.PANEL[0]
+    assert np.abs(frames[0][..., :3].astype(int) - frames[-1][..., :3].astype(int)).max() > 50, "something moves"
+
+
+def test_a_task_that_is_not_there_and_a_name_that_is_no_video(trained, tmp_path):
+    path = trained("point_nav-v1")
+    far = call("render", path, "--task", 99)
+    assert far.exit_code == 2
+    assert "--task is 99, but the held-out set has tasks 0 to" in " ".join(far.output.split())
+    odd = call("render", path, "--out", tmp_path / "film.txt")
+    assert odd.exit_code == 2
+    assert "ends in .mp4 or .gif" in " ".join(odd.output.split())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not CAN_DRAW, reason="no OpenGL library that draws without a screen")
+def test_mujoco_is_drawn_headless(tmp_path):
+    """In a process of its own: how MuJoCo draws is chosen once, when it is imported."""
+    script = (
+        "import sys; from pathlib import Path; from envs.mujoco.camera import choose_gl; choose_gl()\n"
+        "from trainers import movies, resolve\n"
+        "movies.preview(resolve.family('half_cheetah_steps-v1'), Path(sys.argv[1]), 2)"
+    )
+    out = tmp_path / "sheet.png"
+    subprocess.run([sys.executable, "-c", script, str(out)], check=True, cwd=Path.cwd(), timeout=120)
+    picture = np.asarray(Image.open(out))
+    assert picture.shape[1] > 2 * movies.PANEL[0] - 10
+    first = picture[60:300, 10:390].astype(int)
+    assert first.std() > 10, "there is something to see"
+
+
+def test_a_machine_that_cannot_draw_is_told_what_to_install(monkeypatch):
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.setattr(ctypes.util, "find_library", lambda name: None)
+    if sys.platform != "darwin":
+        with pytest.raises(NoCamera, match="apt install libosmesa6"):
+            choose_gl()
+
+
+def test_an_episode_that_does_not_repeat_is_not_shown(trained, monkeypatch, tmp_path):
+    path = trained("point_nav-v1")
+    family = type(resolve.family("point_nav-v1"))
+    original = family.make_env
+
+    def other(self, task):
+        env = original(self, task)
+        step = env.step
+
+        def worse(action):
+            observation, reward, *rest = step(action)
+            return observation, reward - 1.0, *rest
+
+        env.step = worse
+        return env
+
+    monkeypatch.setattr(family, "make_env", other)
+    with pytest.raises(RunError, match="do not follow from seed and actions"):
+        movies.render(Run.open(path), 0, "held-out", None, "last", tmp_path / "task.gif")
+
+
+def test_a_family_that_says_nothing_of_its_looks_is_refused():
+    from tests.helpers import LineFamily
+
+    family = LineFamily()
+    with pytest.raises(RunError, match="plan_view"):
+        movies.camera_of(family, family.sample(1, np.random.default_rng(0), "train")[0])
+    with pytest.raises(TaskError):
+        family.task(target_m=99.0)
