@@ -278,7 +278,7 @@ class HeightField(Terrain):
 
 
 class Waves(HeightField):
-    """Waves across x, from trough to crest `wave_height_m`, `wave_length_m` apart."""
+    """Waves across x, `wave_height_m` from bottom to top, `wave_length_m` apart."""
 
     def laws(self) -> dict[str, Parameter]:
         return {
