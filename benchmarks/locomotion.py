@@ -1,16 +1,21 @@
-"""Closed-loop sampling of locomotion families against MuJoCo itself, in one run.
+"""Closed-loop sampling of locomotion families against MuJoCo itself and against other ways to step it, in one run.
 
-    python benchmarks/locomotion.py
+    python benchmarks/locomotion.py [--trained RUN] [--envpool PYTHON] [--robots half_cheetah ant ...]
 
 Closed loop: the trial loop as training uses it, policy, rewards, observations and storage included, one thread. Raw: a
 loop in C over the initial states and controls that this very run recorded, nothing but physics steps. Beside them
-Gymnasium's own environments, stepped one after the other (SyncVectorEnv) with the recorded actions.
+Gymnasium's SyncVectorEnv and AsyncVectorEnv, and EnvPool where a Python that has it is named, each with the same policy
+in the loop. `--trained` takes a run folder whose policy is measured as well as a random one.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import statistics
+import subprocess
 import time
+from pathlib import Path
 
 import gymnasium
 import mujoco
@@ -21,74 +26,247 @@ from mujoco import rollout
 
 from agents.contract import Interface, Round
 from agents.maml import MAMLAgent, MAMLConfig
-from envs.mujoco.locomotion import base_model
+from envs.mujoco.locomotion import Locomotion
 from trainers import resolve
 from trainers.process import keep_freed_memory
+from trainers.run_folder import Run
 from trainers.sampling import Shard, random_key, run_trials
+from trainers.workers import RaySampler
 
-FAMILIES = {"half_cheetah_vel-v1": "HalfCheetah-v5"}
-TASKS, ROLLOUTS, REPEATS = 10, 20, 5
+PEERS = {
+    "half_cheetah_vel-v1": "HalfCheetah-v5",
+    "ant_dir-v1": "Ant-v5",
+    "walker2d_vel-v1": "Walker2d-v5",
+    "humanoid_dir-v1": "Humanoid-v5",
+}
+VARIED = ("half_cheetah_rand_params-v1", "walker2d_rand_params-v1", "half_cheetah_steps-v1", "half_cheetah_rough-v1")
+TASKS, ROLLOUTS, REPEATS, STEPS = 10, 20, 5, 200
 
 
-def closed_loop(family, agent, weights, tasks) -> tuple[float, object]:
-    keys = tuple(random_key(0, "training", 0, index) for index in range(len(tasks)))
+def shard_of(family: Locomotion, tasks: int = TASKS, rounds: int = 1, first: int = 0) -> Shard:
+    drawn = family.sample(tasks, np.random.default_rng(first), "train")
+    keys = tuple(random_key(0, "training", first, index) for index in range(tasks))
+    return Shard(tuple(drawn), tuple([Round("support", ROLLOUTS)] * rounds), keys)
+
+
+def closed_loop(family, agent, weights, shard) -> tuple[float, object]:
     began = time.perf_counter()
-    (batch,) = run_trials(agent, family, weights, Shard(tuple(tasks), (Round("support", ROLLOUTS),), keys))
+    (batch,) = run_trials(agent, family, weights, shard)
     return time.perf_counter() - began, batch
 
 
-def raw(model: mujoco.MjModel, frame_skip: int, starts: np.ndarray, controls: np.ndarray) -> float:
-    """Seconds of a loop in C over these starts [B, state] and controls [B, L, nu]."""
-    held = np.repeat(controls, frame_skip, axis=1)
+def raw(family: Locomotion, shard: Shard, batch) -> float:
+    """Control steps a second of a loop in C from this batch's initial states, under its controls."""
+    models = [model for task in shard.tasks for model in [family.model(task)] * ROLLOUTS]
+    first, skip = models[0], family.robot.frame_skip
+    low, high = first.actuator_ctrlrange.T
+    controls = np.clip(batch.action.reshape(-1, *batch.action.shape[2:]), low, high).astype(float)
+    starts = np.zeros((len(models), mujoco.mj_stateSize(first, mujoco.mjtState.mjSTATE_FULLPHYSICS)))
+    hidden = family.robot.hidden  # where it stands in the plane costs nothing
+    known = first.nq - hidden + first.nv
+    starts[:, 1 + hidden : 1 + hidden + known] = batch.observation[:, :, 0].reshape(len(models), -1)[:, :known]
+    held = np.repeat(controls, skip, axis=1)
     state = np.zeros((len(starts), held.shape[1], starts.shape[1]))
     with rollout.Rollout(nthread=0) as roller:
         began = time.perf_counter()
         roller.rollout(
-            [model] * len(starts), [mujoco.MjData(model)], starts, held, skip_checks=True, nstep=held.shape[1],
-            state=state, control_spec=mujoco.mjtState.mjSTATE_CTRL.value,
+            models, [mujoco.MjData(first)], starts, held, skip_checks=True, nstep=held.shape[1], state=state,
+            control_spec=mujoco.mjtState.mjSTATE_CTRL.value,
         )  # fmt: skip
-        return time.perf_counter() - began
+        return controls.shape[0] * controls.shape[1] / (time.perf_counter() - began)
 
 
-def gymnasium_loop(name: str, controls: np.ndarray, rows: int = 16) -> float:
-    """Seconds of an environment step in Gymnasium's SyncVectorEnv, open loop."""
-    envs = gymnasium.make_vec(name, num_envs=rows, vectorization_mode="sync")
-    envs.reset(seed=0)
+def peer(name: str, mode: str, envs: int, agent, weights, steps: int) -> float:
+    """Control steps a second of Gymnasium's vector environments, one policy for all, in the loop."""
+    made = gymnasium.make_vec(name, num_envs=envs, vectorization_mode=mode)
+    observation, _ = made.reset(seed=0)
+    size, state = agent.policy.inputs, agent.begin_trial(weights, 1)
+    low, high = made.single_action_space.low, made.single_action_space.high
+    rng = np.random.default_rng(0)
     began = time.perf_counter()
-    for step in range(controls.shape[1]):
-        envs.step(controls[:rows, step])
-    return (time.perf_counter() - began) / (rows * controls.shape[1])
+    for _ in range(steps):
+        noise = rng.standard_normal((1, envs, agent.policy.noise_size), dtype=np.float32)
+        action, _, _ = agent.act(weights, state, observation[None, :, :size].astype(np.float32), noise)
+        observation, *_ = made.step(np.clip(action[0], low, high))
+    rate = envs * steps / (time.perf_counter() - began)
+    made.close()
+    return rate
+
+
+ENVPOOL = """
+import json, sys, time
+import envpool, numpy as np
+name, envs, steps, inputs, outputs = sys.argv[1], *map(int, sys.argv[2:6])
+made = envpool.make(name, env_type="gymnasium", num_envs=envs, num_threads=1)
+observation, _ = made.reset()
+rng = np.random.default_rng(0)
+sizes = [inputs, 64, 64, outputs]
+weights = [rng.standard_normal((a, b)).astype(np.float32) / np.sqrt(a) for a, b in zip(sizes, sizes[1:])]
+low, high = made.action_space.low, made.action_space.high
+began = time.perf_counter()
+for _ in range(steps):
+    hidden = observation[:, :inputs].astype(np.float32)
+    for number, weight in enumerate(weights):
+        hidden = hidden @ weight
+        hidden = np.tanh(hidden) if number < 2 else hidden
+    action = hidden + rng.standard_normal(hidden.shape, dtype=np.float32)
+    observation, *_ = made.step(np.clip(action, low, high).astype(np.float64))
+print(json.dumps(envs * steps / (time.perf_counter() - began)))
+"""
+
+
+def envpool(python: str, name: str, agent, outputs: int) -> float:
+    words = [python, "-c", ENVPOOL, name, str(TASKS * ROLLOUTS), "60", str(agent.policy.inputs), str(outputs)]
+    return float(json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()[-1]))
+
+
+def agent_of(family: Locomotion):
+    interface = Interface(family.observation_space, family.action_space, family.episode_steps)
+    agent = MAMLAgent(MAMLConfig(), interface)
+    return agent, agent.policy.init(torch.Generator().manual_seed(0))
+
+
+def median(values: list[float]) -> float:
+    return statistics.median(values)
+
+
+def loop_against_raw(family: Locomotion, agent, weights, repeats: int = REPEATS) -> tuple[float, float, float]:
+    """Medians of closed loop and raw, control steps a second, and of their ratio, measured side by side."""
+    pairs = []
+    for _ in range(repeats):  # the machine has moods
+        shard = shard_of(family)
+        seconds, batch = closed_loop(family, agent, weights, shard)
+        pairs.append((batch.steps / seconds, raw(family, shard, batch)))
+    return (
+        median([closed for closed, _ in pairs]),
+        median([bare for _, bare in pairs]),
+        median([closed / bare for closed, bare in pairs]),
+    )
+
+
+def robots(names: list[str], trained: Path | None, python: str | None) -> dict[str, object]:
+    found = {}
+    for name in names:
+        family = resolve.family(name)
+        agent, weights = agent_of(family)
+        closed, bare, ratio = loop_against_raw(family, agent, weights)
+        sync = peer(PEERS[name], "sync", TASKS * ROLLOUTS, agent, weights, 20)
+        asynchronous = peer(PEERS[name], "async", 16, agent, weights, 60)
+        told = {
+            "rows": TASKS * ROLLOUTS,
+            "control steps a second": {
+                "closed": round(closed), "raw": round(bare), "sync": round(sync), "async (16)": round(asynchronous),
+            },
+            "closed against raw, random policy": round(ratio, 3),
+            "closed against SyncVectorEnv": round(closed / sync, 2),
+            "closed against AsyncVectorEnv": round(closed / asynchronous, 2),
+        }  # fmt: skip
+        if trained is not None and Run.open(trained).recipe.family == name:
+            agent, learner, _ = Run.open(trained).load(family)
+            told["closed against raw, trained policy"] = round(
+                loop_against_raw(family, agent, learner.weights())[2], 3
+            )  # fmt: skip
+        if python is not None:
+            rate = envpool(python, PEERS[name], agent, family.action_space.shape[0])
+            told["control steps a second"]["envpool"] = round(rate)
+            told["closed against EnvPool, one thread"] = round(closed / rate, 2)
+        print(name, told, flush=True)
+        found[name] = told
+    return found
+
+
+def varied_models() -> dict[str, object]:
+    """Families whose model changes with the task: the loop with model building, and a thousand tasks prepared."""
+    found = {}
+    for name in VARIED:
+        family = resolve.family(name)
+        agent, weights = agent_of(family)
+        closed, bare, ratio = loop_against_raw(family, agent, weights, 3)
+        tasks = family.sample(1000, np.random.default_rng(1), "train")
+        began = time.perf_counter()
+        for task in tasks:
+            family.model(task)
+        found[name] = {
+            "control steps a second": {"closed": round(closed), "raw": round(bare)},
+            "closed against raw, building included": round(ratio, 3),
+            "seconds to prepare 1,000 tasks": round(time.perf_counter() - began, 2),
+        }
+        print(name, found[name], flush=True)
+    return found
+
+
+def workers() -> dict[str, object]:
+    """Two Ray workers against one, and sampling with adaptation against the bare closed loop on two workers."""
+    family = resolve.family("half_cheetah_vel-v1")
+    agent, weights = agent_of(family)
+    rates = {}
+    for count in (1, 2):
+        sampler = RaySampler(agent, family, count)
+        sampler.run(weights, [shard_of(family, 2, first=number) for number in range(count)])  # imports
+        for what, rounds in (("bare", 1), ("adapting", 2)):
+            measured = []
+            for _ in range(3):
+                shards = [shard_of(family, 5, rounds, number) for number in range(4)]
+                began = time.perf_counter()
+                batches = sampler.run(weights, shards)
+                steps = sum(one.steps for batch in batches for one in batch)
+                measured.append(steps / (time.perf_counter() - began))
+            rates[f"{count} workers, {what}"] = median(measured)
+        sampler.close()
+    physics = {count: physics_processes(count) for count in (1, 2)}
+    told = {name: round(rate) for name, rate in rates.items()}
+    gain, bare_gain = rates["2 workers, bare"] / rates["1 workers, bare"], physics[2] / physics[1]
+    return {
+        "control steps a second": told | {f"{count} raw processes": round(rate) for count, rate in physics.items()},
+        "two workers against one": round(gain, 2),
+        "two raw processes against one": round(bare_gain, 2),
+        "the one against the other": round(gain / bare_gain, 3),
+        "adapting against bare, 2 workers": round(rates["2 workers, adapting"] / rates["2 workers, bare"], 3),
+    }
+
+
+PHYSICS = """
+import time
+import mujoco, numpy as np
+from mujoco import rollout
+from envs.half_cheetah import HALF_CHEETAH
+from envs.mujoco.locomotion import base_model
+model = base_model(HALF_CHEETAH.path)
+starts = np.zeros((100, mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS)))
+controls = np.repeat(np.random.default_rng(0).uniform(-1, 1, (100, 200, 6)), 5, axis=1)
+with rollout.Rollout(nthread=0) as roller:
+    for repeat in range(2):
+        began = time.perf_counter()
+        roller.rollout([model] * 100, [mujoco.MjData(model)], starts, controls, skip_checks=True, nstep=1000,
+                       state=np.zeros((100, 1000, starts.shape[1])), control_spec=mujoco.mjtState.mjSTATE_CTRL.value)
+print(20000 / (time.perf_counter() - began))
+"""
+
+
+def physics_processes(count: int) -> float:
+    """Control steps a second of this many processes of nothing but physics, together."""
+    import sys
+
+    running = [
+        subprocess.Popen([sys.executable, "-c", PHYSICS], stdout=subprocess.PIPE, text=True) for _ in range(count)
+    ]
+    return sum(float(process.communicate()[0]) for process in running)
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trained", type=Path)
+    parser.add_argument("--envpool", help="a Python that has EnvPool")
+    parser.add_argument("--robots", nargs="*", default=[name.partition("_")[0] for name in PEERS])
+    arguments = parser.parse_args()
     keep_freed_memory()
     torch.set_num_threads(1)
-    figures = {}
-    for name, peer in FAMILIES.items():
-        family = resolve.family(name)
-        interface = Interface(family.observation_space, family.action_space, family.episode_steps)
-        agent = MAMLAgent(MAMLConfig(), interface)
-        weights = agent.policy.init(torch.Generator().manual_seed(0))
-        tasks = family.sample(TASKS, np.random.default_rng(0), "train")
-        model, skip = base_model(family.robot.file), family.robot.frame_skip
-        found: dict[str, list[float]] = {"closed": [], "raw": [], "gymnasium": []}
-        for _ in range(REPEATS):  # side by side, for the machine has moods
-            seconds, batch = closed_loop(family, agent, weights, tasks)
-            steps = batch.steps
-            controls = np.clip(batch.action.reshape(-1, *batch.action.shape[3:]), -1, 1).astype(float)
-            starts = np.zeros((len(controls), mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS)))
-            first = batch.observation[:, :, :, 0].reshape(len(controls), -1)
-            starts[:, 1 + family.robot.hidden :] = first  # where it stands in the plane costs nothing
-            found["closed"].append(steps / seconds)
-            found["raw"].append(steps / raw(model, skip, starts, controls))
-            found["gymnasium"].append(1 / gymnasium_loop(peer, controls))
-        median = {what: statistics.median(values) for what, values in found.items()}
-        figures[name] = {
-            "rows": len(controls),
-            "environment steps a second": {what: round(value) for what, value in median.items()},
-            "closed loop against raw physics": round(statistics.median(np.divide(found["closed"], found["raw"])), 3),
-            "closed loop against SyncVectorEnv": round(median["closed"] / median["gymnasium"], 2),
-        }
+    names = [name for name in PEERS if name.startswith(tuple(arguments.robots))]
+    figures = {
+        "robots": robots(names, arguments.trained, arguments.envpool),
+        "families whose model varies": varied_models(),
+        "workers": workers(),
+    }
     record("locomotion", figures)
 
 
