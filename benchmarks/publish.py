@@ -54,7 +54,8 @@ def publish(runs: Path) -> None:
         if run.recipe.seed == 0:
             conclude(run)
             for name in PICTURES:
-                shutil.copy(run.path / name, target / name)
+                if (run.path / name).exists():  # nothing to see from above for a robot
+                    shutil.copy(run.path / name, target / name)
         size = sum(path.stat().st_size for path in seed.rglob("*") if path.is_file())
         print(f"{seed.relative_to(ROOT)}: {size / 1e3:.0f} kB")
     for name, untrained in (("summary", False), ("untrained", True)):
@@ -79,20 +80,43 @@ def table() -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for folder in sorted(RESULTS.glob("point_nav_*")):
-        minutes = [read(seed / "metrics.jsonl")[-1]["seconds_elapsed"] / 60 for seed in sorted(folder.glob("seed-*"))]
-        for name, label in (("summary", folder.name), ("untrained", f"{folder.name}, untrained")):
-            told = json.loads((folder / f"{name}.json").read_text())
-            cells = [
-                f"{mean:.2f} [{low:.2f}, {high:.2f}]"
-                for mean, (low, high) in zip(told["mean"], told["ci95"], strict=True)
-            ]
-            cells += ["-"] * (4 - len(cells))
-            spent = f"{statistics.median(minutes):.1f}" if name == "summary" else "-"
-            lines.append(f"| {label} | {told['training_seeds']} | {' | '.join(cells)} | {spent} |")
+        lines += rows(folder, 4)
     for label, values in PAPER.items():
         lines.append(f"| {label} | - | {' | '.join(f'{value:.2f}' for value in values)} | - |")
     lines += ["", "Exact yardsticks there: staying at the origin -40.08, the best deterministic policy -0.54.", ""]
-    return "\n".join(lines + variants() + sinusoid() + endurance())
+    return "\n".join(lines + locomotion() + variants() + sinusoid() + endurance())
+
+
+def rows(folder: Path, points: int) -> list[str]:
+    """The table rows of a published recipe and its untrained control."""
+    minutes = [read(seed / "metrics.jsonl")[-1]["seconds_elapsed"] / 60 for seed in sorted(folder.glob("seed-*"))]
+    lines = []
+    for name, label in (("summary", folder.name), ("untrained", f"{folder.name}, untrained")):
+        told = json.loads((folder / f"{name}.json").read_text())
+        cells = [
+            f"{mean:.2f} [{low:.2f}, {high:.2f}]" for mean, (low, high) in zip(told["mean"], told["ci95"], strict=True)
+        ]
+        cells += ["-"] * (points - len(cells))
+        spent = f"{statistics.median(minutes):.1f}" if name == "summary" else "-"
+        lines.append(f"| {label} | {told['training_seeds']} | {' | '.join(cells)} | {spent} |")
+    return lines
+
+
+def locomotion() -> list[str]:
+    """Robots: one table of all recipes on MuJoCo."""
+    folders = sorted(path.parent for path in RESULTS.glob("*/summary.json") if not path.parent.name.startswith("point"))
+    if not folders:
+        return []
+    return [
+        "## Locomotion: held-out tasks of each family",
+        "",
+        "The column 0 is the trained policy with adaptation off. Minutes are of one seed on one core (see notes).",
+        "",
+        "| what | seeds | 0 | 1 | minutes |",
+        "|---|---|---|---|---|",
+        *[row for folder in folders for row in rows(folder, 2)],
+        "",
+    ]
 
 
 def variants() -> list[str]:

@@ -25,8 +25,10 @@ def test_a_published_result_is_reproduced_by_evaluate(folder):
     told = evaluate_runs(folder, "held-out")
     assert told["task_set_hash"] == claimed["task_set_hash"]
     assert told["training_seeds"] == claimed["training_seeds"]
-    # Another processor rounds otherwise; the same policies on the same tasks and noise stay this close.
-    assert told["mean"] == pytest.approx(claimed["mean"], abs=0.3)
+    # Another processor rounds otherwise; the same policies on the same tasks and noise stay this close. A robot's
+    # motion magnifies the last bit within a second, so its returns are other draws of the same mean.
+    close = 0.3 if told["family"].startswith("point_") else 0.03 * max(map(abs, claimed["mean"]))
+    assert told["mean"] == pytest.approx(claimed["mean"], abs=close)
     assert told["env_steps"] == pytest.approx(claimed["env_steps"], rel=0.02)
 
 
