@@ -10,7 +10,7 @@ from envs.mujoco.locomotion import Locomotion, Robot
 from envs.mujoco.state import Motion, State
 from envs.task import Choice, PlanView, Split, Task, Uniform, Value
 
-ANT = Robot("ant.xml", frame_skip=5, hidden=2, height=2, reset_noise=0.1, sensed=("cfrc_ext",))
+ANT = Robot("ant.xml", frame_skip=5, hidden=2, height=2, y=1, reset_noise=0.1, sensed=("cfrc_ext",))
 
 
 def contact_cost(motion: Motion) -> np.ndarray:
@@ -111,7 +111,7 @@ class AntGoal(Locomotion):
     """
 
     name = "ant_goal-v1"
-    robot = Robot("ant.xml", frame_skip=5, hidden=0, height=2, reset_noise=0.1, sensed=("cfrc_ext",))
+    robot = Robot("ant.xml", frame_skip=5, hidden=0, height=2, y=1, reset_noise=0.1, sensed=("cfrc_ext",))
     parameters = {"goal_m": Uniform(-3.0, 3.0, shape=(2,), unit="m", ood=((-4.0, -3.0), (3.0, 4.0)))}
     episode_steps = 200
 

@@ -128,7 +128,7 @@ def _declaration(family: TaskFamily) -> str | None:
 def _splits(family: TaskFamily) -> str | None:
     sets = []
     for split in SPLITS:
-        if split == "ood" and not any(law.ood for law in family.parameters.values()):
+        if split == "ood" and not family.has_ood:
             continue
         first, again = (family.sample(_TASKS, np.random.default_rng(7), split) for _ in range(2))
         if first != again:

@@ -36,6 +36,7 @@ class HalfCheetahWeakMotor(HalfCheetahRun):
     name = "half_cheetah_weak_motor-v1"
     parameters = {"motor_strength": Uniform(0.0, 1.0, shape=(6,))}
     changes = {"motor_strength": Change("gear")}
+    has_ood = True
 
     def draw(self, rng: np.random.Generator, split: Split) -> dict[str, Value]:
         parameters = one_weak_motor(rng, 6, 0.0, 0.5)
@@ -70,7 +71,7 @@ class HalfCheetahMotorFails(HalfCheetahWeakMotor):
 
     * Observation, action, control step, reward: as half_cheetah_weak_motor-v1. Ends: truncated after 200 steps.
     * Task law: motor_strength ~ U[0, 1]^6: all motors are whole (1) until step 100 of episode 1 of the trial, episodes
-      counted from 0; from then on one motor, each as likely, has a factor of U[0, 0.5].
+      counted from 0; from then on one motor, each as likely, has a factor of U[0, 0.5]. Out of distribution: two do.
     * Source: ours. Versions: v1, 2026.
     """
 

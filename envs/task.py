@@ -289,7 +289,8 @@ class TaskFamily(ABC):
         """One batched environment of `rows` rows for each task, task by task; see `envs.vector`."""
         from envs.vector import LoopVectorEnv
 
-        return LoopVectorEnv([self.make_env(task) for task in tasks for _ in range(rows)], self.episode_steps)
+        envs = [self.make_env(task) for task in tasks for _ in range(rows)]
+        return LoopVectorEnv(envs, self.episode_steps, can_switch=self.can_switch)
 
     def yardsticks(self, task: Task) -> dict[str, float]:
         """Known returns of an episode: `blind` (best without learning the task), `bayes`, `oracle`; {} if unknown."""
@@ -305,10 +306,7 @@ class TaskFamily(ABC):
 
     def draw(self, rng: np.random.Generator, split: Split) -> dict[str, Value]:
         """The parameters of one task; override it for a law that is not a product of independent ones."""
-        ood = split == "ood"
-        moved = [name for name, law in self.parameters.items() if law.ood] if ood else []
-        if ood and not moved:
-            raise TaskError(f"{self.name} declares no ood range; evaluate it on validation or held-out")
+        moved = [name for name, law in self.parameters.items() if law.ood] if split == "ood" else []
         return {name: law.draw(rng, ood=name in moved) for name, law in self.parameters.items()}
 
     def draw_schedule(
@@ -317,12 +315,19 @@ class TaskFamily(ABC):
         """What changes within the trial of a task with these parameters, as `Task.of` takes it; nothing by default."""
         return ()
 
+    @property
+    def has_ood(self) -> bool:
+        """Whether there are tasks beyond the training law: a parameter has an ood range."""
+        return any(law.ood for law in self.parameters.values())
+
     # -- what every family inherits
 
     def sample(self, n: int, rng: np.random.Generator, split: Split) -> list[Task]:
         """n tasks of a split, a function of the generator's state alone."""
         if split not in SPLITS:
             raise TaskError(f"there is no split {split!r}; the splits are {', '.join(SPLITS)}")
+        if split == "ood" and not self.has_ood:
+            raise TaskError(f"{self.name} declares no ood range; evaluate it on validation or held-out")
         if self.kind == "closed" and split != "ood":
             every = self._every_task()
             if split == "train":

@@ -59,7 +59,8 @@ def on(robot: type[Locomotion], name: str, terrain: Terrain, scan: tuple[float, 
         "terrain": terrain,
         "scan": scan,
         "parameters": terrain.parameters,
-        "reset_depends_on_task": terrain.depends_at_start or bool(scan),
+        "reset_depends_on_task": bool(scan),
+        "can_switch": False,  # the ground under a robot does not change its shape
         "differs_at_once": False,
     }
     return cast("type[Locomotion]", type(class_name, (robot,), body))

@@ -24,6 +24,8 @@ from gymnasium.vector.utils import batch_space
 
 from envs.task import TaskError
 
+_PASSED_ON = ("unstable", "reward_terms")  # infos of single environments that the trial loop knows
+
 
 class BatchedEnv(VectorEnv):
     """Book-keeping of rows: seeds, masks, horizon, finished episodes. Subclasses give the physics.
@@ -48,7 +50,7 @@ class BatchedEnv(VectorEnv):
         self.episode_steps = episode_steps
         self._observation = np.zeros((rows, *(observation_space.shape or ())), observation_space.dtype)
         self._elapsed = np.zeros(rows, np.int32)
-        self._episode = np.zeros(rows, np.int32)  # of the trial
+        self._episode = np.full(rows, -1, np.int32)  # of the trial
         self._terminated = np.zeros(rows, bool)
         self._truncated = np.ones(rows, bool)  # nothing runs before the first reset
         self._generators: list[np.random.Generator | None] = [None] * rows
@@ -117,7 +119,7 @@ class BatchedEnv(VectorEnv):
 class LoopVectorEnv(BatchedEnv):
     """Any single environments as one batched environment: the default for a family that only has `make_env`."""
 
-    def __init__(self, envs: Sequence[gymnasium.Env], episode_steps: int) -> None:
+    def __init__(self, envs: Sequence[gymnasium.Env], episode_steps: int, *, can_switch: bool = False) -> None:
         space = envs[0].observation_space
         if not isinstance(space, (gymnasium.spaces.Box, gymnasium.spaces.Discrete)):
             raise TaskError(f"observations must be of a Box or Discrete space, not {space}; wrap the environment")
@@ -125,6 +127,7 @@ class LoopVectorEnv(BatchedEnv):
         self.envs = list(envs)
         self._seeds: list[int | None] = [None] * len(envs)
         self._early = np.zeros(len(envs), bool)
+        self._can_switch = can_switch
 
     def _seed_rows(self, rows: np.ndarray, seeds: Sequence[int | None]) -> None:
         for row in rows:
@@ -133,7 +136,9 @@ class LoopVectorEnv(BatchedEnv):
     def _reset_rows(self, rows: np.ndarray) -> np.ndarray:
         observations = []
         for row in rows:
-            observations.append(self.envs[row].reset(seed=self._seeds[row])[0])
+            # Only environments that follow schedules are told the episode: others may not know the option.
+            options = {"episode": int(self._episode[row])} if self._can_switch else None
+            observations.append(self.envs[row].reset(seed=self._seeds[row], options=options)[0])
             self._seeds[row] = None  # a later reset of the row goes on with the environment's own generator
         return np.array(observations)
 
@@ -141,9 +146,10 @@ class LoopVectorEnv(BatchedEnv):
         self, rows: np.ndarray | slice, actions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
         outcomes = [self.envs[row].step(action) for row, action in zip(self._indices(rows), actions, strict=True)]
-        observation, reward, terminated, truncated, _ = zip(*outcomes, strict=True)
+        observation, reward, terminated, truncated, told = zip(*outcomes, strict=True)
+        infos = {name: np.array([one[name] for one in told]) for name in _PASSED_ON if name in told[0]}
         self._early[rows] = truncated  # a time limit of the environment's own, before the family's horizon
-        return np.array(observation), np.array(reward, float), np.array(terminated, bool), {}
+        return np.array(observation), np.array(reward, float), np.array(terminated, bool), infos
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
         observation, reward, terminated, _, info = super().step(actions)

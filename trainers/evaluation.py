@@ -127,7 +127,7 @@ def rows_of(
         _segments(task_set.tasks[task], episode, length)
         for task, episode, length in zip(joined["task"], joined["point"], joined["length"], strict=True)
     ]
-    texts = np.array([json.dumps(task.parameters) for task in task_set.tasks])
+    texts = np.array([json.dumps(task.parameters | task.schedule_to_json()) for task in task_set.tasks])
     count = len(joined["task"])
     data = {
         "iteration": np.full(count, iteration),

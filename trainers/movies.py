@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -237,7 +237,11 @@ def _parameters(task: Task) -> str:
             return "(" + ", ".join(f"{entry:.2g}" for entry in value) + ")"
         return f"{value:.3g}" if isinstance(value, float) else str(value)
 
-    return "   ".join(f"{name} {word(value)}" for name, value in task.parameters.items())
+    def words(items: Iterable[tuple[str, Any]]) -> str:
+        return "   ".join(f"{name} {word(value)}" for name, value in items)
+
+    then = [f"from step {step} of episode {episode}: {words(changed)}" for episode, step, changed in task.schedule]
+    return "   ".join([words(task.items), *then])
 
 
 def _count(number: int, what: str) -> str:

@@ -22,7 +22,10 @@ def choose_gl() -> None:
     Raises:
         NoCamera: neither a screen nor a library for drawing without one.
     """
-    if "MUJOCO_GL" in os.environ or os.environ.get("DISPLAY") or sys.platform == "darwin":
+    wanted = os.environ.get("MUJOCO_GL", "")
+    if wanted.lower() not in ("", "egl", "glfw", "osmesa"):
+        raise NoCamera(f"MUJOCO_GL is {wanted}; it is one of egl, glfw, osmesa")
+    if wanted or os.environ.get("DISPLAY") or sys.platform == "darwin":
         return
     for name, library in _LIBRARIES.items():
         if ctypes.util.find_library(library):
@@ -40,7 +43,7 @@ class Camera:
     Args:
         model: MjModel of the robot.
         width, height: of a picture, pixels.
-        distance: from the robot, in extents of the model's initial pose.
+        distance: from the robot, m.
         azimuth_deg, elevation_deg: direction of sight.
 
     Raises:

@@ -66,7 +66,8 @@ class Change:
 
     Attributes:
         field: one of `FIELDS`.
-        how: "scale" multiplies what the model file says, "add" raises it, "set" replaces it.
+        how: "scale" multiplies what the model file says, "add" raises it, "set" replaces it; adding to friction or
+            setting it is meant for the sliding one.
         elements: names, with wildcards; an element without a name is called by its kind and number (body_4), an
             actuator without one by its joint. The world's body is never meant.
         inertia_follows: whether a scaled or set mass takes its inertia with it.
@@ -81,10 +82,15 @@ class Change:
         if self.field not in FIELDS:
             raise TaskError(f"a model has no {self.field} to change; {nearest(self.field, FIELDS)}")
 
-    def chosen(self, model: mujoco.MjModel) -> np.ndarray:
-        """Numbers of the elements that are changed; TaskError where a name or wildcard matches nothing."""
-        kind = FIELDS[self.field].kind
-        return choose(model, kind, self.elements) if kind else np.zeros(1, int)
+    def size(self, model: mujoco.MjModel) -> int:
+        """How many values a task parameter has that changes each element by itself.
+
+        Raises:
+            TaskError: a name or wildcard that matches nothing; a field of the whole world.
+        """
+        if not FIELDS[self.field].kind:
+            raise TaskError(f"there is one {self.field} in the world; leave out each")
+        return len(self._entries(model))
 
     def apply(self, model: mujoco.MjModel, value: float | Sequence[float], parameter: str) -> None:
         """Changes a model that is nobody else's; `mj_setConst` is left to the caller.
@@ -101,6 +107,8 @@ class Change:
         array = getattr(model, field.array)
         old = array[entries]
         new = self._changed(old, self._spread(given, old, parameter))
+        if self.field == "friction" and self.how != "scale" and given.size != old.size:
+            new[:, 1:] = old[:, 1:]  # one number is the sliding friction; torsional and rolling ones have other units
         self._check(new, parameter)
         array[entries] = new
         if self.field == "mass" and self.how != "add" and self.inertia_follows:
@@ -108,8 +116,13 @@ class Change:
 
     def _entries(self, model: mujoco.MjModel) -> np.ndarray:
         """Rows of the field's array: those of the elements, or of their degrees of freedom."""
-        chosen = self.chosen(model)
-        if not FIELDS[self.field].array.startswith("dof_"):
+        field = FIELDS[self.field]
+        chosen = choose(model, field.kind, self.elements)
+        if field.positive and not (massive := chosen[model.body_mass[chosen] > 0]).size:
+            raise TaskError(f"{', '.join(self.elements)} has no mass to change")
+        elif field.positive:
+            return massive  # frames without mass have none to change
+        if not field.array.startswith("dof_"):
             return chosen
         return np.flatnonzero(np.isin(model.dof_jntid, chosen))
 
@@ -174,4 +187,4 @@ def choose(model: mujoco.MjModel, kind: str, patterns: Sequence[str]) -> np.ndar
         if not found:
             raise TaskError(f"no {kind} is called {pattern}; {nearest(pattern, names[first:])}")
         chosen |= found
-    return np.array(sorted(chosen))
+    return np.array(sorted(chosen), int)

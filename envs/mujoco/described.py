@@ -20,9 +20,9 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, Valida
 
 from envs.mujoco import terrain as grounds
 from envs.mujoco.changes import Change
-from envs.mujoco.locomotion import DELAY, Locomotion, Robot, base_model, load_spec
+from envs.mujoco.locomotion import DELAY, Locomotion, Robot, load_spec
 from envs.mujoco.state import Motion, State
-from envs.mujoco.terms import Observe, Reward, base_of, height, observation, reward, up
+from envs.mujoco.terms import Observe, Reward, Roles, base_of, height, observation, reward, up
 from envs.task import Choice, LogUniform, Parameter, Task, TaskError, Uniform
 from envs.typed import Strict, sentence
 
@@ -60,6 +60,11 @@ class Law(Strict):
             raise ValueError(f"log_uniform begins above 0, not at {self.log_uniform[0]:g}")
         if any(isinstance(one, tuple) == (self.choice is not None) for one in self.ood):
             raise ValueError("ood lists intervals of a uniform law, or values of a choice")
+        for one in self.ood:
+            if isinstance(one, tuple) and not one[0] < one[1]:
+                raise ValueError(
+                    f"an ood interval goes from a lower to a higher end, not from {one[0]:g} to {one[1]:g}"
+                )
         return self
 
     def law(self, shape: tuple[int, ...]) -> Parameter:
@@ -75,7 +80,7 @@ class Varied(Law):
     """A task parameter: what it changes in the model, or what it commands, or how late sensors are."""
 
     change: str | None = None
-    of: str | tuple[str, ...] = "*"
+    of: str | Annotated[tuple[str, ...], Field(min_length=1)] = "*"
     how: Literal["scale", "add", "set"] = "scale"
     each: bool = False  # a value for each element, instead of one for all
     inertia_follows: bool = True
@@ -87,8 +92,17 @@ class Varied(Law):
     def _one_purpose(self) -> Varied:
         if (self.change is not None) + (self.command is not None) + self.sensor_delay != 1:
             raise ValueError("a task parameter has one of change, command or sensor_delay")
-        if self.command == "goal" and self.size not in (2, 3):
-            raise ValueError("a goal has size 2 (x, y) or 3 (x, y, z)")
+        if self.command == "goal" and (self.size not in (2, 3) or self.choice is not None):
+            raise ValueError("a goal has size 2 (x, y) or 3 (x, y, z), and a uniform law")
+        if self.command != "goal" and self.size is not None:
+            raise ValueError("only a goal has a size")
+        if self.each and (self.choice is not None or self.change is None):
+            raise ValueError("each draws a value of a uniform or log_uniform law for every element of a change")
+        late = (self.choice or ()) + self.ood
+        if self.sensor_delay and (
+            self.choice is None or any(isinstance(one, tuple) or one < 0 or one != int(one) for one in late)
+        ):
+            raise ValueError("a sensor delay is a choice of whole control steps, 0 or more")
         return self
 
     @property
@@ -166,8 +180,8 @@ class DescribedFamily(Locomotion):
         model_file = (path.parent / description.mjcf).resolve()
         if not model_file.is_file():
             raise TaskError(f"{path}: mjcf is {description.mjcf}, but there is no file {model_file}")
-        load_spec(model_file)
-        model = base_model(model_file)
+        # Compiled anew: a file that was edited since must not be answered out of a cache.
+        model = self.base = load_spec(model_file).compile()
         base = base_of(model)
         varied = description.tasks or {}
         skip = description.control_dt_s / model.opt.timestep
@@ -177,12 +191,21 @@ class DescribedFamily(Locomotion):
                 f"{model.opt.timestep:g} s; change one of them"
             )
         ground = self._make_ground(description, base.planar)
-        roles = {one.command: name for name, one in varied.items() if one.command}
+        roles: dict[str, tuple[str, int]] = {}
+        for name, one in varied.items():
+            if one.command in roles:
+                raise TaskError(f"{path}: {name} and {roles[one.command][0]} both command a {one.command}; keep one")
+            if one.command:
+                roles[one.command] = name, one.size or 1
         seen, reads = self._make_observation(description, model)
-        paid, reads_more = self._make_reward(description, model, cast("Mapping[str, str]", roles))
-        self._goal = roles.get("goal")
+        paid, reads_more = self._make_reward(description, model, roles)
+        self._goal = roles["goal"][0] if "goal" in roles else None
         self._seen, self._paid, self._end, self._base = seen, paid, description.terminate, base
         ends = description.terminate
+        if ends.tilt_above_deg is not None and base.pitch is None and base.quaternion is None:
+            raise TaskError(f"{path}: terminate names a tilt, but this robot's base cannot lean")
+        if ground is not None and (base.x is None or base.z is None):
+            raise TaskError(f"{path}: a terrain is for robots whose base moves along x and up; leave it out")
         if (ends.height_below_m is not None or ends.height_above_m is not None) and base.z is None:
             raise TaskError(f"{path}: terminate names a height, but this robot's base does not move")
         scan = description.terrain.scan if description.terrain else ()
@@ -196,15 +219,17 @@ class DescribedFamily(Locomotion):
             "robot": Robot(
                 str(model_file), round(skip), hidden=0, height=-1 if base.z is None else base.z,
                 reset_noise=description.reset.noise, sensed=tuple(sorted({*reads, *reads_more})),
+                x=0 if base.x is None else base.x, y=base.y,
             ),
-            "parameters": self._laws(varied, model) | (ground.parameters if ground else {}),
+            "can_switch": ground is None,
+            "parameters": self._laws(varied, model, ground) | (ground.parameters if ground else {}),
             "changes": {
                 name: Change(one.change, one.how, one.elements, one.inertia_follows)
                 for name, one in varied.items() if one.change
             },
             "reward_terms": tuple(description.reward),
             "differs_at_once": False,
-            "reset_depends_on_task": ground is not None and (ground.depends_at_start or bool(scan)),
+            "reset_depends_on_task": bool(scan),
             "digest": hashlib.sha256(path.read_bytes() + model_file.read_bytes()).hexdigest(),
         }  # fmt: skip
         for name, value in settings.items():
@@ -220,15 +245,16 @@ class DescribedFamily(Locomotion):
         return kind(extent, **{name: law.law(()) for name, law in description.terrain.laws.items()})
 
     @staticmethod
-    def _laws(varied: Mapping[str, Varied], model: Any) -> dict[str, Parameter]:
+    def _laws(varied: Mapping[str, Varied], model: Any, ground: grounds.Terrain | None) -> dict[str, Parameter]:
         laws = {}
         for name, one in varied.items():
             if one.sensor_delay != (name == DELAY):
                 raise TaskError(f"a parameter with sensor_delay is called {DELAY}, and no other is; rename {name}")
             shape: tuple[int, ...] = (one.size,) if one.size else ()
-            if one.change:
-                chosen = Change(one.change, one.how, one.elements).chosen(model)
-                shape = (len(chosen),) if one.each else ()
+            if one.change and one.each:
+                if ground is not None and one.change == "friction":
+                    raise TaskError(f"{name}: on a terrain, friction is changed for all geoms alike; leave out each")
+                shape = (Change(one.change, one.how, one.elements).size(model),)
             laws[name] = one.law(shape)
         return laws
 
@@ -243,9 +269,7 @@ class DescribedFamily(Locomotion):
         return terms, reads
 
     @staticmethod
-    def _make_reward(
-        description: Description, model: Any, roles: Mapping[str, str]
-    ) -> tuple[list[tuple[float, Reward]], set[str]]:
+    def _make_reward(description: Description, model: Any, roles: Roles) -> tuple[list[tuple[float, Reward]], set[str]]:
         terms, reads = [], set()
         for name, entry in description.reward.items():
             one = Paid(weight=entry) if isinstance(entry, float) else entry
@@ -259,12 +283,18 @@ class DescribedFamily(Locomotion):
         for which in ("low", "high"):
             values = {}
             for name, law in self.parameters.items():
-                spans = [*law.values, *law.ood] if isinstance(law, Choice) else [
-                    law.low, law.high, *(end for interval in law.ood for end in interval)
-                ]  # fmt: skip
-                end = min(spans) if which == "low" else max(spans)
+                end = min(grounds.ends_of(law)) if which == "low" else max(grounds.ends_of(law))
                 values[name] = end if isinstance(law, Choice) or not law.shape else (end,) * law.shape[0]
-            self.model(self.task(**values))
+            task = self.task(**values)
+            self.model(task)
+        try:  # what is left to go wrong goes wrong here, not in the middle of a training
+            env = self.make_vector_env([task], 1)
+            env.reset(seed=[0])
+            env.step(np.zeros((1, *env.single_action_space.shape)))  # type: ignore[misc]
+        except TaskError:
+            raise
+        except Exception as error:
+            raise TaskError(f"its first step fails ({type(error).__name__}: {error}); look at its terms") from error
 
     def goal(self, task: Task) -> tuple[float, ...] | None:
         return task[self._goal] if self._goal is not None else None
@@ -289,7 +319,15 @@ class DescribedFamily(Locomotion):
         return ended
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return load, (self._source,)
+        return _load_again, (self._source.resolve(), self.digest)
+
+
+def _load_again(path: Path, digest: str) -> DescribedFamily:
+    """The family that another process was given, read from the same files."""
+    family = load(path)
+    if family.digest != digest:
+        raise TaskError(f"{path} or its model file was changed while it was in use; start again")
+    return family
 
 
 def load(path: Path) -> DescribedFamily:

@@ -18,10 +18,10 @@ import gymnasium
 import mujoco
 import numpy as np
 
-from envs.mujoco.changes import Change
+from envs.mujoco.changes import Change, element_names
 from envs.mujoco.simulations import LoopSimulations, RolloutSimulations, Rows, Simulations
 from envs.mujoco.state import Motion, State
-from envs.mujoco.terrain import Elevation, Terrain
+from envs.mujoco.terrain import Elevation, Terrain, ends_of
 from envs.task import Task, TaskError, TaskFamily
 from envs.vector import BatchedEnv, SingleEnv
 
@@ -37,7 +37,7 @@ class Robot:
         file: its MJCF file: a path, or a name among Gymnasium's assets.
         frame_skip: physics steps of a control step.
         hidden: leading entries of qpos that are not observed: where it stands in the plane.
-        height: the entry of qpos that is its height.
+        height, x, y: the entries of qpos that are its height and its place; y is None for a planar robot.
         reset_noise: the first qpos is uniform in +- this around the initial pose.
         normal_velocity: whether the first qvel is normal with deviation `reset_noise`, or uniform in +- it.
         largest_velocity: observed velocities are clipped to +- this.
@@ -54,6 +54,8 @@ class Robot:
     largest_velocity: float = np.inf
     sensed: tuple[str, ...] = ()
     exact: bool = False
+    x: int = 0
+    y: int | None = None
 
     @property
     def path(self) -> Path:
@@ -84,6 +86,24 @@ def load_spec(path: Path) -> mujoco.MjSpec:
     return spec
 
 
+def control_range(model: mujoco.MjModel, family: str) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of the action space, [nu] float32 each; TaskError for a motor that has none."""
+    low, high = model.actuator_ctrlrange.T
+    free = np.flatnonzero(~model.actuator_ctrllimited.astype(bool) | (low >= high))
+    if not model.nu:
+        raise TaskError(f"{family}: its model has no actuators, so there is nothing to learn; add motors")
+    if free.size:
+        name = element_names(model, "actuator")[free[0]]
+        raise TaskError(f"{family}: actuator {name} has no control range; give it ctrllimited and ctrlrange")
+    return low.astype(np.float32), high.astype(np.float32)
+
+
+def _column(values: Sequence[Any]) -> np.ndarray:
+    """Task parameters side by side; whole numbers as floats, for a schedule may go on with others."""
+    array = np.array(values)
+    return array.astype(float) if array.dtype.kind in "iub" else array
+
+
 class LocomotionEnv(BatchedEnv):
     """Rows of one robot; the family says what a motion is worth."""
 
@@ -93,20 +113,17 @@ class LocomotionEnv(BatchedEnv):
         segments = [[(when, made[part], part) for when, part in task.segments] for task in tasks]
         models = [parts[0][1] for parts in segments for _ in range(rows)]
         model = models[0]
-        low, high = model.actuator_ctrlrange.T.astype(np.float32)
+        low, high = control_range(model, family.name)
         self._family, self._robot = family, robot
         self._dt = model.opt.timestep * robot.frame_skip
         self.simulations = robot.simulations(models)
         self._rows_of = [np.arange(rows) + place * rows for place in range(len(tasks))]
         self._elevations: list[Elevation] | None = None
-        lifts = np.zeros(len(tasks))
         if family.terrain is not None:
             self._elevations = [family.elevation(task) for task in tasks]
-            lifts = np.array([family.terrain.lift(one) for one in self._elevations])
-        self._start = np.tile(model.qpos0, (len(models), 1))
-        self._start[:, robot.height] += np.repeat(lifts, rows)
+        self._start = model.qpos0.copy()
         self._command = {
-            name: np.repeat(np.array([task[name] for task in tasks]), rows, axis=0) for name in family.parameters
+            name: np.repeat(_column([task[name] for task in tasks]), rows, axis=0) for name in family.parameters
         }
         self._task_of = np.repeat(np.arange(len(tasks)), rows)
         self._switching = {
@@ -130,13 +147,10 @@ class LocomotionEnv(BatchedEnv):
     def _ground(self, rows: Rows, qpos: np.ndarray) -> np.ndarray:
         if self._elevations is None:
             return np.zeros(len(qpos))
-        y = np.zeros(len(qpos)) if self._planar else qpos[:, 1]
-        return self._elevation_at(rows, qpos[:, 0], y)
+        return self._elevation_at(rows, qpos[:, self._robot.x], self._sideways(qpos))
 
-    @property
-    def _planar(self) -> bool:
-        terrain = self._family.terrain
-        return terrain is None or terrain.extent.planar
+    def _sideways(self, qpos: np.ndarray) -> np.ndarray:
+        return np.zeros(len(qpos)) if self._robot.y is None else qpos[:, self._robot.y]
 
     def _elevation_at(self, rows: Rows, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Height of each row's own ground at x, y [n, ...]."""
@@ -152,8 +166,8 @@ class LocomotionEnv(BatchedEnv):
         if not self._family.scan:
             return observation
         offsets = np.array(self._family.scan)
-        x = state.qpos[:, :1] + offsets
-        y = np.zeros_like(x) if self._planar else state.qpos[:, 1:2] + np.zeros_like(x)
+        x = state.qpos[:, [self._robot.x]] + offsets
+        y = self._sideways(state.qpos)[:, None] + np.zeros_like(x)
         below = state.qpos[:, self._robot.height][:, None] - self._elevation_at(rows, x, y)
         return np.concatenate([observation, below], 1)
 
@@ -191,7 +205,7 @@ class LocomotionEnv(BatchedEnv):
         positions, velocities = [], []
         for row in rows:
             rng = self.generator(row)
-            positions.append(self._start[row] + rng.uniform(-noise, noise, self._start.shape[1]))
+            positions.append(self._start + rng.uniform(-noise, noise, len(self._start)))
             velocities.append(noise * rng.standard_normal(size) if normal else rng.uniform(-noise, noise, size))
         self.simulations.place(rows, np.array(positions), np.array(velocities))
         return self._late_observation(rows, self._observe(rows, self._state(rows)), fresh=True)
@@ -254,6 +268,8 @@ class Locomotion(TaskFamily):
         floor = next((geom for geom in spec.worldbody.geoms if geom.type == mujoco.mjtGeom.mjGEOM_PLANE), None)
         if floor is None:
             raise TaskError(f"{self.robot.path} has no plane in its worldbody to shape a terrain from; add one")
+        if taken := [name for geom in spec.geoms if geom != floor and (name := geom.name).startswith("floor")]:
+            raise TaskError(f"{self.robot.path} has a geom {taken[0]}, but the ground's geoms are called so; rename it")
         floor.name = "floor"
         assert self.terrain is not None
         self.terrain.build(spec, floor)
@@ -267,11 +283,11 @@ class Locomotion(TaskFamily):
     def longest_delay(self) -> int:
         """The largest sensor delay of any task, control steps."""
         law = self.parameters[DELAY]
-        return int(max(getattr(law, "values", ()) + getattr(law, "ood", ()) or (getattr(law, "high", 0),)))
+        return int(max(ends_of(law)))
 
     def model(self, task: Task) -> mujoco.MjModel:
         """The task's model; one for all where the task is a command only."""
-        if not self.changes and self.terrain is None:
+        if not self.changes and self.terrain is None and not self.air_density:
             return self.base
         try:
             model = self._ground(task) if self.terrain is not None else copy.deepcopy(self.base)
@@ -290,7 +306,10 @@ class Locomotion(TaskFamily):
         assert self.terrain is not None
         values = {name: task[name] for name in self.terrain.parameters}
         self.terrain.shape(self._on_terrain, values, self.elevation(task))
-        return self._on_terrain.compile()
+        try:
+            return self._on_terrain.compile()
+        except ValueError as error:
+            raise TaskError(f"its ground does not compile: {' '.join(str(error).split())[:200]}") from error
 
     def elevation(self, task: Task) -> Elevation:
         """Height of the task's ground."""

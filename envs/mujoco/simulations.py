@@ -154,8 +154,10 @@ class LoopSimulations(Simulations):
         fine = np.all(np.abs(self._state[rows]) < _LARGE, axis=1)  # false for NaN as well
         if not fine.all():
             self._state[indices[~fine]] = before[~fine]
-            for values in self.sensed.values():
-                values[indices[~fine]] = 0.0
+            for row in indices[~fine].tolist():  # what is sensed where it stands again
+                mujoco.mj_setState(models[row], data, states[row], _EXACT_STATE)
+                mujoco.mj_forward(models[row], data)
+                self._sense(row)
         self.unstable[indices] = ~fine
 
     def _sense(self, row: int) -> None:

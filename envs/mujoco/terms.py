@@ -18,7 +18,7 @@ from envs.task import TaskError, nearest
 
 Observe = Callable[[State], np.ndarray]
 Reward = Callable[[Motion], np.ndarray]
-Roles = Mapping[str, str]  # command -> the task parameter that gives it
+Roles = Mapping[str, tuple[str, int]]  # command -> the task parameter that gives it, and its entries
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Base:
         x, y, z: entries of qpos; None where the robot cannot move so.
         pitch: entry of qpos of a planar robot's lean.
         quaternion: first of four entries of qpos of a free base.
+        velocity: entries of qvel, by "x", "y", "z", "pitch"; of a free base "x" is the first of six.
         z_at_zero: what the entry z of qpos lacks to the height above the world's origin, m.
         joints: entries of (qpos, qvel) of all joints that are not the base's.
     """
@@ -38,6 +39,7 @@ class Base:
     z: int | None
     pitch: int | None
     quaternion: int | None
+    velocity: Mapping[str, int]
     z_at_zero: float
     joints: tuple[tuple[int, ...], tuple[int, ...]]
 
@@ -50,6 +52,7 @@ class Base:
 def base_of(model: mujoco.MjModel) -> Base:
     """Finds the base: a free joint, or the slides and hinge of the first body; neither for an arm."""
     entries: dict[str, int] = {}
+    velocity: dict[str, int] = {}
     own: set[int] = set()
     z_at_zero = 0.0
     for joint in range(model.njnt):
@@ -58,23 +61,25 @@ def base_of(model: mujoco.MjModel) -> Base:
         address, kind, axis = int(model.jnt_qposadr[joint]), model.jnt_type[joint], model.jnt_axis[joint]
         if kind == mujoco.mjtJoint.mjJNT_FREE:
             entries = {"x": address, "y": address + 1, "z": address + 2, "quaternion": address + 3}
+            velocity = {"x": int(model.jnt_dofadr[joint])}
+            z_at_zero = 0.0
             own = {joint}
             break
         along = int(np.argmax(np.abs(axis)))
         if kind == mujoco.mjtJoint.mjJNT_SLIDE:
             name = "xyz"[along]
-            entries[name] = address
+            entries[name], velocity[name] = address, int(model.jnt_dofadr[joint])
             own.add(joint)
             if name == "z":
                 z_at_zero = float(model.body_pos[model.jnt_bodyid[joint], 2] - model.qpos0[address])
         elif kind == mujoco.mjtJoint.mjJNT_HINGE and along == 1 and own:
-            entries["pitch"] = address
+            entries["pitch"], velocity["pitch"] = address, int(model.jnt_dofadr[joint])
             own.add(joint)
     qpos = [e for j in range(model.njnt) if j not in own for e in _qpos_entries(model, j)]
     qvel = [e for j in range(model.njnt) if j not in own for e in _qvel_entries(model, j)]
     return Base(
         entries.get("x"), entries.get("y"), entries.get("z"), entries.get("pitch"), entries.get("quaternion"),
-        z_at_zero, (tuple(qpos), tuple(qvel)),
+        velocity, z_at_zero, (tuple(qpos), tuple(qvel)),
     )  # fmt: skip
 
 
@@ -145,9 +150,7 @@ def followed(model: mujoco.MjModel, name: str) -> Followed:
     raise TaskError(f"there is no site or body {name}; {nearest(name, [*sites, *bodies[1:]])}")
 
 
-def follows(term: str) -> bool:
-    """Whether a term can follow a body or site (`of`)."""
-    return term in ("position", "goal_distance", "goal_reached")
+FOLLOWING = ("position", "goal_distance", "goal_reached")  # terms that can follow a site or body, `of`
 
 
 # -- observation terms
@@ -163,6 +166,7 @@ def observation(term: str, model: mujoco.MjModel, of: str | None) -> tuple[Obser
     """
     base = base_of(model)
     positions, velocities = (np.array(entries, int) for entries in base.joints)
+    _no_idle_of(term, of)
     if term == "joint_positions":
         return (lambda state: state.qpos[:, positions]), ()
     if term == "joint_velocities":
@@ -194,15 +198,16 @@ def observation(term: str, model: mujoco.MjModel, of: str | None) -> tuple[Obser
 def _free_base_term(term: str, base: Base) -> Observe:
     free = base.quaternion
     if term == "linear_velocity" and free is None and base.x is not None:
-        moving = [entry for entry in (base.x, base.z) if entry is not None]
+        moving = [base.velocity[name] for name in ("x", "y", "z") if name in base.velocity]
         return lambda state: state.qvel[:, moving]
     if term == "angular_velocity" and free is None and base.pitch is not None:
-        lean = base.pitch
+        lean = base.velocity["pitch"]
         return lambda state: state.qvel[:, [lean]]
     if term not in OBSERVATIONS:
         raise TaskError(f"there is no observation term {term}; {nearest(term, OBSERVATIONS)}")
     _need(free is not None, term, "a free base")
     assert free is not None
+    moves = base.velocity["x"]
 
     def quaternion(state: State) -> np.ndarray:
         return state.qpos[:, free : free + 4]
@@ -210,9 +215,9 @@ def _free_base_term(term: str, base: Base) -> Observe:
     if term == "gravity_direction":
         return lambda state: rotate_back(quaternion(state), np.tile([0.0, 0.0, -1.0], (len(state.qpos), 1)))
     if term == "linear_velocity":
-        return lambda state: rotate_back(quaternion(state), state.qvel[:, :3])
+        return lambda state: rotate_back(quaternion(state), state.qvel[:, moves : moves + 3])
     if term == "angular_velocity":
-        return lambda state: state.qvel[:, 3:6]
+        return lambda state: state.qvel[:, moves + 3 : moves + 6]
 
     def heading(state: State) -> np.ndarray:
         w, x, y, z = quaternion(state).T
@@ -231,7 +236,9 @@ OBSERVATIONS = (
 # -- reward terms
 
 
-def reward(term: str, model: mujoco.MjModel, of: str | None, roles: Roles, radius: float) -> tuple[Reward, tuple]:
+def reward(
+    term: str, model: mujoco.MjModel, of: str | None, roles: Roles, radius: float
+) -> tuple[Reward, tuple[str, ...]]:
     """A reward term, [n] of a motion before its weight, and the arrays of MjData that it reads.
 
     Terms: alive (1), forward_velocity (m/s along x), velocity_error (|x velocity - command|, m/s), heading_velocity
@@ -244,8 +251,9 @@ def reward(term: str, model: mujoco.MjModel, of: str | None, roles: Roles, radiu
     def command(role: str) -> str:
         if role not in roles:
             raise TaskError(f"the reward term {term} needs a task parameter with `command: {role}`; add one to tasks")
-        return roles[role]
+        return roles[role][0]
 
+    _no_idle_of(term, of)
     velocities = np.array(base.joints[1], int)
     simple: dict[str, Reward] = {
         "alive": lambda motion: np.ones(len(motion.action)),
@@ -256,6 +264,8 @@ def reward(term: str, model: mujoco.MjModel, of: str | None, roles: Roles, radiu
     }
     if term == "height":
         _need(base.z is not None, term, "a base that moves up and down")
+    if term == "tilt":
+        _need(base.pitch is not None or base.quaternion is not None, term, "a base that can lean")
     if term in simple:
         return simple[term], ()
     if term == "contact_forces":
@@ -263,6 +273,12 @@ def reward(term: str, model: mujoco.MjModel, of: str | None, roles: Roles, radiu
     if term in ("goal_distance", "goal_reached"):
         name, place = command("goal"), followed(model, of) if of is not None else None
         _need(place is not None or base.x is not None, term, "a base that moves, or `of` a site or body")
+        known = 3 if place is not None else sum(entry is not None for entry in (base.x, base.y))
+        if roles["goal"][1] > known:
+            raise TaskError(
+                f"the reward term {term} compares a goal of {roles['goal'][1]} entries with a place of {known}; give "
+                "`of` a site or body, or the goal another size"
+            )
 
         def distance(motion: Motion) -> np.ndarray:
             goal = motion.command[name]
@@ -308,3 +324,8 @@ REWARDS = (
 def _need(fine: bool, term: str, what: str) -> None:
     if not fine:
         raise TaskError(f"the term {term} needs {what}, which this robot has not; leave it out")
+
+
+def _no_idle_of(term: str, of: str | None) -> None:
+    if of is not None and term not in FOLLOWING:
+        raise TaskError(f"the term {term} follows nothing, so `of: {of}` has no meaning; leave it out")

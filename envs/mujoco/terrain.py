@@ -3,7 +3,8 @@
 Planes and boxes where they serve, for they cost nearly nothing; a height field where the surface needs one, which
 halves the speed. The ground of every task of a family is made of the same parts, of other sizes and heights, so that
 models of all tasks can be stepped in one batch. Each task's model is compiled: MuJoCo's trees of bounding boxes would
-be stale in a model whose geoms were moved afterwards. Every terrain but a slope is level within a metre of the start.
+be stale in a model whose geoms were moved afterwards. Every terrain is level within a metre of the start, so that a
+first observation tells nothing. All geoms of a ground are called `floor` or `floor_...`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from envs.task import Parameter, TaskError, Uniform
+from envs.task import Choice, Parameter, TaskError, Uniform
 
 Elevation = Callable[[np.ndarray, np.ndarray], np.ndarray]
 Values = Mapping[str, float]
@@ -49,20 +50,40 @@ STRIP = Extent(10.0, 50.0, 0.4, planar=True)
 SQUARE = Extent(15.0, 15.0, 15.0, planar=False)
 
 
+# What a parameter of a ground may be at all.
+LIMITS = {
+    "slope_deg": (-45.0, 45.0),
+    "heading_deg": (-360.0, 360.0),
+    "step_height_m": (0.0, 1.0),
+    "step_length_m": (0.1, 10.0),
+    "gap_width_m": (0.0, 5.0),
+    "platform_length_m": (0.1, 20.0),
+    "patch_friction": (0.0, 10.0),
+    "patch_length_m": (0.1, 10.0),
+    "wave_height_m": (0.0, 5.0),
+    "roughness_m": (0.0, 1.0),
+}
+
+
 class Terrain(ABC):
-    """A kind of ground. `parameters` are its task parameters with their laws.
-
-    Attributes:
-        depends_at_start: whether the ground under the start differs between tasks, so the first observation does.
-    """
-
-    depends_at_start = False
+    """A kind of ground. `parameters` are its task parameters with their laws."""
 
     def __init__(self, extent: Extent, **laws: Parameter) -> None:
         self.extent = extent
         self.parameters: dict[str, Parameter] = self.laws() | laws
         if unknown := set(self.parameters) - set(self.laws()):
             raise TaskError(f"{type(self).__name__} has no parameter {min(unknown)}; it has {', '.join(self.laws())}")
+        for name, law in self.parameters.items():
+            low, high = self.limits(name)
+            if outside := [value for value in ends_of(law) if not low <= value <= high]:
+                raise TaskError(
+                    f"{name} goes to {outside[0]:g}, but this ground can be shaped from {low:g} to {high:g} only; "
+                    "narrow its law"
+                )
+
+    def limits(self, name: str) -> tuple[float, float]:
+        """Between which values a parameter must stay."""
+        return LIMITS[name]
 
     @abstractmethod
     def laws(self) -> dict[str, Parameter]:
@@ -80,13 +101,6 @@ class Terrain(ABC):
     def elevation(self, values: Values, digest: str) -> Elevation:
         """Height of the ground, m, at x [...], y [...], m; `digest` decides what is random in it."""
 
-    def lift(self, elevation: Elevation) -> float:
-        """How much higher than on the plane a robot must start, m, not to start inside the ground."""
-        angle = np.linspace(0, 2 * np.pi, 16, endpoint=False)
-        radius = np.array([[0.3], [0.6], [0.9]])
-        sideways = 0.0 if self.extent.planar else 1.0
-        return max(0.0, float(elevation(radius * np.cos(angle), sideways * radius * np.sin(angle)).max()))
-
     def _box(self, spec: mujoco.MjSpec, floor: mujoco.MjsGeom, name: str, rgba: tuple[float, ...]) -> None:
         """A box of ground, as rough and as hard as the floor; `_put_box` gives it its place."""
         spec.worldbody.add_geom(
@@ -99,6 +113,13 @@ class Terrain(ABC):
         half = (top_m + 2 * _DEEP_M) / 2
         geom.size = [length_m / 2, 50.0, half]
         geom.pos = [begin_m + length_m / 2, 0.0, top_m - half]
+
+
+def ends_of(law: Parameter) -> list[float]:
+    """The values at which a law begins and ends, ood included; all values of a choice."""
+    if isinstance(law, Choice):
+        return [float(value) for value in (*law.values, *law.ood)]  # type: ignore[arg-type]
+    return [law.low, law.high, *(end for interval in law.ood for end in interval)]
 
 
 def geom_of(spec: mujoco.MjSpec, name: str) -> mujoco.MjsGeom:
@@ -114,9 +135,7 @@ def _surface(floor: mujoco.MjsGeom) -> dict[str, object]:
 
 
 class Slope(Terrain):
-    """A tilted plane: `slope_deg` up along x, for robots that can turn along `heading_deg`."""
-
-    depends_at_start = True
+    """A slope ahead of level ground: `slope_deg` up along x, for robots that can turn along `heading_deg`."""
 
     def laws(self) -> dict[str, Parameter]:
         slope = Uniform(-10.0, 10.0, unit="deg", ood=((-15.0, -10.0), (10.0, 15.0)))
@@ -124,19 +143,31 @@ class Slope(Terrain):
         return {"slope_deg": slope, **heading}
 
     def build(self, spec: mujoco.MjSpec, floor: mujoco.MjsGeom) -> None:
-        pass
+        self._box(spec, floor, "floor_level", (0.5, 0.55, 0.5, 1))
+        self._box(spec, floor, "floor_slope", (0.6, 0.6, 0.5, 1))
 
     def shape(self, spec: mujoco.MjSpec, values: Values, elevation: Elevation) -> None:
         slope, heading = np.deg2rad(values["slope_deg"]), np.deg2rad(values.get("heading_deg", 0.0))
-        turned, tilted, quaternion = np.zeros(4), np.zeros(4), np.zeros(4)
+        turned, tilted, both = np.zeros(4), np.zeros(4), np.zeros(4)
         mujoco.mju_axisAngle2Quat(turned, np.array([0.0, 0.0, 1.0]), heading)
         mujoco.mju_axisAngle2Quat(tilted, np.array([0.0, 1.0, 0.0]), -slope)
-        mujoco.mju_mulQuat(quaternion, turned, tilted)
-        geom_of(spec, "floor").quat = quaternion
+        mujoco.mju_mulQuat(both, turned, tilted)
+        level, ramp = geom_of(spec, "floor_level"), geom_of(spec, "floor_slope")
+        half, thick = 40.0, _DEEP_M
+        # Both tops meet at the line across the heading, LEVEL_M ahead of the start.
+        ahead = LEVEL_M + half * np.cos(slope) + thick * np.sin(slope)
+        for geom, along, height, quaternion in (
+            (level, LEVEL_M - half, -thick, turned),
+            (ramp, ahead, half * np.sin(slope) - thick * np.cos(slope), both),
+        ):
+            geom.size = [half, 50.0, thick]
+            geom.pos = [along * np.cos(heading), along * np.sin(heading), height]
+            geom.quat = quaternion
+        geom_of(spec, "floor").pos = [0, 0, -2 * half * abs(np.sin(slope)) - 2 * thick]
 
     def elevation(self, values: Values, digest: str) -> Elevation:
         slope, heading = np.deg2rad(values["slope_deg"]), np.deg2rad(values.get("heading_deg", 0.0))
-        return lambda x, y: np.tan(slope) * (np.cos(heading) * x + np.sin(heading) * y)
+        return lambda x, y: np.tan(slope) * np.maximum(np.cos(heading) * x + np.sin(heading) * y - LEVEL_M, 0.0)
 
 
 class Steps(Terrain):
@@ -151,12 +182,12 @@ class Steps(Terrain):
     def build(self, spec: mujoco.MjSpec, floor: mujoco.MjsGeom) -> None:
         for number in range(_BOXES):
             shade = 0.45 + 0.15 * (number % 2)
-            self._box(spec, floor, f"step_{number}", (shade, shade, shade + 0.1, 1))
+            self._box(spec, floor, f"floor_step_{number}", (shade, shade, shade + 0.1, 1))
 
     def shape(self, spec: mujoco.MjSpec, values: Values, elevation: Elevation) -> None:
         height, length = values["step_height_m"], values["step_length_m"]
         for number in range(_BOXES):
-            self._put_box(spec, f"step_{number}", LEVEL_M + number * length, length, (number + 1) * height)
+            self._put_box(spec, f"floor_step_{number}", LEVEL_M + number * length, length, (number + 1) * height)
 
     def elevation(self, values: Values, digest: str) -> Elevation:
         height, length = values["step_height_m"], values["step_length_m"]
@@ -180,14 +211,14 @@ class Gaps(Terrain):
     def build(self, spec: mujoco.MjSpec, floor: mujoco.MjsGeom) -> None:
         floor.pos = [0, 0, -_DEEP_M]
         for number in range(_BOXES):
-            self._box(spec, floor, f"platform_{number}", (0.5, 0.55, 0.5, 1))
+            self._box(spec, floor, f"floor_platform_{number}", (0.5, 0.55, 0.5, 1))
 
     def shape(self, spec: mujoco.MjSpec, values: Values, elevation: Elevation) -> None:
         width, length = values["gap_width_m"], values["platform_length_m"]
-        self._put_box(spec, "platform_0", -50.0, 50.0 + LEVEL_M, 0.0)
+        self._put_box(spec, "floor_platform_0", -50.0, 50.0 + LEVEL_M, 0.0)
         for number in range(1, _BOXES):
             begin = LEVEL_M + width + (number - 1) * (length + width)
-            self._put_box(spec, f"platform_{number}", begin, length, 0.0)
+            self._put_box(spec, f"floor_platform_{number}", begin, length, 0.0)
 
     def elevation(self, values: Values, digest: str) -> Elevation:
         width, length = values["gap_width_m"], values["platform_length_m"]
@@ -212,17 +243,19 @@ class FrictionPatches(Terrain):
     def build(self, spec: mujoco.MjSpec, floor: mujoco.MjsGeom) -> None:
         floor.pos = [0, 0, -_DEEP_M]
         for number in range(_BOXES):
-            self._box(spec, floor, f"patch_{number}", (0.45, 0.5, 0.45, 1) if number % 2 == 0 else (0.6, 0.75, 0.9, 1))
+            self._box(
+                spec, floor, f"floor_patch_{number}", (0.45, 0.5, 0.45, 1) if number % 2 == 0 else (0.6, 0.75, 0.9, 1)
+            )
             # Of two geoms that touch, the rougher decides; a higher priority makes it the ground.
-            geom_of(spec, f"patch_{number}").priority = 1
+            geom_of(spec, f"floor_patch_{number}").priority = 1
 
     def shape(self, spec: mujoco.MjSpec, values: Values, elevation: Elevation) -> None:
         length = values["patch_length_m"]
-        self._put_box(spec, "patch_0", -50.0, 50.0 + LEVEL_M, 0.0)
+        self._put_box(spec, "floor_patch_0", -50.0, 50.0 + LEVEL_M, 0.0)
         for number in range(1, _BOXES):
-            self._put_box(spec, f"patch_{number}", LEVEL_M + (number - 1) * length, length, 0.0)
+            self._put_box(spec, f"floor_patch_{number}", LEVEL_M + (number - 1) * length, length, 0.0)
             if number % 2:
-                friction = geom_of(spec, f"patch_{number}").friction
+                friction = geom_of(spec, f"floor_patch_{number}").friction
                 friction[0] = values["patch_friction"]
 
     def elevation(self, values: Values, digest: str) -> Elevation:
@@ -235,32 +268,51 @@ class HeightField(Terrain):
 
     def build(self, spec: mujoco.MjSpec, floor: mujoco.MjsGeom) -> None:
         along, across = (len(axis) for axis in self._grid())
-        spec.add_hfield(name="ground", nrow=across, ncol=along)
+        spec.add_hfield(name="floor_field", nrow=across, ncol=along)
         spec.worldbody.add_geom(
-            name="ground", type=mujoco.mjtGeom.mjGEOM_HFIELD, hfieldname="ground", rgba=(0.5, 0.55, 0.5, 1),
+            name="floor_field", type=mujoco.mjtGeom.mjGEOM_HFIELD, hfieldname="floor_field", rgba=(0.5, 0.55, 0.5, 1),
             **_surface(floor),
         )  # fmt: skip
 
     def shape(self, spec: mujoco.MjSpec, values: Values, elevation: Elevation) -> None:
         along, across = self._grid()
-        self._fits(values, along[1] - along[0], along[-1] - along[0])
         heights = elevation(along[None, :], across[:, None]) + np.zeros((len(across), len(along)))
         lowest, highest = float(heights.min()), float(heights.max())
-        extent, field = self.extent, spec.hfields[0]
+        extent = self.extent
+        field = next(one for one in spec.hfields if one.name == "floor_field")
         # The compiler scales what is given to the height in `size`, which must not be 0 for level ground either.
         field.userdata = heights.ravel()
         field.size = [(extent.back_m + extent.front_m) / 2, extent.side_m, max(highest - lowest, 1e-6), 0.1]
-        geom_of(spec, "ground").pos = [(extent.front_m - extent.back_m) / 2, 0, lowest]
+        geom_of(spec, "floor_field").pos = [(extent.front_m - extent.back_m) / 2, 0, lowest]
         geom_of(spec, "floor").pos = [0, 0, lowest - _SUNK_M]
 
-    def _fits(self, values: Values, cell: float, width: float) -> None:
-        """Refuses a surface that the grid cannot show."""
-        for name, value in values.items():
-            if name in ("wave_length_m", "correlation_m") and not 2 * cell <= value <= width:
-                raise TaskError(
-                    f"{name} is {value:g} m, but the height field, {width:g} m wide in cells of {cell:g} m, shows "
-                    f"lengths of {2 * cell:g} to {width:g} m only; narrow its range"
-                )
+    def limits(self, name: str) -> tuple[float, float]:
+        if name not in ("wave_length_m", "correlation_m"):
+            return super().limits(name)
+        # Waves shorter than two cells, or longer than the field, are none.
+        along, _ = self._grid()
+        return round(2 * float(along[1] - along[0]), 9), float(along[-1] - along[0])
+
+    @abstractmethod
+    def surface(self, values: Values, digest: str) -> Elevation:
+        """Height within the field."""
+
+    def elevation(self, values: Values, digest: str) -> Elevation:
+        surface, extent = self.surface(values, digest), self.extent
+        known: list[float] = []
+
+        def plane() -> float:
+            if not known:
+                along, across = self._grid()
+                known.append(float(surface(along[None, :], across[:, None]).min()) - _SUNK_M)
+            return known[0]
+
+        def of(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+            heights = surface(x, y)
+            outside = (x < -extent.back_m) | (x > extent.front_m) | (np.abs(y) > extent.side_m)
+            return np.where(outside, plane(), heights) if outside.any() else heights
+
+        return of
 
     def _grid(self) -> tuple[np.ndarray, np.ndarray]:
         """Places along x and along y where the field has a height."""
@@ -286,7 +338,7 @@ class Waves(HeightField):
             "wave_length_m": Uniform(1.5, 5.0, unit="m"),
         }
 
-    def elevation(self, values: Values, digest: str) -> Elevation:
+    def surface(self, values: Values, digest: str) -> Elevation:
         height, length = values["wave_height_m"], values["wave_length_m"]
 
         def of(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -328,7 +380,7 @@ class Rough(HeightField):
             "correlation_m": Uniform(0.6, 1.5, unit="m"),
         }
 
-    def elevation(self, values: Values, digest: str) -> Elevation:
+    def surface(self, values: Values, digest: str) -> Elevation:
         surface = rough_surface(digest, values["correlation_m"], self.extent.planar)
         return lambda x, y: values["roughness_m"] * self._fade(x, y) * surface(x, y)
 
@@ -344,7 +396,7 @@ class Mixed(HeightField):
             "step_height_m": Uniform(0.0, 0.08, unit="m", ood=((0.08, 0.12),)),
         }
 
-    def elevation(self, values: Values, digest: str) -> Elevation:
+    def surface(self, values: Values, digest: str) -> Elevation:
         surface = rough_surface(digest, 0.6, self.extent.planar)
         height, length, step = values["wave_height_m"], values["wave_length_m"], values["step_height_m"]
 

@@ -55,11 +55,11 @@ def puck(folder, tasks=SCALED, model=PUCK, **changed):
     return described.load(path)
 
 
-def slide(family, parameters, speed=0.0, push=0.0, steps=25, height=0.0):
+def slide(family, parameters, speed=0.0, push=0.0, steps=25, height=0.0, start=0.0):
     """(path [steps, x], velocity along x after them) of a puck."""
     env = family.make_vector_env([family.task(**parameters)], 1)
     env.reset(seed=[0])
-    env.simulations.place(np.array([0]), np.array([[0.0, height]]), np.array([[speed, 0.0]]))
+    env.simulations.place(np.array([0]), np.array([[start, height]]), np.array([[speed, 0.0]]))
     path = []
     for _ in range(steps):
         env.step(np.array([[push]]))
@@ -112,8 +112,9 @@ def test_a_slope_pulls_by_its_sine(tmp_path, degrees):
     sphere = SMOOTH.replace('type="box" size="0.1 0.1 0.1"', 'type="sphere" size="0.1"')
     family = puck(tmp_path, model=sphere, terrain={"kind": "slope"})
     angle = np.deg2rad(degrees)
-    touching = 0.1 / np.cos(angle) - 0.1  # the centre of a ball on the slope, beside one on the plane
-    _, velocity = slide(family, {"mass_scale": 1.0, "slope_deg": degrees}, height=touching)
+    # Four metres up the slope; the centre of a ball there, beside one on the plane.
+    touching = 4.0 * np.tan(angle) + 0.1 / np.cos(angle) - 0.1
+    _, velocity = slide(family, {"mass_scale": 1.0, "slope_deg": degrees}, height=touching, start=5.0)
     # The acceleration along the slope is g sin, its part along x g sin cos.
     assert velocity == pytest.approx(-9.81 * np.sin(angle) * np.cos(angle) * 0.5, rel=0.05)
 
@@ -221,7 +222,39 @@ def test_the_guide_names_every_term_and_field():
         ({"name": "Puck"}, "name is 'Puck'"),
         ({"terrain": {"kind": "hills"}}, "terrain.kind is 'hills'"),
         ({"terrain": {"kind": "steps", "laws": {"heihgt": {"uniform": [0, 1]}}}}, "Steps has no parameter heihgt"),
-        ({"terrain": {"kind": "waves", "laws": {"wave_length_m": {"uniform": [1, 99]}}}}, "wave_length_m is 99 m, but"),
+        ({"terrain": {"kind": "waves", "laws": {"wave_length_m": {"uniform": [1, 99]}}}}, "wave_length_m goes to 99"),
+        ({"terrain": {"kind": "steps", "laws": {"step_length_m": {"uniform": [0, 1]}}}}, "step_length_m goes to 0"),
+        ({"tasks": {"m": {"change": "mass", "of": [], "uniform": [1, 2]}}}, "tasks.m.of"),
+        ({"tasks": {"m": {"change": "mass", "uniform": [1, 2], "ood": [[3, 3]]}}}, "an ood interval goes from"),
+        ({"tasks": {"g": {"command": "goal", "size": 2, "choice": [1, 2]}}}, "a goal has size 2 (x, y) or 3"),
+        ({"tasks": {"v": {"command": "velocity", "size": 3, "uniform": [1, 2]}}}, "only a goal has a size"),
+        (
+            {"tasks": {n: {"command": "velocity", "uniform": [1, 2]} for n in "vw"}},
+            "w and v both command a velocity",
+        ),
+        ({"tasks": {"m": {"change": "mass", "choice": [1, 2], "each": True}}}, "each draws a value of a uniform"),
+        (
+            {"tasks": {"g": {"change": "gravity", "how": "set", "uniform": [1, 2], "each": True}}},
+            "there is one gravity in the world",
+        ),
+        (
+            {"tasks": {"sensor_delay_steps": {"sensor_delay": True, "choice": [-5, 2]}}},
+            "a sensor delay is a choice of whole control steps",
+        ),
+        (
+            {"tasks": {"sensor_delay_steps": {"sensor_delay": True, "uniform": [0, 2]}}},
+            "a sensor delay is a choice of whole control steps",
+        ),
+        (
+            {
+                "tasks": {"g": {"command": "goal", "size": 2, "uniform": [1, 2]}},
+                "reward": {"goal_distance": -1.0},
+            },
+            "compares a goal of 2 entries with a place of 1",
+        ),
+        ({"reward": {"tilt": -1.0}}, "the term tilt needs a base that can lean"),
+        ({"terminate": {"tilt_above_deg": 30}}, "this robot's base cannot lean"),
+        ({"observe": [{"term": "height", "of": "top"}]}, "follows nothing"),
         ({"frame_skip": 3}, "there is no key frame_skip"),
     ],
 )  # fmt: skip
@@ -231,6 +264,79 @@ def test_every_mistake_is_a_sentence(tmp_path, changed, says):
     assert says in str(error.value)
     assert str(tmp_path / "puck.yaml") in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        (PUCK.replace('ctrllimited="true" ctrlrange="-1 1"', ""), "actuator push has no control range"),
+        (PUCK[: PUCK.index("<actuator>")] + "</mujoco>", "has no actuators"),
+    ],
+)
+def test_robots_that_could_not_move_are_refused(tmp_path, model, says):
+    with pytest.raises(TaskError, match=says):
+        puck(tmp_path, model=model)
+
+
+def test_a_terrain_needs_a_base_that_moves_and_a_floor(tmp_path):
+    arm = yaml.safe_load((ROBOTS / "arm.yaml").read_text()) | {"terrain": {"kind": "slope"}}
+    (tmp_path / "arm.xml").write_text((ROBOTS / "arm.xml").read_text())
+    (tmp_path / "arm.yaml").write_text(yaml.safe_dump(arm))
+    with pytest.raises(TaskError, match="a terrain is for robots whose base moves"):
+        described.load(tmp_path / "arm.yaml")
+    with pytest.raises(TaskError, match="has no plane in its worldbody"):
+        puck(tmp_path, model=PUCK.replace('type="plane" size="50 50 1"', 'type="box" size="50 50 1"'),
+             terrain={"kind": "steps"})  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", described.TERRAINS)
+def test_every_ground_takes_a_robot_of_our_own(tmp_path, kind):
+    """The tutorial's terrain, on the quadruped; what varies of the floor varies of all the ground."""
+    data = yaml.safe_load((ROBOTS / "quadruped.yaml").read_text()) | {"terrain": {"kind": kind}}
+    data["tasks"]["ground_friction"]["of"] = "floor*"
+    (tmp_path / "quadruped.xml").write_text((ROBOTS / "quadruped.xml").read_text())
+    (tmp_path / "dog.yaml").write_text(yaml.safe_dump(data, sort_keys=False))
+    family = described.load(tmp_path / "dog.yaml")
+    task = family.sample(1, np.random.default_rng(0), "train")[0]
+    model = family.model(task)
+    ground = [geom for geom in range(model.ngeom) if model.geom(geom).name.startswith("floor")]
+    scale = task["ground_friction"]
+    if kind != "friction":
+        assert np.allclose(model.geom_friction[ground, 0], 0.9 * scale)
+    env = family.make_vector_env([task], 2)
+    env.reset(seed=[0, 1])
+    assert np.isfinite(env.step(np.zeros((2, 8)))[0]).all()
+
+
+def test_masses_of_frames_and_joints_of_bases_are_no_obstacle(tmp_path):
+    framed = PUCK.replace('<site name="top"', '<body name="frame"><site name="eye"/></body><site name="top"')
+    family = puck(tmp_path, {"m": {"change": "mass", "uniform": [0.5, 2.0], "each": True}}, model=framed)
+    assert family.parameters["m"].shape == (1,)
+    grip = {"grip": {"change": "friction", "how": "set", "uniform": [0.1, 0.5]}}
+    family = puck(tmp_path, grip)
+    model = family.model(family.task(grip=0.3))
+    assert np.allclose(model.geom_friction[:, 0], 0.3)
+    assert np.array_equal(model.geom_friction[:, 1:], family.base.geom_friction[:, 1:])
+    dog = yaml.safe_load((ROBOTS / "quadruped.yaml").read_text())
+    dog["tasks"]["damp"] = {"change": "damping", "uniform": [0.5, 2.0], "each": True}
+    (tmp_path / "quadruped.xml").write_text((ROBOTS / "quadruped.xml").read_text())
+    (tmp_path / "dog.yaml").write_text(yaml.safe_dump(dog, sort_keys=False))
+    assert described.load(tmp_path / "dog.yaml").parameters["damp"].shape == (14,)
+
+
+def test_air_density_reaches_commands_too(tmp_path):
+    tasks = {"v": {"command": "velocity", "uniform": [0, 1]}}
+    family = puck(tmp_path, tasks, air_density=1.2, reward={"velocity_error": -1.0})
+    assert family.model(family.task(v=0.5)).opt.density == 1.2
+    assert family.base.opt.density == 0.0
+
+
+def test_an_edited_model_is_read_again(tmp_path):
+    family = puck(tmp_path)
+    heavier = puck(tmp_path, model=PUCK.replace('mass="1"', 'mass="3"'))
+    assert heavier.base.body_mass[1] == 3.0
+    with pytest.raises(TaskError, match="was changed while it was in use"):
+        pickle.loads(pickle.dumps(family))
 
 
 def test_a_model_that_does_not_compile_and_a_file_that_is_none(tmp_path):

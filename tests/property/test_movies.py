@@ -89,6 +89,9 @@ def test_a_machine_that_cannot_draw_is_told_what_to_install(monkeypatch):
     if sys.platform != "darwin":
         with pytest.raises(NoCamera, match="apt install libosmesa6"):
             choose_gl()
+    monkeypatch.setenv("MUJOCO_GL", "foo")
+    with pytest.raises(NoCamera, match="MUJOCO_GL is foo"):
+        choose_gl()
 
 
 def test_an_episode_that_does_not_repeat_is_not_shown(trained, monkeypatch, tmp_path):

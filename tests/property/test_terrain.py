@@ -8,15 +8,17 @@ import pytest
 
 import envs.terrains
 from envs.faults import (
+    AntWeakMotor,
     HalfCheetahGravity,
     HalfCheetahLateSensors,
     HalfCheetahMotorFails,
     HalfCheetahPayload,
     HalfCheetahWind,
 )
-from envs.half_cheetah import HalfCheetahRun
-from envs.mujoco.terrain import SQUARE, STRIP, Mixed, Rough, Waves
-from envs.task import TaskError
+from envs.half_cheetah import HalfCheetahVel
+from envs.mujoco.described import TERRAINS
+from envs.mujoco.terrain import SQUARE, STRIP, Mixed, Rough, Waves, ends_of
+from envs.task import Choice, Task, TaskError, Uniform
 from trainers import resolve
 
 KINDS = ("slope", "steps", "gaps", "friction", "waves", "rough", "mixed")
@@ -68,6 +70,43 @@ def test_the_start_is_level_and_clear(name):
         mujoco.mj_forward(model, data)
         depth = min([contact.dist for contact in data.contact[: data.ncon]], default=0.0)
         assert depth > -0.12, "it starts no deeper in the ground than the reset's noise puts it on the plane"
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_first_observation_tells_nothing_and_nobody_falls_at_once(name):
+    """With one seed, tasks at the ends of their laws begin alike, and no row is over after a step."""
+    family = resolve.family(name)
+    ends = [
+        family.task(**{key: pick(ends_of(law)) for key, law in family.parameters.items()}) for pick in (min, max)
+    ]  # fmt: skip
+    env = family.make_vector_env(ends, 20)
+    observation, _ = env.reset(seed=list(range(20)) * 2)
+    assert np.array_equal(observation[:20], observation[20:])
+    _, _, terminated, *_ = env.step(np.zeros(env.action_space.shape))
+    assert terminated.mean() < 0.03  # the plane's own: noise may lift an Ant's torso to a metre
+
+
+def test_beyond_a_field_the_plane_goes_on():
+    family = resolve.family("ant_waves-v1")
+    task = tasks_of(family)[0]
+    model = family.model(task)
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    elevation = family.elevation(task)
+    for x, y in ((17.0, 0.0), (0.0, -18.0), (22.0, 22.0)):
+        assert ground_below(model, data, x, y) == pytest.approx(
+            float(elevation(np.array([x]), np.array([y]))[0]), abs=0.01
+        )
+
+
+@pytest.mark.parametrize("kind", TERRAINS.values(), ids=TERRAINS)
+@pytest.mark.parametrize("extent", [STRIP, SQUARE], ids=["strip", "square"])
+def test_a_ground_takes_the_ends_of_its_own_laws_and_refuses_what_it_cannot_shape(kind, extent):
+    terrain = kind(extent)
+    for name, law in terrain.parameters.items():
+        kind(extent, **{name: Choice(tuple(ends_of(law)))})
+        with pytest.raises(TaskError, match=f"{name} goes to 999, but this ground can be shaped from"):
+            kind(extent, **{name: Uniform(law.low, 999.0)})
 
 
 def test_a_robot_stands_on_every_kind_of_ground():
@@ -133,20 +172,46 @@ def test_a_scan_is_the_height_above_the_ground_ahead(name):
 
 
 def test_ground_that_its_field_cannot_show_is_refused():
-    terrain = Waves(STRIP)
+    with pytest.raises(
+        TaskError, match=r"wave_length_m goes to 99, but this ground can be shaped from 0\.4 to 60 only"
+    ):
+        Waves(STRIP, wave_length_m=Uniform(1.0, 99.0))
+    with pytest.raises(TaskError, match="Mixed has no parameter wave_heihgt_m"):
+        Mixed(STRIP, wave_heihgt_m=Uniform(0.0, 0.1))
 
-    class Long(HalfCheetahRun):
-        name = "long-v1"
-        parameters = dict(terrain.parameters)
 
-    Long.terrain = terrain
-    family = Long()
-    task = family.task(wave_height_m=0.1, wave_length_m=2.0)
-    values = {"wave_height_m": 0.1, "wave_length_m": 99.0}
-    with pytest.raises(TaskError, match="wave_length_m is 99 m, but the height field, 60 m wide"):
-        terrain.shape(family._on_terrain, values, family.elevation(task))
-    with pytest.raises(TaskError, match="Mixed has no parameter wave_hight_m"):
-        Mixed(STRIP, wave_hight_m=terrain.parameters["wave_height_m"])
+def test_the_ground_does_not_change_its_shape_within_a_trial():
+    family = resolve.family("half_cheetah_rough-v1")
+    first, second = tasks_of(family)
+    schedule = ({"episode": 1, "step": 0, "parameters": second.parameters},)
+    with pytest.raises(TaskError, match="cannot change within a trial"):
+        family.check_task(Task.of(family.name, first.parameters, 0, schedule))
+
+
+def test_a_command_that_switches_keeps_its_fractions():
+    family = HalfCheetahVel()
+    schedule = ({"episode": 0, "step": 1, "parameters": {"velocity_m_per_s": 1.9}},)
+    task = Task.of(family.name, {"velocity_m_per_s": 1}, 0, schedule)
+    assert Task.from_json(task.to_json()) == task
+    env = family.make_vector_env([task], 1)
+    env.reset(seed=[0])
+    rewards = [env.step(np.zeros((1, 6)))[1][0] for _ in range(2)]
+    env.reset(seed=[0])
+    before = env.simulations.qpos[0, 0]
+    env.step(np.zeros((1, 6)))
+    middle = env.simulations.qpos[0, 0]
+    env.step(np.zeros((1, 6)))
+    after = env.simulations.qpos[0, 0]
+    assert rewards[0] == pytest.approx(-abs((middle - before) / 0.05 - 1.0))
+    assert rewards[1] == pytest.approx(-abs((after - middle) / 0.05 - 1.9))
+
+
+def test_families_without_ood_tasks_say_so():
+    rng = np.random.default_rng(0)
+    with pytest.raises(TaskError, match="declares no ood range"):
+        AntWeakMotor().sample(1, rng, "ood")
+    (task,) = HalfCheetahMotorFails().sample(1, rng, "ood")
+    assert sum(strength < 1 for strength in task.segments[1][1]["motor_strength"]) == 2
 
 
 # -- what robots meet in the field

@@ -97,3 +97,37 @@ def test_the_final_observation_is_the_true_one():
     assert terminated[0]
     np.testing.assert_allclose(observation[0], [0.1, 0.0], atol=1e-7)
     assert reward[0] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_single_environments_are_told_the_episode_and_heard_about_failures_and_terms():
+    """What a family with `make_env` alone needs for schedules, unstable simulations and named rewards."""
+
+    class Told(LineFamily):
+        name = "told-v1"
+        can_switch = True
+        reward_terms = ("near", "far")
+        heard: list = []
+
+        def make_env(self, task):
+            env = super().make_env(task)
+            reset, step, heard = env.reset, env.step, self.heard
+
+            def listening(*, seed=None, options=None):
+                heard.append(options)
+                return reset(seed=seed)
+
+            def telling(action):
+                return *step(action)[:4], {"unstable": True, "reward_terms": np.array([1.0, 2.0]), "other": 3}
+
+            env.reset, env.step = listening, telling
+            return env
+
+    family = Told()
+    env = family.make_vector_env([family.task(target_m=1.0)], 2)
+    env.reset(seed=[0, 1], options={"episode": 3})
+    *_, info = env.step(np.zeros((2, 1)))
+    assert set(info) == {"unstable", "reward_terms"}
+    assert info["unstable"].tolist() == [True, True]
+    assert info["reward_terms"].tolist() == [[1.0, 2.0], [1.0, 2.0]]
+    env.reset(options={"reset_mask": np.array([False, True])})
+    assert family.heard == [{"episode": 3}, {"episode": 3}, {"episode": 4}]
