@@ -15,7 +15,7 @@ from envs.mujoco import described
 from envs.mujoco.terms import OBSERVATIONS, REWARDS
 from envs.task import TaskError
 from tests.helpers import call
-from trainers import resolve
+from trainers import recipes, resolve
 
 ROBOTS = Path(__file__).parents[2] / "examples" / "robots"
 PUCK = """
@@ -153,6 +153,11 @@ def test_robots_of_our_own_conform(name):
     assert not [finding for finding in check_task_family(family) if finding.problem]
     assert pickle.loads(pickle.dumps(family)).digest == family.digest
     assert call("check", str(ROBOTS / f"{name}.yaml")).exit_code == 0
+
+
+def test_the_tutorials_recipe_loads():
+    recipe = recipes.load(ROBOTS / "quadruped_maml.yaml")
+    assert Path(recipe.family) == ROBOTS.relative_to(ROBOTS.parents[1]) / "quadruped.yaml"
 
 
 def test_a_quadruped_sees_and_is_paid_by_hand():
