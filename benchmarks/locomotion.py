@@ -60,11 +60,11 @@ def raw(family: Locomotion, shard: Shard, batch) -> float:
     models = [model for task in shard.tasks for model in [family.model(task)] * ROLLOUTS]
     first, skip = models[0], family.robot.frame_skip
     low, high = first.actuator_ctrlrange.T
-    controls = np.clip(batch.action.reshape(-1, *batch.action.shape[2:]), low, high).astype(float)
+    controls = np.clip(batch.action.reshape(-1, *batch.action.shape[3:]), low, high).astype(float)
     starts = np.zeros((len(models), mujoco.mj_stateSize(first, mujoco.mjtState.mjSTATE_FULLPHYSICS)))
     hidden = family.robot.hidden  # where it stands in the plane costs nothing
     known = first.nq - hidden + first.nv
-    starts[:, 1 + hidden : 1 + hidden + known] = batch.observation[:, :, 0].reshape(len(models), -1)[:, :known]
+    starts[:, 1 + hidden : 1 + hidden + known] = batch.observation[:, :, :, 0].reshape(len(models), -1)[:, :known]
     held = np.repeat(controls, skip, axis=1)
     state = np.zeros((len(starts), held.shape[1], starts.shape[1]))
     with rollout.Rollout(nthread=0) as roller:
