@@ -211,6 +211,7 @@ class DescribedFamily(Locomotion):
         scan = description.terrain.scan if description.terrain else ()
         settings: dict[str, Any] = {
             "name": description.name,
+            "__doc__": f"{description.name}: {description.mjcf} as {path} describes it.",
             "kind": description.kind,
             "episode_steps": description.episode_steps,
             "air_density": description.air_density,
