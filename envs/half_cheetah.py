@@ -7,7 +7,7 @@ import numpy as np
 from envs.mujoco.changes import Change
 from envs.mujoco.locomotion import Locomotion, Robot
 from envs.mujoco.state import Motion
-from envs.task import Choice, LogUniform, Uniform
+from envs.task import Choice, LogUniform, Parameter, Uniform
 
 HALF_CHEETAH = Robot("half_cheetah.xml", frame_skip=5, hidden=1, height=1, reset_noise=0.1)
 
@@ -76,9 +76,23 @@ class HalfCheetahDir(Locomotion):
         return motion.command["direction"] * motion.forward - 0.05 * motion.effort
 
 
-# x 1.5^U(-3, 3) and x 1.3^U(-3, 3), the scale laws of rand_param_envs.
-HALF_TO_DOUBLE = (1.5**-3, 1.5**3)
+# x 1.5^U(-3, 3) and x 1.3^U(-3, 3), the scale laws of rand_param_envs (log scale limit 3).
+SCALED = (1.5**-3, 1.5**3)
 DAMPED = (1.3**-3, 1.3**3)
+BODY_CHANGES = {
+    "mass_scale": Change("mass"),
+    "friction_scale": Change("friction"),
+    "damping_scale": Change("damping"),
+}
+
+
+def body_laws(bodies: int, frictions: int, joints: int) -> dict[str, Parameter]:
+    """The laws of `BODY_CHANGES`: a factor for each body, for each friction that is changed, for each joint."""
+    return {
+        "mass_scale": LogUniform(*SCALED, shape=(bodies,)),
+        "friction_scale": LogUniform(*SCALED, shape=(frictions,)),
+        "damping_scale": LogUniform(*DAMPED, shape=(joints,)),
+    }
 
 
 class HalfCheetahRandParams(HalfCheetahRun):
@@ -95,15 +109,5 @@ class HalfCheetahRandParams(HalfCheetahRun):
     """
 
     name = "half_cheetah_rand_params-v1"
-    parameters = {
-        "mass_scale": LogUniform(*HALF_TO_DOUBLE, shape=(7,)),
-        "friction_scale": LogUniform(*HALF_TO_DOUBLE, shape=(9,)),
-        "damping_scale": LogUniform(*DAMPED, shape=(9,)),
-        "gear_scale": LogUniform(0.5, 1.5, shape=(6,)),
-    }
-    changes = {
-        "mass_scale": Change("mass"),
-        "friction_scale": Change("friction"),
-        "damping_scale": Change("damping"),
-        "gear_scale": Change("gear"),
-    }
+    parameters = body_laws(7, 9, 9) | {"gear_scale": LogUniform(0.5, 1.5, shape=(6,))}
+    changes = BODY_CHANGES | {"gear_scale": Change("gear")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.half_cheetah import DAMPED, HALF_TO_DOUBLE
+from envs.half_cheetah import BODY_CHANGES, SCALED, body_laws
 from envs.mujoco.changes import Change
 from envs.mujoco.locomotion import Locomotion, Robot
 from envs.mujoco.state import Motion
@@ -63,16 +63,8 @@ class HopperRandParams(UprightHopper):
     """
 
     name = "hopper_rand_params-v1"
-    parameters = {
-        "mass_scale": LogUniform(*HALF_TO_DOUBLE, shape=(4,)),
-        "friction_scale": LogUniform(*HALF_TO_DOUBLE, shape=(15,)),
-        "damping_scale": LogUniform(*DAMPED, shape=(6,)),
-    }
-    changes = {
-        "mass_scale": Change("mass"),
-        "friction_scale": Change("friction"),
-        "damping_scale": Change("damping"),
-    }
+    parameters = body_laws(4, 15, 6)
+    changes = BODY_CHANGES
 
     def reward(self, motion: Motion) -> np.ndarray:
         return motion.forward + 1.0 - 1e-3 * motion.effort
@@ -90,7 +82,7 @@ class HopperRandParamsIndependent(HopperRandParams):
     """
 
     name = "hopper_rand_params_independent-v1"
-    parameters = HopperRandParams.parameters | {"inertia_scale": LogUniform(*HALF_TO_DOUBLE, shape=(12,))}
+    parameters = HopperRandParams.parameters | {"inertia_scale": LogUniform(*SCALED, shape=(12,))}
     changes = HopperRandParams.changes | {
         "mass_scale": Change("mass", inertia_follows=False),
         "inertia_scale": Change("inertia"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.half_cheetah import DAMPED, HALF_TO_DOUBLE
+from envs.half_cheetah import BODY_CHANGES, SCALED, body_laws
 from envs.mujoco.changes import Change
 from envs.mujoco.locomotion import Locomotion, Robot
 from envs.mujoco.state import Motion
@@ -67,16 +67,8 @@ class Walker2dRandParams(Walker2dRun):
     """
 
     name = "walker2d_rand_params-v1"
-    parameters = {
-        "mass_scale": LogUniform(*HALF_TO_DOUBLE, shape=(7,)),
-        "friction_scale": LogUniform(*HALF_TO_DOUBLE, shape=(24,)),
-        "damping_scale": LogUniform(*DAMPED, shape=(9,)),
-    }
-    changes = {
-        "mass_scale": Change("mass"),
-        "friction_scale": Change("friction"),
-        "damping_scale": Change("damping"),
-    }
+    parameters = body_laws(7, 24, 9)
+    changes = BODY_CHANGES
 
 
 class Walker2dRandParamsIndependent(Walker2dRandParams):
@@ -91,7 +83,7 @@ class Walker2dRandParamsIndependent(Walker2dRandParams):
     """
 
     name = "walker2d_rand_params_independent-v1"
-    parameters = Walker2dRandParams.parameters | {"inertia_scale": LogUniform(*HALF_TO_DOUBLE, shape=(21,))}
+    parameters = Walker2dRandParams.parameters | {"inertia_scale": LogUniform(*SCALED, shape=(21,))}
     changes = Walker2dRandParams.changes | {
         "mass_scale": Change("mass", inertia_follows=False),
         "inertia_scale": Change("inertia"),

@@ -14,6 +14,7 @@ from envs.check import check_task_family
 from envs.mujoco import described
 from envs.mujoco.terms import OBSERVATIONS, REWARDS
 from envs.task import TaskError
+from envs.walker2d import WALKER2D
 from tests.helpers import call
 from trainers import recipes, resolve
 
@@ -179,6 +180,37 @@ def test_a_quadruped_sees_and_is_paid_by_hand():
     speed = (qpos[0] - before[0]) / 0.02
     paid = -abs(speed - task["velocity_m_per_s"]) + 1.0 - 0.02 * 8 * 0.09 - 0.2 * (1 - rotation[2, 2])
     assert reward[0] == pytest.approx(paid, abs=1e-9)
+
+
+def test_a_planar_robot_is_read_by_its_slides_and_hinge(tmp_path):
+    """Gymnasium's Walker2d as a description: what is observed is what its joints say."""
+    data = TRACK | {
+        "name": "walker-v1",
+        "mjcf": str(WALKER2D.path),
+        "control_dt_s": 0.008,
+        "observe": [
+            "height", "pitch", "linear_velocity", "angular_velocity", "joint_positions", "joint_velocities",
+        ],
+        "tasks": {"strength": {"change": "gear", "of": "*", "uniform": [0.5, 1.0], "each": True}},
+        "reward": {"forward_velocity": 1.0, "tilt": -1.0, "height": 0.5},
+        "terminate": {"height_below_m": 0.8, "tilt_above_deg": 57.0},
+    }  # fmt: skip
+    (tmp_path / "walker.yaml").write_text(yaml.safe_dump(data, sort_keys=False))
+    family = described.load(tmp_path / "walker.yaml")
+    assert family.parameters["strength"].shape == (6,)
+    env = family.make_vector_env(family.sample(1, np.random.default_rng(0), "train"), 1)
+    env.reset(seed=[0])
+    before = env.simulations.qpos[0, 0]
+    observation, _, _, _, info = env.step(np.full((1, 6), 0.5))
+    qpos, qvel = env.simulations.qpos[0], env.simulations.qvel[0]
+    expected = [qpos[1:3], qvel[:2], qvel[2:3], qpos[3:], qvel[3:]]
+    assert np.allclose(observation[0], np.concatenate(expected), atol=1e-5)
+    paid = [(qpos[0] - before) / 0.008, -(1 - np.cos(qpos[2])), 0.5 * qpos[1]]
+    assert np.allclose(info["reward_terms"][0], paid)
+    lying = env.simulations.qpos[:1].copy()
+    lying[0, 1:3] = 1.2, 1.1
+    env.simulations.place(np.array([0]), lying, np.zeros((1, 9)))
+    assert env.step(np.zeros((1, 6)))[2][0], "it leans by more than 57 degrees"
 
 
 def test_an_arms_tip_is_followed():
