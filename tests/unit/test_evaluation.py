@@ -1,9 +1,14 @@
+import json
+
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from agents.contract import Round, RoundBatch
 from envs.task import Task, TaskSet
+from trainers.errors import RunError
 from trainers.evaluation import Curve, curve, rows_of, summary
+from trainers.run_folder import Run
 
 TASKS = TaskSet("f-v1", "held-out", tuple(Task.of("f-v1", {"x": float(i)}, i) for i in range(2)))
 
@@ -94,3 +99,33 @@ def test_summary_has_the_documented_keys():
     # Task 0: rollouts return 3 and 2, task 1: 6 and 8.
     assert told["tasks"] == [{"params": {"x": 0.0}, "returns": [2.5]}, {"params": {"x": 1.0}, "returns": [7.0]}]
     assert told["mean"] == [4.75]
+
+
+def test_rows_name_the_segment_of_a_schedule_that_held():
+    """Episodes of 3 steps; the task changes at step 1 of episode 1: whole, switching, changed."""
+    schedule = ({"episode": 1, "step": 1, "parameters": {"x": 9.0}},)
+    tasks = TaskSet(
+        "f-v1", "held-out", (Task.of("f-v1", {"x": 0.0}, 0, schedule), Task.of("f-v1", {"x": 1.0}, 1))
+    )  # fmt: skip
+    rounds = [Round("support", 2)] * 2 + [Round("query", 2)]
+    batches = tuple(batch([[1, 2], [3, 4]], [[3, 1], [2, 2]]) for _ in rounds)
+    frame = rows_of(batches, rounds, tasks, iteration=5, training_seed=0).to_pandas()
+    long = frame[(frame.task == 0) & (frame.rollout == 0)]
+    short = frame[(frame.task == 0) & (frame.rollout == 1)]
+    assert long.segments.tolist() == ["0", "0-1", "1"]
+    assert short.segments.tolist() == ["0", "0", "1"], "an episode that ended before the change saw nothing of it"
+    assert set(frame[frame.task == 1].segments) == {"0"}
+    assert json.loads(long.parameters.iloc[0])["schedule"] == [dict(schedule[0])]
+
+
+def test_rows_of_versions_without_schedules_are_read(tmp_path):
+    old = rows_of(
+        (batch([[1, 2], [3, 4]], [[3, 1], [2, 2]]),), [Round("query", 2)], TASKS, iteration=1, training_seed=0
+    ).drop_columns(["segments"])
+    pq.write_table(old, tmp_path / "adaptation.parquet")
+    read = Run(tmp_path, None).rows()
+    assert read.schema.names[-1] == "segments"
+    assert set(read["segments"].to_pylist()) == {"0"}
+    pq.write_table(old.drop_columns(["success"]), tmp_path / "adaptation.parquet")
+    with pytest.raises(RunError, match="other columns"):
+        Run(tmp_path, None).rows()
