@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from agents.contract import Round, concatenate
+from envs.faults import HalfCheetahGravity
 from envs.point_nav import PointNav
+from envs.task import Uniform
 from tests.helpers import LineFamily, interface, sample, small_maml, some_tasks
 from trainers.sampling import SamplingError, make_shards, random_key, run_trials
 
@@ -177,3 +179,28 @@ def test_concatenate_joins_shards_in_order():
 
 def test_interface_holds_no_task():
     assert "goal" not in repr(interface(PointNav()))
+
+
+def test_an_unstable_simulation_ends_its_episode_is_counted_and_feeds_nothing_odd():
+    """One task's gravity throws its robot out of what floats can hold; its neighbours do not notice."""
+
+    class Wild(HalfCheetahGravity):
+        name = "wild-v1"
+        parameters = {"gravity_m_per_s2": Uniform(5.0, 1e13)}
+        episode_steps = 5
+
+    family = Wild()
+    tasks = [family.task(gravity_m_per_s2=value) for value in (9.81, 1e13, 9.81)]
+    agent, learner = small_maml(family=family)
+    (support, query) = sample(agent, learner, tasks, rounds=ROUNDS, family=family)
+    assert not support.unstable[[0, 2]].any()
+    assert support.unstable[1].any(-1).all(), "every rollout of the wild task"
+    ended = support.valid[1].sum(-1)
+    assert ended.max() < 5
+    for one in (support, query):
+        assert np.isfinite(one.observation).all()
+        assert np.isfinite(one.reward).all()
+        assert (one.reward[one.unstable] == 0).all(), "a step that was not computed is worth nothing"
+        assert (one.unstable <= one.terminated).all()
+    calm = sample(agent, learner, [tasks[0]], rounds=ROUNDS, family=family)
+    assert np.array_equal(support.observation[0], calm[0].observation[0])
