@@ -88,10 +88,13 @@ BODY_CHANGES = {
 
 def body_laws(bodies: int, frictions: int, joints: int) -> dict[str, Parameter]:
     """The laws of `BODY_CHANGES`: a factor for each body, for each friction that is changed, for each joint."""
+    beyond, damped_beyond = (
+        ((low ** (4 / 3), low), (high, high ** (4 / 3))) for low, high in (SCALED, DAMPED)
+    )  # powers from 3 to 4, and as small
     return {
-        "mass_scale": LogUniform(*SCALED, shape=(bodies,)),
-        "friction_scale": LogUniform(*SCALED, shape=(frictions,)),
-        "damping_scale": LogUniform(*DAMPED, shape=(joints,)),
+        "mass_scale": LogUniform(*SCALED, shape=(bodies,), ood=beyond),
+        "friction_scale": LogUniform(*SCALED, shape=(frictions,), ood=beyond),
+        "damping_scale": LogUniform(*DAMPED, shape=(joints,), ood=damped_beyond),
     }
 
 
@@ -102,7 +105,8 @@ class HalfCheetahRandParams(HalfCheetahRun):
     * Reward: x velocity - 0.05 |action|^2. Ends: truncated after 200 steps.
     * Task law, all factors of what the model file says: mass_scale ~ logU[0.296296, 3.375]^7, one for each body, its
       inertia with it; friction_scale ~ logU[0.296296, 3.375]^9, one for each geom; damping_scale
-      ~ logU[0.455166, 2.197]^9, one for each joint; gear_scale ~ logU[0.5, 1.5]^6, one for each motor.
+      ~ logU[0.455166, 2.197]^9, one for each joint; gear_scale ~ logU[0.5, 1.5]^6, one for each motor. Out of
+      distribution: masses, frictions and dampings beyond, to the fourth power of 1.5 and 1.3.
     * Source: the laws of rand_param_envs (x 1.5^U(-3, 3), damping x 1.3^U(-3, 3)), which has no HalfCheetah and no
       gears; there inertia is scaled independently of mass, and friction in each of its three entries.
     * Versions: v1, 2026.

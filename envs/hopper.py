@@ -56,7 +56,7 @@ class HopperRandParams(UprightHopper):
       200 steps.
     * Task law, all factors of what the model file says: mass_scale ~ logU[0.296296, 3.375]^4, one for each body, its
       inertia with it; friction_scale ~ logU[0.296296, 3.375]^15, one for each entry of each geom; damping_scale
-      ~ logU[0.455166, 2.197]^6, one for each joint.
+      ~ logU[0.455166, 2.197]^6, one for each joint. Out of distribution: beyond, to the fourth power of 1.5 and 1.3.
     * Source: rand_param_envs (log scale limit 3), used by PEARL. There inertia is scaled independently of mass:
       `hopper_rand_params_independent-v1`.
     * Versions: v1, 2026.
