@@ -84,7 +84,7 @@ def table() -> str:
     for label, values in PAPER.items():
         lines.append(f"| {label} | - | {' | '.join(f'{value:.2f}' for value in values)} | - |")
     lines += ["", "Exact yardsticks there: staying at the origin -40.08, the best deterministic policy -0.54.", ""]
-    return "\n".join(lines + locomotion() + variants() + sinusoid() + endurance())
+    return "\n".join(lines + locomotion() + speed() + variants() + sinusoid() + endurance())
 
 
 def rows(folder: Path, points: int) -> list[str]:
@@ -115,6 +115,52 @@ def locomotion() -> list[str]:
         "| what | seeds | 0 | 1 | minutes |",
         "|---|---|---|---|---|",
         *[row for folder in folders for row in rows(folder, 2)],
+        "",
+    ]
+
+
+def speed() -> list[str]:
+    """Control steps a second on MuJoCo, from benchmarks/locomotion.json."""
+    told = figures("locomotion")
+    lines = [
+        "## Speed on MuJoCo",
+        "",
+        "`python benchmarks/locomotion.py`, one thread, 200 rows: the trial loop with policy, rewards and storage,",
+        "against a replay of the same states and controls in C, and against other ways to step, with the same policy",
+        "in the loop. Medians; the ratio to raw physics is of runs side by side.",
+        "",
+        "| family | steps/s | raw physics | ratio | SyncVectorEnv | AsyncVectorEnv (16) | EnvPool |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, one in told["robots"].items():
+        rate = one["control steps a second"]
+        ratio = f"{one['closed against raw, random policy']:.2f}"
+        if "closed against raw, trained policy" in one:
+            ratio += f" (trained {one['closed against raw, trained policy']:.2f})"
+        peers = [
+            f"{rate[key]:,} ({rate['closed'] / rate[key]:.1f}x)" if key in rate else "-"
+            for key in ("sync", "async (16)", "envpool")
+        ]
+        lines.append(f"| {name} | {rate['closed']:,} | {rate['raw']:,} | {ratio} | {' | '.join(peers)} |")
+    lines += [
+        "",
+        "| family whose model varies | steps/s | raw physics | ratio, building included | 1,000 tasks prepared (s) |",
+        "|---|---|---|---|---|",
+    ]
+    for name, one in told["families whose model varies"].items():
+        rate = one["control steps a second"]
+        lines.append(
+            f"| {name} | {rate['closed']:,} | {rate['raw']:,} | {one['closed against raw, building included']:.2f} | "
+            f"{one['seconds to prepare 1,000 tasks']} |"
+        )
+    workers = told["workers"]
+    return [
+        *lines,
+        "",
+        f"Two Ray workers reach {workers['two workers against one']} times one, two processes of nothing but physics "
+        f"{workers['two raw processes against one']} times one: {workers['the one against the other']:.2f} of that. "
+        f"Sampling with adaptation is {workers['adapting against bare, 2 workers']:.2f} of the bare closed loop, both "
+        "on two workers.",
         "",
     ]
 
