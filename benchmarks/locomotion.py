@@ -40,7 +40,7 @@ PEERS = {
     "humanoid_dir-v1": "Humanoid-v5",
 }
 VARIED = ("half_cheetah_rand_params-v1", "walker2d_rand_params-v1", "half_cheetah_steps-v1", "half_cheetah_rough-v1")
-TASKS, ROLLOUTS, REPEATS, STEPS = 10, 20, 5, 200
+TASKS, ROLLOUTS, REPEATS = 10, 20, 3
 
 
 def shard_of(family: Locomotion, tasks: int = TASKS, rounds: int = 1, first: int = 0) -> Shard:
