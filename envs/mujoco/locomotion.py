@@ -10,7 +10,7 @@ import copy
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -138,11 +138,13 @@ class LocomotionEnv(BatchedEnv):
         if self._late is not None:
             self._seen = np.zeros((family.longest_delay + 1, len(models), size), np.float32)  # newest first
 
-    def _state(self, rows: Rows) -> State:
+    def _state(self, rows: Rows, *, copied: bool = False) -> State:
+        """The rows now; `copied` where they are about to move and a slice would move along."""
         simulations = self.simulations
-        qpos = simulations.qpos[rows]
-        sensed = {name: values[rows] for name, values in simulations.sensed.items()}
-        return State(qpos, simulations.qvel[rows], sensed, self._ground(rows, qpos))
+        take = np.copy if copied and isinstance(rows, slice) else np.asarray
+        qpos = take(simulations.qpos[rows])
+        sensed = {name: take(values[rows]) for name, values in simulations.sensed.items()}
+        return State(qpos, take(simulations.qvel[rows]), sensed, partial(self._ground, rows, qpos))
 
     def _ground(self, rows: Rows, qpos: np.ndarray) -> np.ndarray:
         if self._elevations is None:
@@ -217,10 +219,7 @@ class LocomotionEnv(BatchedEnv):
         if self._switching:
             indices = np.arange(self.num_envs)[rows]
             self._switch(indices, self._elapsed[indices])
-        before = self._state(rows)
-        if isinstance(rows, slice):  # views of what is about to move
-            sensed = {name: values.copy() for name, values in before.sensed.items()}
-            before = State(before.qpos.copy(), before.qvel.copy(), sensed, before.ground)
+        before = self._state(rows, copied=True)
         simulations.step(rows, actions)
         command = {name: values[rows] for name, values in self._command.items()}
         after = self._state(rows)

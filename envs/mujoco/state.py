@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -15,13 +16,18 @@ class State:
     Attributes:
         qpos, qvel: [n, nq], [n, nv].
         sensed: by name, [n, ...], what the robot's `sensed` asks for.
-        ground: [n] height of the ground under the robot, m.
+        find_ground: computes `ground`, which most rewards never ask for.
     """
 
     qpos: np.ndarray
     qvel: np.ndarray
     sensed: Mapping[str, np.ndarray]
-    ground: np.ndarray
+    find_ground: Callable[[], np.ndarray]
+
+    @cached_property
+    def ground(self) -> np.ndarray:
+        """[n] height of the ground under the robot, m."""
+        return self.find_ground()
 
 
 @dataclass(frozen=True)
