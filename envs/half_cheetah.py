@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from envs.mujoco.bodies import BODY_CHANGES, body_laws
 from envs.mujoco.changes import Change
 from envs.mujoco.locomotion import Locomotion, Robot
 from envs.mujoco.state import Motion
-from envs.task import Choice, LogUniform, Parameter, Uniform
+from envs.task import Choice, LogUniform, Uniform
 
 HALF_CHEETAH = Robot("half_cheetah.xml", frame_skip=5, hidden=1, height=1, reset_noise=0.1)
 
@@ -74,28 +75,6 @@ class HalfCheetahDir(Locomotion):
 
     def reward(self, motion: Motion) -> np.ndarray:
         return motion.command["direction"] * motion.forward - 0.05 * motion.effort
-
-
-# x 1.5^U(-3, 3) and x 1.3^U(-3, 3), the scale laws of rand_param_envs (log scale limit 3).
-SCALED = (1.5**-3, 1.5**3)
-DAMPED = (1.3**-3, 1.3**3)
-BODY_CHANGES = {
-    "mass_scale": Change("mass"),
-    "friction_scale": Change("friction"),
-    "damping_scale": Change("damping"),
-}
-
-
-def body_laws(bodies: int, frictions: int, joints: int) -> dict[str, Parameter]:
-    """The laws of `BODY_CHANGES`: a factor for each body, for each friction that is changed, for each joint."""
-    beyond, damped_beyond = (
-        ((low ** (4 / 3), low), (high, high ** (4 / 3))) for low, high in (SCALED, DAMPED)
-    )  # powers from 3 to 4, and as small
-    return {
-        "mass_scale": LogUniform(*SCALED, shape=(bodies,), ood=beyond),
-        "friction_scale": LogUniform(*SCALED, shape=(frictions,), ood=beyond),
-        "damping_scale": LogUniform(*DAMPED, shape=(joints,), ood=damped_beyond),
-    }
 
 
 class HalfCheetahRandParams(HalfCheetahRun):

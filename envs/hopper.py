@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.half_cheetah import BODY_CHANGES, SCALED, body_laws
-from envs.mujoco.changes import Change
+from envs.mujoco.bodies import BODY_CHANGES, INDEPENDENT_CHANGES, body_laws, independent_laws
 from envs.mujoco.locomotion import Locomotion, Robot
 from envs.mujoco.state import Motion
-from envs.task import LogUniform, Uniform
+from envs.task import Uniform
 
 HOPPER = Robot(
     "hopper.xml", frame_skip=4, hidden=1, height=1, reset_noise=5e-3, normal_velocity=False, largest_velocity=10.0
@@ -82,8 +81,5 @@ class HopperRandParamsIndependent(HopperRandParams):
     """
 
     name = "hopper_rand_params_independent-v1"
-    parameters = HopperRandParams.parameters | {"inertia_scale": LogUniform(*SCALED, shape=(12,))}
-    changes = HopperRandParams.changes | {
-        "mass_scale": Change("mass", inertia_follows=False),
-        "inertia_scale": Change("inertia"),
-    }
+    parameters = independent_laws(4, 15, 6)
+    changes = INDEPENDENT_CHANGES

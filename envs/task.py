@@ -7,7 +7,6 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -135,13 +134,6 @@ def _plain(value: Any) -> Value:
     if isinstance(value, (bool, int, float, str)):
         return value
     raise TaskError(f"a task parameter is a number, a word or a list of numbers, not {value!r}")
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """'did you mean ...?', or the list of what there is."""
-    known = sorted(known)
-    close = get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
 
 
 # -- laws over parameters

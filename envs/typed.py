@@ -1,12 +1,19 @@
-"""Typed YAML: strict pydantic models, and their complaints as one sentence."""
+"""Typed YAML: strict pydantic models, their complaints as one sentence, and the nearest word to a misspelt one."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from envs.task import nearest
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """'did you mean ...?', or the list of what there is."""
+    known = sorted(known)
+    close = get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
 
 
 class Strict(BaseModel):

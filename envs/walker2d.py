@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.half_cheetah import BODY_CHANGES, SCALED, body_laws
-from envs.mujoco.changes import Change
+from envs.mujoco.bodies import BODY_CHANGES, INDEPENDENT_CHANGES, body_laws, independent_laws
 from envs.mujoco.locomotion import Locomotion, Robot
 from envs.mujoco.state import Motion
-from envs.task import LogUniform, Uniform
+from envs.task import Uniform
 
 WALKER2D = Robot(
     "walker2d_v5.xml", frame_skip=4, hidden=1, height=1, reset_noise=5e-3, normal_velocity=False, largest_velocity=10.0
@@ -83,8 +82,5 @@ class Walker2dRandParamsIndependent(Walker2dRandParams):
     """
 
     name = "walker2d_rand_params_independent-v1"
-    parameters = Walker2dRandParams.parameters | {"inertia_scale": LogUniform(*SCALED, shape=(21,))}
-    changes = Walker2dRandParams.changes | {
-        "mass_scale": Change("mass", inertia_follows=False),
-        "inertia_scale": Change("inertia"),
-    }
+    parameters = independent_laws(7, 24, 9)
+    changes = INDEPENDENT_CHANGES

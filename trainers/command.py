@@ -207,6 +207,20 @@ def draw_without_a_screen() -> None:
         raise RunError(str(error)) from error
 
 
+def draw_previews(names: list[str], folder: Path) -> None:
+    """A contact sheet of each family, FOLDER/<family>.png."""
+    draw_without_a_screen()
+    from trainers import resolve
+    from trainers.movies import preview
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        family = resolve.family(name)
+        target = folder / f"{family.name}.png"
+        preview(family, target)
+        console.print(str(target), soft_wrap=True)
+
+
 @app.command()
 def families(
     names: Annotated[list[str] | None, typer.Argument(help="only these; a described family's YAML file too")] = None,
@@ -214,20 +228,13 @@ def families(
 ) -> None:
     """List the task families, or draw some of their tasks."""
     with user_errors():
-        if preview is not None:
-            draw_without_a_screen()
         from envs import FAMILIES
         from trainers import resolve
 
+        if preview is not None:
+            draw_previews(names or list(FAMILIES), preview)
+            return
         for name in names or FAMILIES:
-            if preview is not None:
-                from trainers.movies import preview as draw
-
-                preview.mkdir(parents=True, exist_ok=True)
-                shown = resolve.family(name)
-                draw(shown, preview / f"{shown.name}.png")
-                console.print(f"{preview / shown.name}.png", soft_wrap=True)
-                continue
             family = resolve.family(name)
             laws = "; ".join(f"{key} ~ {law.describe()}" for key, law in family.parameters.items())
             console.print(f"[bold]{name}[/bold]  {_first_sentence(family)}", soft_wrap=True)

@@ -123,10 +123,11 @@ def rows_of(
             spent += per_episode.sum(-1)
             point += one.episodes
     joined = {name: np.concatenate(parts) for name, parts in columns.items()}
-    segments = [
-        _segments(task_set.tasks[task], episode, length)
-        for task, episode, length in zip(joined["task"], joined["point"], joined["length"], strict=True)
-    ]
+    segments = np.full(len(joined["task"]), "0", object)
+    scheduled = [index for index, task in enumerate(task_set.tasks) if task.schedule]
+    for row in np.flatnonzero(np.isin(joined["task"], scheduled)):
+        task = task_set.tasks[joined["task"][row]]
+        segments[row] = _segments(task, int(joined["point"][row]), int(joined["length"][row]))
     texts = np.array([json.dumps(task.parameters | task.schedule_to_json()) for task in task_set.tasks])
     count = len(joined["task"])
     data = {

@@ -50,12 +50,13 @@ def render(run: Run, task_index: int, split: str, rounds: int | None, checkpoint
     plan = agent.trial_rounds(settings.rounds if rounds is None else rounds, settings.rollouts)
     key = random_key(settings.seed, "evaluation", int(task.digest[:15], 16), 0)
     batches = _trial(agent, family, learner.weights(), task, plan, key)
+    camera = camera_of(family, task)
     panels, told = [], []
     episode = 0
     for position, (one, batch) in enumerate(zip(plan, batches, strict=True)):
         seed = int(reset_seeds(generator(key, position), one.rollouts)[0])
         title = "before adaptation" if position == 0 else f"after {_count(position, 'round')}"
-        panels.append(_panel(family, task, batch, seed, episode, title))
+        panels.append(_panel(family, task, camera, batch, seed, episode, title))
         returns = batch.row_returns()[0, 0]
         told.append({"panel": title, "return": float(returns[0]), "mean_return": float(returns.mean())})
         episode += one.episodes
@@ -69,10 +70,11 @@ def _trial(agent: Agent, family: TaskFamily, weights: Weights, task: Task, plan:
         return run_trials(agent, family, weights, Shard((task,), tuple(plan), (key,)))
 
 
-def _panel(family: TaskFamily, task: Task, batch: RoundBatch, seed: int, episode: int, title: str) -> list[Image.Image]:
+def _panel(
+    family: TaskFamily, task: Task, camera: Draw, batch: RoundBatch, seed: int, episode: int, title: str
+) -> list[Image.Image]:
     """The frames of a round's first rollout, played again: the same seed and actions give the same motion."""
     env = family.make_env(task)
-    camera = camera_of(family, task)
     valid = batch.valid[0, 0, 0]
     actions, rewards = batch.action[0, 0, 0][valid], batch.reward[0, 0, 0][valid]
     if isinstance(env.action_space, gymnasium.spaces.Box):

@@ -10,8 +10,7 @@ import yaml
 from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, field_validator
 
 from agents.contract import Config
-from envs.task import nearest
-from envs.typed import sentence
+from envs.typed import nearest, sentence
 from trainers import resolve
 from trainers.errors import RecipeError
 from trainers.files import read_text

@@ -12,7 +12,8 @@ from typing import Any
 from agents import ALGORITHMS
 from agents.contract import Algorithm
 from envs import FAMILIES
-from envs.task import TaskFamily, nearest
+from envs.task import TaskFamily
+from envs.typed import nearest
 from trainers.errors import RecipeError
 
 

@@ -92,6 +92,3 @@ class Camera:
             np.array([0.85, 0.2, 0.15, 1.0], np.float32),
         )  # fmt: skip
         scene.ngeom += 1
-
-    def close(self) -> None:
-        self._renderer.close()

@@ -10,7 +10,8 @@ from typing import Literal
 import mujoco
 import numpy as np
 
-from envs.task import TaskError, nearest
+from envs.task import TaskError
+from envs.typed import nearest
 
 How = Literal["scale", "add", "set"]
 

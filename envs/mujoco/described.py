@@ -16,15 +16,23 @@ from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 import yaml
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from envs.mujoco import terrain as grounds
 from envs.mujoco.changes import Change
-from envs.mujoco.locomotion import DELAY, Locomotion, Robot, load_spec
+from envs.mujoco.locomotion import DELAY, Locomotion, Robot, load_mjcf
 from envs.mujoco.state import Motion, State
 from envs.mujoco.terms import Observe, Reward, Roles, base_of, height, observation, reward, up
 from envs.task import Choice, LogUniform, Parameter, Task, TaskError, Uniform
-from envs.typed import Strict, sentence
+from envs.typed import Strict, nearest, sentence
 
 Interval = tuple[float, float]
 Command = Literal["velocity", "heading", "goal"]
@@ -114,9 +122,16 @@ class Varied(Law):
 class Ground(Strict):
     """The ground: its kind, and other laws for its parameters."""
 
-    kind: Literal["slope", "steps", "gaps", "friction", "waves", "rough", "mixed"]
+    kind: str
     laws: dict[str, Law] = {}
     scan: tuple[float, ...] = ()  # m ahead
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, kind: str) -> str:
+        if kind not in TERRAINS:
+            raise ValueError(f"there is no such ground; {nearest(kind, TERRAINS)}")
+        return kind
 
 
 class Seen(Strict):
@@ -179,22 +194,22 @@ class DescribedFamily(Locomotion):
         self._source = path
         model_file = (path.parent / description.mjcf).resolve()
         if not model_file.is_file():
-            raise TaskError(f"{path}: mjcf is {description.mjcf}, but there is no file {model_file}")
+            raise TaskError(f"mjcf is {description.mjcf}, but there is no file {model_file}")
         # Compiled anew: a file that was edited since must not be answered out of a cache.
-        model = self.base = load_spec(model_file).compile()
+        model = self.base = load_mjcf(model_file)[1]
         base = base_of(model)
         varied = description.tasks or {}
         skip = description.control_dt_s / model.opt.timestep
         if abs(skip - round(skip)) > 1e-6 or round(skip) < 1:
             raise TaskError(
-                f"{path}: control_dt_s is {description.control_dt_s:g} s, no multiple of the model's physics step of "
+                f"control_dt_s is {description.control_dt_s:g} s, no multiple of the model's physics step of "
                 f"{model.opt.timestep:g} s; change one of them"
             )
         ground = self._make_ground(description, base.planar)
         roles: dict[str, tuple[str, int]] = {}
         for name, one in varied.items():
             if one.command in roles:
-                raise TaskError(f"{path}: {name} and {roles[one.command][0]} both command a {one.command}; keep one")
+                raise TaskError(f"{name} and {roles[one.command][0]} both command a {one.command}; keep one")
             if one.command:
                 roles[one.command] = name, one.size or 1
         seen, reads = self._make_observation(description, model)
@@ -203,11 +218,11 @@ class DescribedFamily(Locomotion):
         self._seen, self._paid, self._end, self._base = seen, paid, description.terminate, base
         ends = description.terminate
         if ends.tilt_above_deg is not None and base.pitch is None and base.quaternion is None:
-            raise TaskError(f"{path}: terminate names a tilt, but this robot's base cannot lean")
+            raise TaskError("terminate names a tilt, but this robot's base cannot lean")
         if ground is not None and (base.x is None or base.z is None):
-            raise TaskError(f"{path}: a terrain is for robots whose base moves along x and up; leave it out")
+            raise TaskError("a terrain is for robots whose base moves along x and up; leave it out")
         if (ends.height_below_m is not None or ends.height_above_m is not None) and base.z is None:
-            raise TaskError(f"{path}: terminate names a height, but this robot's base does not move")
+            raise TaskError("terminate names a height, but this robot's base does not move")
         scan = description.terrain.scan if description.terrain else ()
         settings: dict[str, Any] = {
             "name": description.name,
@@ -352,4 +367,4 @@ def load(path: Path) -> DescribedFamily:
     try:
         return DescribedFamily(description, path)
     except TaskError as error:
-        raise TaskError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
+        raise TaskError(f"{path}: {error}") from error

@@ -41,8 +41,8 @@ class Robot:
         reset_noise: the first qpos is uniform in +- this around the initial pose.
         normal_velocity: whether the first qvel is normal with deviation `reset_noise`, or uniform in +- it.
         largest_velocity: observed velocities are clipped to +- this.
-        sensed: arrays of MjData that rewards or observations need; they cost MuJoCo's threadless loop (simulations.py).
-        exact: whether to step with the solver's warm start, where the robot's motion is sensitive to it.
+        sensed: arrays of MjData that rewards or observations need; with them the robot is stepped with the solver's
+            warm start (simulations.py).
     """
 
     file: str
@@ -53,7 +53,6 @@ class Robot:
     normal_velocity: bool = True
     largest_velocity: float = np.inf
     sensed: tuple[str, ...] = ()
-    exact: bool = False
     x: int = 0
     y: int | None = None
 
@@ -65,7 +64,7 @@ class Robot:
 
     def simulations(self, models: Sequence[mujoco.MjModel]) -> Simulations:
         """One simulation of each model, by the engine that gives what the robot needs."""
-        if self.sensed or self.exact:
+        if self.sensed:
             return LoopSimulations(models, self.frame_skip, self.sensed)
         return RolloutSimulations(models, self.frame_skip)
 
@@ -73,17 +72,16 @@ class Robot:
 @cache
 def base_model(path: Path) -> mujoco.MjModel:
     """A robot as its file has it, shared by all rows: a task that changes the body changes a copy."""
-    return load_spec(path).compile()
+    return load_mjcf(path)[1]
 
 
-def load_spec(path: Path) -> mujoco.MjSpec:
-    """An MJCF file's description; TaskError where it does not compile."""
+def load_mjcf(path: Path) -> tuple[mujoco.MjSpec, mujoco.MjModel]:
+    """An MJCF file's description, and the model it compiles to; TaskError where it does not."""
     try:
         spec = mujoco.MjSpec.from_file(str(path))
-        spec.compile()
+        return spec, spec.compile()
     except ValueError as error:
         raise TaskError(f"{path} does not compile as MJCF: {' '.join(str(error).split())[:300]}") from error
-    return spec
 
 
 def control_range(model: mujoco.MjModel, family: str) -> tuple[np.ndarray, np.ndarray]:
@@ -117,7 +115,6 @@ class LocomotionEnv(BatchedEnv):
         self._family, self._robot = family, robot
         self._dt = model.opt.timestep * robot.frame_skip
         self.simulations = robot.simulations(models)
-        self._rows_of = [np.arange(rows) + place * rows for place in range(len(tasks))]
         self._elevations: list[Elevation] | None = None
         if family.terrain is not None:
             self._elevations = [family.elevation(task) for task in tasks]
@@ -126,10 +123,7 @@ class LocomotionEnv(BatchedEnv):
             name: np.repeat(_column([task[name] for task in tasks]), rows, axis=0) for name in family.parameters
         }
         self._task_of = np.repeat(np.arange(len(tasks)), rows)
-        self._switching = {
-            row: segments[place] for place in range(len(tasks)) if len(segments[place]) > 1
-            for row in self._rows_of[place].tolist()
-        }  # fmt: skip
+        self._switching = {row: segments[place] for row, place in enumerate(self._task_of) if len(segments[place]) > 1}
         self._active = np.zeros(len(models), int)
         size = self._observe(slice(None), self._state(slice(None))).shape[1]
         observed = gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)
@@ -263,7 +257,7 @@ class Locomotion(TaskFamily):
     @cached_property
     def _on_terrain(self) -> mujoco.MjSpec:
         """The robot's description, on ground that is yet to be shaped."""
-        spec = load_spec(self.robot.path)
+        spec, _ = load_mjcf(self.robot.path)
         floor = next((geom for geom in spec.worldbody.geoms if geom.type == mujoco.mjtGeom.mjGEOM_PLANE), None)
         if floor is None:
             raise TaskError(f"{self.robot.path} has no plane in its worldbody to shape a terrain from; add one")

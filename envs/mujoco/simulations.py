@@ -27,6 +27,10 @@ if mujoco.get_mju_user_warning() is None:
     mujoco.set_mju_user_warning(lambda message: None)
 
 
+def _never_reset_silently(model: mujoco.MjModel) -> None:
+    model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+
+
 class Simulations(ABC):
     """B simulations of one robot.
 
@@ -46,13 +50,13 @@ class Simulations(ABC):
     def __init__(self, models: Sequence[mujoco.MjModel], frame_skip: int) -> None:
         self.models, self.frame_skip = list(models), frame_skip
         for model in {id(model): model for model in models}.values():
-            model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+            _never_reset_silently(model)
         self.unstable = np.zeros(len(self.models), bool)
         self.sensed = {}
 
     def put_model(self, row: int, model: mujoco.MjModel) -> None:
         """Another model for a row from its next step on: the same robot, changed while it moves."""
-        model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+        _never_reset_silently(model)
         self.models[row] = model
 
     @abstractmethod
@@ -70,11 +74,11 @@ class RolloutSimulations(Simulations):
     def __init__(self, models: Sequence[mujoco.MjModel], frame_skip: int) -> None:
         super().__init__(models, frame_skip)
         first = self.models[0]
-        count, self._size = len(self.models), mujoco.mj_stateSize(first, _STATE)
+        count, size = len(self.models), mujoco.mj_stateSize(first, _STATE)
         self._data = mujoco.MjData(first)
         self._rollout = rollout.Rollout(nthread=0)
-        self._state = np.zeros((count, self._size))
-        self._trace = np.zeros((count, frame_skip, self._size))
+        self._state = np.zeros((count, size))
+        self._trace = np.zeros((count, frame_skip, size))
         self._controls = np.zeros((count, frame_skip, first.nu))
         # A full state is time, positions, velocities, activations.
         self.qpos = self._state[:, 1 : 1 + first.nq]
@@ -149,8 +153,7 @@ class LoopSimulations(Simulations):
             if self._contact_forces:
                 mujoco.mj_rnePostConstraint(model, data)
             mujoco.mj_getState(model, data, state, _EXACT_STATE)
-            if self._views:
-                self._sense(row)
+            self._sense(row)
         fine = np.all(np.abs(self._state[rows]) < _LARGE, axis=1)  # false for NaN as well
         if not fine.all():
             self._state[indices[~fine]] = before[~fine]

@@ -14,7 +14,8 @@ import numpy as np
 
 from envs.mujoco.changes import element_names
 from envs.mujoco.state import Motion, State
-from envs.task import TaskError, nearest
+from envs.task import TaskError
+from envs.typed import nearest
 
 Observe = Callable[[State], np.ndarray]
 Reward = Callable[[Motion], np.ndarray]
