@@ -102,17 +102,10 @@ class Terrain(ABC):
         """Height of the ground, m, at x [...], y [...], m; `digest` decides what is random in it."""
 
     def _box(self, spec: mujoco.MjSpec, floor: mujoco.MjsGeom, name: str, rgba: tuple[float, ...]) -> None:
-        """A box of ground, as rough and as hard as the floor; `_put_box` gives it its place."""
+        """A box of ground, as rough and as hard as the floor; `shape` gives it its place."""
         spec.worldbody.add_geom(
             name=name, type=mujoco.mjtGeom.mjGEOM_BOX, size=[1, 1, 1], rgba=rgba, **_surface(floor)
         )  # fmt: skip
-
-    def _put_box(self, spec: mujoco.MjSpec, name: str, begin_m: float, length_m: float, top_m: float) -> None:
-        """Puts a box of the ground between two places along x, its top at a height."""
-        geom = geom_of(spec, name)
-        half = (top_m + 2 * _DEEP_M) / 2
-        geom.size = [length_m / 2, 50.0, half]
-        geom.pos = [begin_m + length_m / 2, 0.0, top_m - half]
 
 
 def ends_of(law: Parameter) -> list[float]:
@@ -170,8 +163,55 @@ class Slope(Terrain):
         return lambda x, y: np.tan(slope) * np.maximum(np.cos(heading) * x + np.sin(heading) * y - LEVEL_M, 0.0)
 
 
-class Steps(Terrain):
+class Boxes(Terrain):
+    """Ground of boxes one behind another along x; where there is none, the floor.
+
+    Class attributes:
+        colours: of every other box.
+        floor_m: height of the floor.
+    """
+
+    colours: tuple[tuple[float, ...], tuple[float, ...]] = ((0.5, 0.55, 0.5, 1), (0.5, 0.55, 0.5, 1))
+    floor_m = -_DEEP_M
+
+    @abstractmethod
+    def boxes(self, values: Values) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Where each box begins, how long it is and how high its top is, m, [_BOXES] each, in order along x."""
+
+    def build(self, spec: mujoco.MjSpec, floor: mujoco.MjsGeom) -> None:
+        floor.pos = [0, 0, self.floor_m]
+        for number in range(_BOXES):
+            self._box(spec, floor, f"floor_box_{number}", self.colours[number % 2])
+
+    def shape(self, spec: mujoco.MjSpec, values: Values, elevation: Elevation) -> None:
+        for number, (begin, length, top) in enumerate(zip(*self.boxes(values), strict=True)):
+            geom, half = geom_of(spec, f"floor_box_{number}"), (top + 2 * _DEEP_M) / 2
+            geom.size = [length / 2, 50.0, half]
+            geom.pos = [begin + length / 2, 0.0, top - half]
+
+    def elevation(self, values: Values, digest: str) -> Elevation:
+        begins, lengths, tops = self.boxes(values)
+
+        def of(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+            number = np.searchsorted(begins, x, side="right") - 1
+            on_box = (number >= 0) & (x < begins[number] + lengths[number])
+            return np.where(on_box, tops[number], self.floor_m)
+
+        return of
+
+
+def _behind_a_platform(begins: np.ndarray, length: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Level boxes of one length, behind one that the robot starts on."""
+    lengths = np.full(_BOXES, length)
+    lengths[0] = 50.0 + LEVEL_M
+    return np.concatenate([[-50.0], begins]), lengths, np.zeros(_BOXES)
+
+
+class Steps(Boxes):
     """A staircase along x, `step_height_m` up every `step_length_m`."""
+
+    colours = ((0.45, 0.45, 0.55, 1), (0.6, 0.6, 0.7, 1))
+    floor_m = 0.0
 
     def laws(self) -> dict[str, Parameter]:
         return {
@@ -179,27 +219,12 @@ class Steps(Terrain):
             "step_length_m": Uniform(0.6, 1.5, unit="m"),
         }
 
-    def build(self, spec: mujoco.MjSpec, floor: mujoco.MjsGeom) -> None:
-        for number in range(_BOXES):
-            shade = 0.45 + 0.15 * (number % 2)
-            self._box(spec, floor, f"floor_step_{number}", (shade, shade, shade + 0.1, 1))
-
-    def shape(self, spec: mujoco.MjSpec, values: Values, elevation: Elevation) -> None:
-        height, length = values["step_height_m"], values["step_length_m"]
-        for number in range(_BOXES):
-            self._put_box(spec, f"floor_step_{number}", LEVEL_M + number * length, length, (number + 1) * height)
-
-    def elevation(self, values: Values, digest: str) -> Elevation:
-        height, length = values["step_height_m"], values["step_length_m"]
-
-        def of(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-            number = np.floor((x - LEVEL_M) / length) + 1
-            return height * np.where(number > _BOXES, 0, np.maximum(number, 0))
-
-        return of
+    def boxes(self, values: Values) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        length, number = values["step_length_m"], np.arange(_BOXES)
+        return LEVEL_M + number * length, np.full(_BOXES, length), (number + 1) * values["step_height_m"]
 
 
-class Gaps(Terrain):
+class Gaps(Boxes):
     """Ditches across x, `gap_width_m` wide and half a metre deep, between platforms of `platform_length_m`."""
 
     def laws(self) -> dict[str, Parameter]:
@@ -208,31 +233,15 @@ class Gaps(Terrain):
             "platform_length_m": Uniform(1.0, 3.0, unit="m"),
         }
 
-    def build(self, spec: mujoco.MjSpec, floor: mujoco.MjsGeom) -> None:
-        floor.pos = [0, 0, -_DEEP_M]
-        for number in range(_BOXES):
-            self._box(spec, floor, f"floor_platform_{number}", (0.5, 0.55, 0.5, 1))
-
-    def shape(self, spec: mujoco.MjSpec, values: Values, elevation: Elevation) -> None:
+    def boxes(self, values: Values) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         width, length = values["gap_width_m"], values["platform_length_m"]
-        self._put_box(spec, "floor_platform_0", -50.0, 50.0 + LEVEL_M, 0.0)
-        for number in range(1, _BOXES):
-            begin = LEVEL_M + width + (number - 1) * (length + width)
-            self._put_box(spec, f"floor_platform_{number}", begin, length, 0.0)
-
-    def elevation(self, values: Values, digest: str) -> Elevation:
-        width, length = values["gap_width_m"], values["platform_length_m"]
-        end = LEVEL_M + (_BOXES - 1) * (length + width)
-
-        def of(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-            inside = np.mod(x - LEVEL_M, length + width) < width
-            return np.where((x > LEVEL_M) & (inside | (x > end)), -_DEEP_M, 0.0)
-
-        return of
+        return _behind_a_platform(LEVEL_M + width + np.arange(_BOXES - 1) * (length + width), length)
 
 
-class FrictionPatches(Terrain):
+class FrictionPatches(Boxes):
     """Level ground whose sliding friction alternates along x between the floor's and `patch_friction`."""
+
+    colours = ((0.45, 0.5, 0.45, 1), (0.6, 0.75, 0.9, 1))
 
     def laws(self) -> dict[str, Parameter]:
         return {
@@ -240,27 +249,20 @@ class FrictionPatches(Terrain):
             "patch_length_m": Uniform(0.5, 2.0, unit="m"),
         }
 
+    def boxes(self, values: Values) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        length = values["patch_length_m"]
+        return _behind_a_platform(LEVEL_M + np.arange(_BOXES - 1) * length, length)
+
     def build(self, spec: mujoco.MjSpec, floor: mujoco.MjsGeom) -> None:
-        floor.pos = [0, 0, -_DEEP_M]
+        super().build(spec, floor)
         for number in range(_BOXES):
-            self._box(
-                spec, floor, f"floor_patch_{number}", (0.45, 0.5, 0.45, 1) if number % 2 == 0 else (0.6, 0.75, 0.9, 1)
-            )
             # Of two geoms that touch, the rougher decides; a higher priority makes it the ground.
-            geom_of(spec, f"floor_patch_{number}").priority = 1
+            geom_of(spec, f"floor_box_{number}").priority = 1
 
     def shape(self, spec: mujoco.MjSpec, values: Values, elevation: Elevation) -> None:
-        length = values["patch_length_m"]
-        self._put_box(spec, "floor_patch_0", -50.0, 50.0 + LEVEL_M, 0.0)
-        for number in range(1, _BOXES):
-            self._put_box(spec, f"floor_patch_{number}", LEVEL_M + (number - 1) * length, length, 0.0)
-            if number % 2:
-                friction = geom_of(spec, f"floor_patch_{number}").friction
-                friction[0] = values["patch_friction"]
-
-    def elevation(self, values: Values, digest: str) -> Elevation:
-        end = LEVEL_M + (_BOXES - 1) * values["patch_length_m"]
-        return lambda x, y: np.where(x > end, -_DEEP_M, 0.0)
+        super().shape(spec, values, elevation)
+        for number in range(1, _BOXES, 2):
+            geom_of(spec, f"floor_box_{number}").friction[0] = values["patch_friction"]
 
 
 class HeightField(Terrain):
@@ -276,7 +278,7 @@ class HeightField(Terrain):
 
     def shape(self, spec: mujoco.MjSpec, values: Values, elevation: Elevation) -> None:
         along, across = self._grid()
-        heights = elevation(along[None, :], across[:, None]) + np.zeros((len(across), len(along)))
+        heights = np.broadcast_to(elevation(along[None, :], across[:, None]), (len(across), len(along)))
         lowest, highest = float(heights.min()), float(heights.max())
         extent = self.extent
         field = next(one for one in spec.hfields if one.name == "floor_field")
@@ -343,7 +345,7 @@ class Waves(HeightField):
 
         def of(x: np.ndarray, y: np.ndarray) -> np.ndarray:
             wave = (1 - np.cos(2 * np.pi * (x - LEVEL_M) / length)) / 2
-            return np.where(x > LEVEL_M, height * wave, 0.0) + 0.0 * y
+            return np.where(x > LEVEL_M, height * wave, 0.0)
 
         return of
 

@@ -180,6 +180,31 @@ def test_ground_that_its_field_cannot_show_is_refused():
         Mixed(STRIP, wave_heihgt_m=Uniform(0.0, 0.1))
 
 
+def test_patches_are_as_slippery_as_their_task_says():
+    """In the model, and in motion: with the same push a cheetah slides farther on the smoother patch."""
+    family = resolve.family("half_cheetah_friction-v1")
+    tasks = [family.task(patch_friction=friction, patch_length_m=2.0) for friction in (0.05, 0.6)]
+    for task in tasks:
+        model = family.model(task)
+        frictions = [geom for geom in range(model.ngeom) if model.geom(geom).name.startswith("floor_")]
+        sliding = model.geom_friction[frictions, 0]
+        assert np.allclose(sliding[1::2], task["patch_friction"])
+        assert np.allclose(sliding[::2], family.base.geom("floor").friction[0])
+    slid = []
+    for task in tasks:
+        env = family.make_vector_env([task], 1)
+        env.reset(seed=[0])
+        qpos = family.base.qpos0.copy()
+        qpos[0] = 2.0  # the middle of the first patch
+        velocity = np.zeros(9)
+        velocity[0] = 1.0
+        env.simulations.place(np.array([0]), qpos[None], velocity[None])
+        for _ in range(10):
+            env.step(np.zeros((1, 6)))
+        slid.append(env.simulations.qpos[0, 0] - 2.0)
+    assert slid[0] > slid[1] + 0.02
+
+
 def test_the_ground_does_not_change_its_shape_within_a_trial():
     family = resolve.family("half_cheetah_rough-v1")
     first, second = tasks_of(family)
