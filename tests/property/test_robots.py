@@ -32,7 +32,10 @@ def test_motion_is_gymnasiums(peer, robot):
     """Robots with the warm start follow it through a whole episode; the others step as it does from every state."""
     env = gymnasium.make(peer).unwrapped
     env.reset(seed=0)
-    mine = robot.simulations([base_model(robot.path)])
+    # A second row is stepped between: nothing of it, the solver's warm start least, may stay with the first.
+    mine = robot.simulations([base_model(robot.path)] * 2)
+    other = actions_of(env.action_space, 100, seed=9)
+    mine.place(np.array([1]), env.data.qpos[None] + 0.05, env.data.qvel[None] + 0.5)
     assert mine.frame_skip == env.frame_skip
     exact = bool(robot.sensed)
     for step, action in enumerate(actions_of(env.action_space, 100)):
@@ -42,7 +45,7 @@ def test_motion_is_gymnasiums(peer, robot):
             env.set_state(env.data.qpos.copy(), env.data.qvel.copy())
             env.data.qacc_warmstart[:] = 0
             env.set_state(env.data.qpos.copy(), env.data.qvel.copy())
-        mine.step(slice(None), action[None])
+        mine.step(slice(None), np.stack([action, other[step]]))
         env.step(action)
         tolerance = 1e-8
         assert np.abs(mine.qpos[0] - env.data.qpos).max() < tolerance, step
