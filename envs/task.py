@@ -222,7 +222,31 @@ class Choice:
         return "one of " + ", ".join(map(str, self.values)) + (f" {self.unit}" if self.unit else "")
 
 
-Parameter = Uniform | LogUniform | Choice
+@dataclass(frozen=True)
+class Integer:
+    """A whole number, all from `low` to `high` as likely: the number of a draw that is too large to be written out."""
+
+    low: int
+    high: int
+    unit: str = ""
+    ood: tuple[()] = ()
+
+    def draw(self, rng: np.random.Generator, *, ood: bool) -> Value:
+        """One of the numbers."""
+        return int(rng.integers(self.low, self.high, endpoint=True))
+
+    def problem(self, value: Value) -> str | None:
+        """What is wrong with this value, or None."""
+        if type(value) is int and self.low <= value <= self.high:
+            return None
+        return f"is {value!r} but must be a whole number in [{self.low}, {self.high}]"
+
+    def describe(self) -> str:
+        """The law in a few words."""
+        return f"U[{self.low}, {self.high}], a whole number" + (f" {self.unit}" if self.unit else "")
+
+
+Parameter = Uniform | LogUniform | Choice | Integer
 
 
 # -- families
@@ -287,6 +311,11 @@ class TaskFamily(ABC):
     def yardsticks(self, task: Task) -> dict[str, float]:
         """Known returns of an episode: `blind` (best without learning the task), `bayes`, `oracle`; {} if unknown."""
         return {}
+
+    def task_vector(self, task: Task) -> np.ndarray:
+        """The task as numbers, for those who are told it (`envs.told`): by default its parameters, by name."""
+        values = [np.asarray(value, float).reshape(-1) for _, value in task.items]
+        return np.concatenate(values)
 
     def plan_view(self, task: Task) -> PlanView | None:
         """How to draw its episodes from above; None where that shows nothing."""

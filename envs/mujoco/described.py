@@ -300,7 +300,7 @@ class DescribedFamily(Locomotion):
             values = {}
             for name, law in self.parameters.items():
                 end = min(grounds.ends_of(law)) if which == "low" else max(grounds.ends_of(law))
-                values[name] = end if isinstance(law, Choice) or not law.shape else (end,) * law.shape[0]
+                values[name] = end if not isinstance(law, Uniform) or not law.shape else (end,) * law.shape[0]
             task = self.task(**values)
             self.model(task)
         try:  # what is left to go wrong goes wrong here, not in the middle of a training

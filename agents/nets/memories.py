@@ -1,0 +1,181 @@
+"""Memories: what carries a trial's experience from step to step. GRU and LSTM; the contract that all share.
+
+A memory is pure functions of a flat dictionary of parameters, as policies are (ADR 2). Acting goes step by step with a
+state; learning goes over whole sequences, and gives the same numbers:
+
+    outputs, state = memory.sequence(parameters, inputs [L, B, I], state)     for t: output, state = memory.step(...)
+
+A state is a dictionary of tensors with a leading B, never changed in place. Shapes: B rows (trials), L steps, I inputs,
+H = `output_size`.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import Tensor
+
+from agents.contract import Config
+from agents.nets.policies import Parameters
+
+MemoryState = dict[str, Tensor]
+
+
+class Memory(ABC):
+    """What learns to remember within a trial.
+
+    Attributes:
+        output_size: H, entries of an output.
+        cuts: whether a sequence may be cut, so that gradients flow within the pieces alone while the state goes on
+            (truncated backpropagation). Memories that attend to all that was do not cut.
+    """
+
+    output_size: int
+    cuts: bool = True
+
+    @abstractmethod
+    def init(self, generator: torch.Generator) -> Parameters:
+        """Fresh parameters."""
+
+    @abstractmethod
+    def start(self, parameters: Parameters, rows: int) -> MemoryState:
+        """The state [rows, ...] of trials that have seen nothing, on the parameters' device."""
+
+    @abstractmethod
+    def step(self, parameters: Parameters, inputs: Tensor, state: MemoryState) -> tuple[Tensor, MemoryState]:
+        """One step: inputs [B, I] -> outputs [B, H] and the new state."""
+
+    @abstractmethod
+    def sequence(self, parameters: Parameters, inputs: Tensor, state: MemoryState) -> tuple[Tensor, MemoryState]:
+        """All steps: inputs [L, B, I] -> outputs [L, B, H] and the state after them."""
+
+    def attention(self, state: MemoryState) -> dict[str, Tensor]:
+        """What the last step looked at, named weights [B, ...] over earlier steps or slots; {} without attention."""
+        return {}
+
+
+class GRUConfig(Config):
+    """Gated recurrent unit. Cho et al. 2014 (arXiv:1406.1078)."""
+
+    name: Literal["gru"] = "gru"
+    size: PositiveInt = 64
+    chrono_steps: PositiveInt | None = None  # see `chrono_bias`; None leaves the gates' biases at 0
+
+
+class LSTMConfig(Config):
+    """Long short-term memory. Hochreiter and Schmidhuber 1997."""
+
+    name: Literal["lstm"] = "lstm"
+    size: PositiveInt = 64
+    chrono_steps: PositiveInt | None = None
+
+
+def chrono_bias(size: int, steps: int, generator: torch.Generator) -> Tensor:
+    """Biases [size] of a keeping gate, for memories of 1 to `steps` steps. Tallec and Ollivier 2018 (arXiv:1804.11188).
+
+    log u with u ~ U[1, steps - 1]: a unit of bias log u forgets within about 1 + u steps.
+    """
+    return torch.log(1.0 + torch.rand(size, generator=generator) * max(steps - 2, 0))
+
+
+class Recurrent(Memory):
+    """What GRU and LSTM share: gates from one product of the input and one of the hidden state."""
+
+    gates: int
+
+    def __init__(self, inputs: int, size: int, chrono_steps: int | None) -> None:
+        self.inputs, self.output_size, self.chrono_steps = inputs, size, chrono_steps
+
+    def init(self, generator: torch.Generator) -> Parameters:
+        size, gates = self.output_size, self.gates
+        bound = math.sqrt(6.0 / (self.inputs + size))
+        hidden = [_orthogonal(size, generator) for _ in range(gates)]
+        parameters = {
+            "input_weight": (torch.rand(gates * size, self.inputs, generator=generator) * 2 - 1) * bound,
+            "hidden_weight": torch.cat(hidden),
+            "input_bias": torch.zeros(gates * size),
+            "hidden_bias": torch.zeros(gates * size),
+        }
+        if self.chrono_steps is not None:
+            self._set_chrono_bias(parameters["input_bias"], chrono_bias(size, self.chrono_steps, generator))
+        return parameters
+
+    @abstractmethod
+    def _set_chrono_bias(self, bias: Tensor, keeping: Tensor) -> None:
+        """Puts the biases of the keeping gate into the concatenated ones, in place."""
+
+    @staticmethod
+    def _all(parameters: Parameters) -> list[Tensor]:
+        """As torch's functions take them."""
+        return [parameters[name] for name in ("input_weight", "hidden_weight", "input_bias", "hidden_bias")]
+
+
+class GRU(Recurrent):
+    """The GRU of torch: reset, update and new gate; h' = (1 - z) n + z h."""
+
+    gates = 3
+
+    def _set_chrono_bias(self, bias: Tensor, keeping: Tensor) -> None:
+        bias[self.output_size : 2 * self.output_size] = keeping  # z keeps
+
+    def start(self, parameters: Parameters, rows: int) -> MemoryState:
+        return {"hidden": parameters["input_bias"].new_zeros(rows, self.output_size)}
+
+    def step(self, parameters: Parameters, inputs: Tensor, state: MemoryState) -> tuple[Tensor, MemoryState]:
+        hidden = torch.gru_cell(inputs, state["hidden"], *self._all(parameters))
+        return hidden, {"hidden": hidden}
+
+    def sequence(self, parameters: Parameters, inputs: Tensor, state: MemoryState) -> tuple[Tensor, MemoryState]:
+        outputs, last = torch.gru(
+            inputs, state["hidden"][None], self._all(parameters), True, 1, 0.0, False, False, False
+        )
+        return outputs, {"hidden": last[0]}
+
+
+class LSTM(Recurrent):
+    """The LSTM of torch: input, forget, new and output gate; c' = f c + i g, h' = o tanh c'."""
+
+    gates = 4
+
+    def _set_chrono_bias(self, bias: Tensor, keeping: Tensor) -> None:
+        bias[self.output_size : 2 * self.output_size] = keeping
+        bias[: self.output_size] = -keeping
+
+    def start(self, parameters: Parameters, rows: int) -> MemoryState:
+        zeros = parameters["input_bias"].new_zeros(rows, self.output_size)
+        return {"hidden": zeros, "cell": zeros}
+
+    def step(self, parameters: Parameters, inputs: Tensor, state: MemoryState) -> tuple[Tensor, MemoryState]:
+        hidden, cell = torch.lstm_cell(inputs, (state["hidden"], state["cell"]), *self._all(parameters))
+        return hidden, {"hidden": hidden, "cell": cell}
+
+    def sequence(self, parameters: Parameters, inputs: Tensor, state: MemoryState) -> tuple[Tensor, MemoryState]:
+        before = (state["hidden"][None], state["cell"][None])
+        outputs, hidden, cell = torch.lstm(inputs, before, self._all(parameters), True, 1, 0.0, False, False, False)
+        return outputs, {"hidden": hidden[0], "cell": cell[0]}
+
+
+def _orthogonal(size: int, generator: torch.Generator) -> Tensor:
+    """A random rotation [size, size]: repeated products neither vanish nor explode."""
+    rotation, upper = torch.linalg.qr(torch.randn(size, size, generator=generator))
+    return rotation * torch.sign(torch.diagonal(upper))
+
+
+MemoryConfig = Annotated[GRUConfig | LSTMConfig, Field(discriminator="name")]
+
+
+def make_memory(config: MemoryConfig, inputs: int, steps: int) -> Memory:
+    """The memory that a configuration asks for.
+
+    Args:
+        config: its kind and size.
+        inputs: I, entries of an input.
+        steps: the longest trial, which some memories must know.
+    """
+    if isinstance(config, GRUConfig):
+        return GRU(inputs, config.size, config.chrono_steps)
+    return LSTM(inputs, config.size, config.chrono_steps)
