@@ -88,6 +88,7 @@ class RoundBatch:
         unstable: [..., R, L] bool, true where the simulation could not compute the step, which ended the episode.
         reward_terms: [..., R, L, K] float32, the named parts that the reward is the sum of; K = 0 where it has none.
         task_id: [...] int64, the task's index in its set; never its parameters.
+        dense_reward: [..., R, L] float32, a privileged reward for learners alone; None where the family gives none.
     """
 
     label: str
@@ -103,6 +104,7 @@ class RoundBatch:
     unstable: np.ndarray
     reward_terms: np.ndarray
     task_id: np.ndarray
+    dense_reward: np.ndarray | None = None
 
     def map(self, function: Callable[[np.ndarray], np.ndarray]) -> RoundBatch:
         """The same round with `function` applied to every array."""
@@ -114,8 +116,9 @@ class RoundBatch:
         return self.map(lambda array: array.reshape(array.shape[0] * array.shape[1], *array.shape[2:]))
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Every array by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "label"}
+        """Every array by name, but what is not there."""
+        named = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "label"}
+        return {name: array for name, array in named.items() if array is not None}
 
     def row_returns(self) -> np.ndarray:
         """[..., R] float64, the summed reward of each row."""
@@ -217,8 +220,11 @@ class Algorithm:
         config: its configuration class.
         make_agent: (config, interface) -> Agent.
         make_learner: (agent, config, seed, device) -> Learner.
+        overlaps: whether the next iteration is sampled while this one is learned, with the weights from before; then
+            `plan` depends on the iteration alone.
     """
 
     config: type[Config]
     make_agent: Callable[[Any, Interface], Agent]
     make_learner: Callable[[Any, Any, int, torch.device], Learner]
+    overlaps: bool = False

@@ -12,7 +12,8 @@ from envs.vector import BatchedEnv, SingleEnv
 
 SIZE, STEPS = 5, 15
 MOVES = np.array([(0, 0), (0, 1), (1, 0), (0, -1), (-1, 0)])  # stay, up, right, down, left
-CELLS, ACTIONS = gymnasium.spaces.Discrete(SIZE * SIZE), gymnasium.spaces.Discrete(len(MOVES))
+CELLS: gymnasium.spaces.Discrete = gymnasium.spaces.Discrete(SIZE * SIZE)
+ACTIONS: gymnasium.spaces.Discrete = gymnasium.spaces.Discrete(len(MOVES))
 ON_GOAL, ELSEWHERE = 1.0, -0.1
 # Cell (x, y) has the number x + 5 y; the start (0, 0) and its 2 x 2 corner hold no goal.
 GOALS = tuple(x + SIZE * y for y in range(SIZE) for x in range(SIZE) if not (x < 2 and y < 2))

@@ -18,6 +18,7 @@ from gymnasium.vector import VectorEnv
 
 Value = float | int | str | bool | tuple[float, ...]
 Split = Literal["train", "validation", "held-out", "ood"]
+_MOST_WRITTEN = 1000  # tasks of a set that a file lists one by one
 SPLITS: tuple[Split, ...] = ("train", "validation", "held-out", "ood")
 Kind = Literal["law", "region", "closed"]
 
@@ -441,13 +442,17 @@ class TaskSet:
         return hashlib.sha256("".join(task.digest for task in self.tasks).encode()).hexdigest()[:16]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data that `load` takes back."""
-        return {
+        """Plain data that `load` takes back; a large set that can be drawn again is its law, seed, count and hash."""
+        told = {
             "family": self.family,
             "split": self.split,
             "seed": self.seed,
             "count": len(self.tasks),
             "hash": self.digest,
+        }
+        if self.seed is not None and len(self.tasks) > _MOST_WRITTEN:
+            return told
+        return told | {
             "tasks": [task.parameters | task.schedule_to_json() for task in self.tasks],
         }
 
@@ -460,6 +465,8 @@ class TaskSet:
             data = json.loads(path.read_text())
         except (OSError, ValueError, RecursionError) as error:
             raise TaskError(f"{path} is not a task set: {error}") from error
+        if isinstance(data, Mapping) and "tasks" not in data and "hash" in data:
+            return cls._drawn_again(path, data, family)
         if not isinstance(data, Mapping) or not isinstance(data.get("tasks"), list) or not data["tasks"]:
             raise TaskError(f"{path} is not a task set: it needs a non-empty list under the key tasks")
         name = data.get("family", family.name)
@@ -474,6 +481,24 @@ class TaskSet:
             raise TaskError(
                 f"{path} was changed: its tasks hash to {result.digest}, not {data['hash']}; "
                 "take the original file, or delete its hash to make it a set of its own"
+            )
+        return result
+
+    @staticmethod
+    def _drawn_again(path: Path, data: Mapping[str, Any], family: TaskFamily) -> TaskSet:
+        """The set that a file names by split, count and seed; its hash must be that of the tasks drawn now."""
+        split, count, seed = (data.get(name) for name in ("split", "count", "seed"))
+        if split not in SPLITS or type(count) is not int or count < 1 or type(seed) is not int or seed < 0:
+            raise TaskError(
+                f"{path} is not a task set: without tasks it needs a split, a count and a seed to draw them"
+            )
+        if data.get("family", family.name) != family.name:
+            raise TaskError(f"{path} is a task set of {data['family']}, not of {family.name}; take the family's own")
+        result = family.task_set(split, count, seed)
+        if data["hash"] != result.digest:
+            raise TaskError(
+                f"{path} names tasks that hash to {data['hash']}, but {family.name} draws others from its seed now "
+                f"({result.digest}); use the version of Acclimate that wrote it"
             )
         return result
 

@@ -24,7 +24,7 @@ from gymnasium.vector.utils import batch_space
 
 from envs.task import TaskError
 
-_PASSED_ON = ("unstable", "reward_terms")  # infos of single environments that the trial loop knows
+_PASSED_ON = ("unstable", "reward_terms", "dense_reward")  # infos of single environments that the trial loop knows
 
 
 class BatchedEnv(VectorEnv):

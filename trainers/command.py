@@ -146,26 +146,33 @@ def evaluate(
     deterministic: Annotated[bool, typer.Option(help="measure by probe rollouts without action noise")] = False,
     untrained: Annotated[bool, typer.Option(help="measure the fresh initialisation: the negative control")] = False,
     checkpoint: Annotated[str, typer.Option(help="last, best (on the validation tasks), or an iteration")] = "last",
+    agent: Annotated[
+        str | None, typer.Option(help="measure a yardstick in the run's place, such as random or oracle")
+    ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Ray workers; 0 computes in this process")] = 0,
     json_file: Annotated[Path | None, typer.Option("--json", help="also write the summary to this file")] = None,
 ) -> None:
     """Measure adaptation on frozen tasks; several seeds are pooled."""
     with user_errors():
-        from trainers.results import evaluate_runs
+        from trainers.errors import RunError
+        from trainers.results import evaluate_runs, evaluate_yardstick
 
-        summary = evaluate_runs(
-            run,
-            split,
-            rounds=rounds,
-            deterministic=deterministic,
-            untrained=untrained,
-            checkpoint=checkpoint,
-            workers=workers,
-        )
+        if agent is None:
+            summary = evaluate_runs(
+                run,
+                split,
+                rounds=rounds,
+                deterministic=deterministic,
+                untrained=untrained,
+                checkpoint=checkpoint,
+                workers=workers,
+            )
+        elif untrained or checkpoint != "last":
+            raise RunError("--agent measures a yardstick, which has no weights; leave --untrained and --checkpoint out")
+        else:
+            summary = evaluate_yardstick(run, split, agent, rounds=rounds, deterministic=deterministic, workers=workers)
         _print_summary(summary)
         if json_file is not None:
-            from trainers.errors import RunError
-
             try:
                 json_file.write_text(json.dumps(summary, indent=1) + "\n")
             except OSError as error:
@@ -280,15 +287,18 @@ def check(family: Annotated[str, typer.Argument(help="a family's name, or packag
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
+    from trainers.metrics import shown_points
+
     seeds = summary["training_seeds"]
+    who = f"{seeds} training seed{'s' if seeds > 1 else ''}" if seeds else f"yardstick {summary['agent']}"
     title = (
-        f"{summary['family']}, {len(summary['tasks'])} {summary['split']} tasks (set {summary['task_set_hash']}), "
-        f"{summary['policy']} policy, {seeds} training seed{'s' if seeds > 1 else ''}"
+        f"{summary['family']}, {summary['task_count']:,} {summary['split']} tasks (set {summary['task_set_hash']}), "
+        f"{summary['policy']} policy, {who}"
     )
     table = Table("adaptations", "steps on the task", "mean return", "95 % interval", "IQM", box=None, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
-    for point in summary["rounds"]:
+    for point in shown_points(len(summary["rounds"])):
         low, high = summary["ci95"][point]
         table.add_row(
             str(point),
@@ -299,6 +309,10 @@ def _print_summary(summary: dict[str, Any]) -> None:
         )
     console.print(title, soft_wrap=True)
     console.print(table)
+    for name, label in (("gain", "gained by adapting"), ("trial_total", "return of a whole trial")):
+        if name in summary:
+            low, high = summary[name]["ci95"]
+            console.print(f"{label}: {summary[name]['mean']:.2f} ({low:.2f} … {high:.2f})")
 
 
 def entry() -> None:

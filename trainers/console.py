@@ -9,6 +9,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+_MOST_ARROWS = 6
 _PLAIN_SECONDS = 10.0  # between lines where there is no terminal
 
 
@@ -43,10 +44,12 @@ class TrainingDisplay:
     def report(self, metrics: Mapping[str, float]) -> None:
         """Shows one iteration's metrics; a validation is kept as a line of its own."""
         done = int(metrics["iteration"])
-        state = f"return {arrows(metrics, 'return_round_')}   {metrics['steps_per_second']:,.0f} steps/s"
+        returns = arrows(metrics, "return_round_") + totals(metrics, "trial_return")
+        state = f"return {returns}   {metrics['steps_per_second']:,.0f} steps/s"
         self._progress.update(self._bar, completed=done, state=state)
         validation = arrows(metrics, "validation_return_round_")
         if validation:
+            validation += totals(metrics, "validation_trial_return")
             self._console.print(f"  meta-update {done:>5}: validation return {validation}", highlight=False)
         elif not self._console.is_terminal and time.monotonic() - self._last_line > _PLAIN_SECONDS:
             self._last_line = time.monotonic()
@@ -54,8 +57,13 @@ class TrainingDisplay:
 
 
 def arrows(metrics: Mapping[str, float], prefix: str) -> str:
-    """'-40.1 → -12.3': the metrics with this prefix in order of round; "" if there are none."""
-    found: list[str] = []
-    while (name := f"{prefix}{len(found)}") in metrics:
-        found.append(f"{metrics[name]:.1f}")
-    return " → ".join(found)
+    """'-40.1 → -12.3': the metrics with this prefix in order of round, of many the first and last; "" without any."""
+    rounds = sorted(int(name[len(prefix) :]) for name in metrics if name.startswith(prefix))
+    if len(rounds) > _MOST_ARROWS:
+        rounds = [rounds[0], rounds[-1]]
+    return " → ".join(f"{metrics[f'{prefix}{one}']:.1f}" for one in rounds)
+
+
+def totals(metrics: Mapping[str, float], name: str) -> str:
+    """', trial 44.1': what whole trials brought; "" where that is not counted."""
+    return f", trial {metrics[name]:.2f}" if name in metrics else ""

@@ -47,6 +47,9 @@ ROWS = pa.schema(
     ]
 )
 
+_MOST_WEIGHTS = 20_000_000  # of the bootstrap that are held at once
+_MOST_LISTED = 20_000  # returns in a summary
+
 
 def evaluate(
     agent: Agent,
@@ -171,6 +174,7 @@ class Curve:
     env_steps: np.ndarray  # [points], spent on the task before each point, mean over tasks
     returns: np.ndarray  # [seeds, tasks, points], mean over repeats and rollouts
     parameters: list[dict[str, Any]]  # of each task
+    rollouts: int = 1  # at each point
 
     @property
     def mean(self) -> np.ndarray:
@@ -182,24 +186,43 @@ class Curve:
         """[points], the mean of the middle half of all (seed, task) returns."""
         return stats.trim_mean(self.returns.reshape(-1, self.returns.shape[-1]), 0.25)
 
-    def interval(self, draws: int = 4000) -> np.ndarray:
-        """[points, 2], 95 % interval of the mean by the crossed bootstrap: whole seeds, then tasks.
+    @property
+    def totals(self) -> np.ndarray | None:
+        """[seeds, tasks], the return of whole trials; None where the rollouts of a point share one trial."""
+        return self.returns.sum(-1) if self.rollouts == 1 else None
 
-        With one seed it says how sure the mean over tasks is, and nothing of other seeds.
-        """
-        rng = np.random.default_rng(0)
-        seeds, tasks, _ = self.returns.shape
-        seed_weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds
-        task_weights = rng.multinomial(tasks, np.full(tasks, 1 / tasks), size=draws) / tasks
-        means = np.einsum("ds,dt,stp->dp", seed_weights, task_weights, self.returns, optimize=True)
-        return np.percentile(means, [2.5, 97.5], axis=0).T
+    @property
+    def gains(self) -> np.ndarray:
+        """[seeds, tasks], the last point minus the first: what adapting gained on each task."""
+        return self.returns[..., -1] - self.returns[..., 0]
+
+    def interval(self) -> np.ndarray:
+        """[points, 2], 95 % interval of the mean at each point, see `interval`."""
+        return interval(self.returns)
+
+
+def interval(values: np.ndarray, draws: int = 4000) -> np.ndarray:
+    """[..., 2], 95 % interval of the mean of values [seeds, tasks, ...]: crossed bootstrap of whole seeds, then tasks.
+
+    With one seed it says how sure the mean over tasks is, and nothing of other seeds.
+    """
+    rng = np.random.default_rng(0)
+    seeds, tasks = values.shape[:2]
+    seed_weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds
+    flat = values.reshape(seeds, tasks, -1)
+    means = []
+    for some in np.array_split(seed_weights, -(-draws * tasks // _MOST_WEIGHTS)):
+        task_weights = rng.multinomial(tasks, np.full(tasks, 1 / tasks), size=len(some)) / tasks
+        means.append(np.einsum("ds,dt,stp->dp", some, task_weights, flat, optimize=True))
+    ends = np.percentile(np.concatenate(means), [2.5, 97.5], axis=0).T
+    return ends.reshape(*values.shape[2:], 2)
 
 
 def curve(tables: Sequence[pa.Table], policy: str) -> Curve:
     """The curve of one table of rows per training seed, all on the same task set."""
     charge = "online" if policy == "stochastic" else "probe"
     returns, steps = [], []
-    digests, parameters = set(), []
+    digests, parameters, rollouts = set(), [], 0
     for table in tables:
         frame = table.to_pandas()
         frame = frame[(frame["charge"] == charge) & (frame["policy"] == policy)]
@@ -207,10 +230,11 @@ def curve(tables: Sequence[pa.Table], policy: str) -> Curve:
         grouped = frame.groupby(["task", "point"], observed=True)
         returns.append(grouped["return"].mean().unstack().to_numpy())
         steps.append(grouped["env_steps_before"].mean().unstack().to_numpy())
+        rollouts = int(frame["rollout"].max()) + 1
         parameters = [json.loads(text) for text in frame.groupby("task", observed=True)["parameters"].first()]
     if len(digests) != 1:
         raise RunError(f"these evaluations are of different task sets ({', '.join(sorted(digests))}); compare one set")
-    return Curve(policy, np.mean(steps, axis=(0, 1)), np.stack(returns), parameters)
+    return Curve(policy, np.mean(steps, axis=(0, 1)), np.stack(returns), parameters, rollouts)
 
 
 @dataclass(frozen=True)
@@ -237,8 +261,14 @@ def layers_of(split: str, rows: pa.Table) -> Layers:
 
 
 def summary(result: Curve, task_set: TaskSet) -> dict[str, Any]:
-    """What `acclimate evaluate --json` writes."""
-    return {
+    """What `acclimate evaluate --json` writes; of very many returns it lists those of the first tasks."""
+    told: dict[str, Any] = {}
+    if len(result.mean) > 1:
+        told["gain"] = {"mean": float(result.gains.mean()), "ci95": interval(result.gains).tolist()}
+        if result.totals is not None:
+            told["trial_total"] = {"mean": float(result.totals.mean()), "ci95": interval(result.totals).tolist()}
+    listed = max(1, _MOST_LISTED // len(result.mean))
+    return told | {
         "family": task_set.family,
         "split": task_set.split,
         "task_set_hash": task_set.digest,
@@ -249,8 +279,9 @@ def summary(result: Curve, task_set: TaskSet) -> dict[str, Any]:
         "mean": result.mean.tolist(),
         "iqm": result.iqm.tolist(),
         "ci95": result.interval().tolist(),
+        "task_count": len(result.parameters),
         "tasks": [
             {"params": parameters, "returns": returns.tolist()}
-            for parameters, returns in zip(result.parameters, result.returns.mean(0), strict=True)
+            for parameters, returns in zip(result.parameters[:listed], result.returns.mean(0)[:listed], strict=True)
         ],
     }

@@ -25,22 +25,56 @@ LOOP_METRICS = {
 }
 
 
+MOST_POINTS = 20  # of an adaptation curve that are metrics of their own
+
+
+def shown_points(points: int) -> list[int]:
+    """Which points of an adaptation curve to show: all of a short one, the first, some and the last of a long one."""
+    if points <= MOST_POINTS:
+        return list(range(points))
+    steps = [factor * 10**power for power in range(9) for factor in (1, 2, 5)]
+    return sorted({0, *(step - 1 for step in steps if step < points), points - 1})
+
+
 def describe(
-    learner_metrics: Mapping[str, MetricInfo], train_rounds: int, test_rounds: int, reward_terms: Sequence[str] = ()
+    learner_metrics: Mapping[str, MetricInfo],
+    train_points: int,
+    test_points: int,
+    reward_terms: Sequence[str] = (),
+    *,
+    train_totals: bool = False,
+    test_totals: bool = False,
 ) -> dict[str, MetricInfo]:
-    """Every metric of a run, described once."""
+    """Every metric of a run, described once.
+
+    Args:
+        learner_metrics: the learner's own.
+        train_points: points of the adaptation curve in training: its rounds, each episode of one by itself.
+        test_points: the same of a validation trial.
+        reward_terms: of the family.
+        train_totals: whether a training trial has a total return (its rounds have one rollout each).
+        test_totals: the same of a validation trial.
+    """
     table = dict(LOOP_METRICS)
     for name in reward_terms:
         table[f"reward_term_{name}"] = MetricInfo(
             "reward", f"what {name} adds to the return of a last training round's rollout, mean over tasks and rollouts"
         )
-    for one in range(train_rounds):
+    for one in shown_points(train_points):
         table[f"return_round_{one}"] = MetricInfo(
             "reward", f"return of training episodes after {one} adaptations, mean over tasks and rollouts"
         )
-    for one in range(test_rounds):
+    for one in shown_points(test_points):
         table[f"validation_return_round_{one}"] = MetricInfo(
             "reward", f"return on the frozen validation tasks after {one} adaptations, stochastic policy"
+        )
+    if train_totals:
+        table["trial_return"] = MetricInfo(
+            "reward", "return of a whole training trial, all its episodes, mean over tasks"
+        )
+    if test_totals:
+        table["validation_trial_return"] = MetricInfo(
+            "reward", "return of a whole trial on the frozen validation tasks, stochastic policy"
         )
     clash = set(table) & set(learner_metrics)
     if clash:

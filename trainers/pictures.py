@@ -15,24 +15,27 @@ from matplotlib.figure import Figure
 from agents.contract import Agent, RoundBatch, Weights
 from envs.task import TaskFamily, TaskSet
 from trainers.evaluation import Curve, Layers, layers_of
-from trainers.metrics import read
+from trainers.metrics import read, shown_points
 from trainers.process import torch_threads
 from trainers.run_folder import Run
 from trainers.sampling import Shard, random_key, run_trials
 
+_MOST_LINES = 200  # of tasks, behind the mean
+_MOST_LABELS = 10  # points that are told one by one
 INK, FAINT, BAND = "#1f3b57", "#9db4c8", "#1f3b5733"
 
 
 def adaptation_curve(run: Run, result: Curve, split: str, yardsticks: dict[str, float]) -> Path:
     """Return against experience on the task: mean with its interval, every task faintly behind it."""
     figure, axes = _axes(6.4, 4.2)
-    for task in result.returns.mean(0):
+    for task in result.returns.mean(0)[:_MOST_LINES]:
         axes.plot(result.env_steps, task, color=FAINT, linewidth=0.6, alpha=0.6, zorder=1)
     low, high = result.interval().T
     axes.fill_between(result.env_steps, low, high, color=BAND, linewidth=0, zorder=2)
     axes.plot(result.env_steps, result.mean, "o-", color=INK, linewidth=2, zorder=3, label="mean, 95 % interval")
     axes.plot([], [], color=FAINT, linewidth=1, label=f"each of the {result.returns.shape[1]} {split} tasks")
-    for index, (steps, mean) in enumerate(zip(result.env_steps, result.mean, strict=True)):
+    told = shown_points(len(result.mean)) if len(result.mean) <= _MOST_LABELS else [0, len(result.mean) - 1]
+    for index, steps, mean in ((index, result.env_steps[index], result.mean[index]) for index in told):
         axes.annotate(
             f"{mean:.1f}",
             (steps, mean),
@@ -60,10 +63,11 @@ def learning_curve(run: Run) -> Path:
     """Return on the training and validation tasks, before and after each adaptation, against meta-updates."""
     lines = read(run.path / "metrics.jsonl")
     figure, axes = _axes(6.4, 4.2)
-    names = sorted(name for name in lines[0] if name.startswith("return_round_"))
-    colours = _round_colours(max(len(names), 2))
-    for index, name in enumerate(names):
-        label = _adapted(index)
+    rounds = sorted(int(name.rpartition("_")[2]) for name in lines[0] if name.startswith("return_round_"))
+    rounds = rounds if len(rounds) <= _MOST_LABELS else [rounds[0], rounds[len(rounds) // 2], rounds[-1]]
+    colours = _round_colours(max(len(rounds), 2))
+    for index, one in enumerate(rounds):
+        name, label = f"return_round_{one}", _adapted(one)
         axes.plot(
             [line["iteration"] for line in lines], [line[name] for line in lines],
             color=colours[index], linewidth=1.4, label=f"{label}, training tasks",

@@ -10,6 +10,7 @@ from typing import Any
 
 from jinja2 import Environment
 
+from trainers.metrics import shown_points
 from trainers.run_folder import PROVENANCE, Run
 
 TEMPLATE = """<!doctype html>
@@ -24,15 +25,20 @@ TEMPLATE = """<!doctype html>
  .quiet { color: #666; }
 </style></head><body>
 <h1>{{ title }}</h1>
-<p class="quiet">{{ summary.split }} tasks, set {{ summary.task_set_hash }}, {{ summary.tasks | length }} tasks,
+<p class="quiet">{{ summary.split }} tasks, set {{ summary.task_set_hash }}, {{ summary.task_count }} tasks,
 {{ summary.policy }} policy, training seed {{ seed }}, {{ iteration }} meta-updates.</p>
 <h2>Adaptation</h2>
 <table><tr><th>adaptations</th><th>environment steps on the task</th><th>mean return</th>
 <th>95 % interval over tasks</th><th>interquartile mean</th></tr>
-{% for k in summary.rounds %}<tr><td>{{ k }}</td><td>{{ "{:,.0f}".format(summary.env_steps[k]) }}</td>
+{% for k in shown %}<tr><td>{{ k }}</td><td>{{ "{:,.0f}".format(summary.env_steps[k]) }}</td>
 <td>{{ "%.2f" | format(summary.mean[k]) }}</td>
 <td>{{ "%.2f" | format(summary.ci95[k][0]) }} … {{ "%.2f" | format(summary.ci95[k][1]) }}</td>
 <td>{{ "%.2f" | format(summary.iqm[k]) }}</td></tr>{% endfor %}</table>
+{% if summary.gain %}<p>Gained from the first point to the last, task by task: {{ "%.2f" | format(summary.gain.mean) }}
+({{ "%.2f" | format(summary.gain.ci95[0]) }} … {{ "%.2f" | format(summary.gain.ci95[1]) }}).{% endif %}
+{% if summary.trial_total %}Return of a whole trial: {{ "%.2f" | format(summary.trial_total.mean) }}
+({{ "%.2f" | format(summary.trial_total.ci95[0]) }} … {{ "%.2f" | format(summary.trial_total.ci95[1]) }}).{% endif %}
+{% if summary.gain %}</p>{% endif %}
 <p class="quiet">The interval says how sure the mean over tasks is; with one training seed it says nothing of other
 seeds.</p>
 {% for name, data in pictures %}<h2>{{ name }}</h2>
@@ -54,6 +60,7 @@ def write_report(run: Run, summary: dict[str, Any], pictures: Sequence[Path], it
         .render(
             title=f"{run.recipe.agent_name} on {run.recipe.family}",
             summary=summary,
+            shown=shown_points(len(summary["rounds"])),
             seed=run.recipe.seed,
             iteration=iteration,
             pictures=encoded,

@@ -1,4 +1,4 @@
-"""Families and algorithms by listed name or by import path `package.module:Name`."""
+"""Families, algorithms and yardsticks by listed name or by import path `package.module:Name`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,27 @@ from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
-from agents import ALGORITHMS
-from agents.contract import Algorithm
+from agents import ALGORITHMS, YARDSTICKS
+from agents.contract import Agent, Algorithm, Interface
 from envs import FAMILIES
 from envs.task import TaskFamily
 from envs.typed import nearest
 from trainers.errors import RecipeError
+
+
+class Yardstick(Protocol):
+    """The class of an agent without weights, made from what a learned one is told and the episodes of a trial.
+
+    Attributes:
+        told: whether its observations must tell the task.
+    """
+
+    told: ClassVar[bool]
+
+    def __call__(self, interface: Interface, episodes: int) -> Agent:
+        """The agent; AgentError where it cannot serve the interface."""
 
 
 def family(name: str) -> TaskFamily:
@@ -45,6 +58,14 @@ def algorithm(name: str) -> Algorithm:
     if not isinstance(found, Algorithm):
         raise RecipeError(f"agent.name: {name} is {type(found).__name__}, not an agents.contract.Algorithm")
     return found
+
+
+def yardstick(name: str) -> Yardstick:
+    """The class of the yardstick of this name."""
+    found = _import(name, YARDSTICKS, "--agent")
+    if not (isinstance(found, type) and all(hasattr(found, attribute) for attribute in ("told", "trial_rounds"))):
+        raise RecipeError(f"--agent: {name} is {found!r}, not the class of a yardstick; see agents/yardsticks/base.py")
+    return found  # type: ignore[return-value]
 
 
 def _import(name: str, listed: Mapping[str, str], key: str) -> Any:

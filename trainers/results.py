@@ -10,11 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from agents.contract import Agent, Interface, Weights
 from envs.task import TaskFamily, TaskSet
-from trainers import pictures
+from envs.told import TellsTask
+from trainers import pictures, resolve
 from trainers.errors import RunError
 from trainers.evaluation import curve, evaluate, summary
 from trainers.process import keep_freed_memory
+from trainers.recipes import Evaluation
 from trainers.report import write_report
 from trainers.run_folder import Run, build
 from trainers.workers import make_sampler
@@ -48,28 +51,87 @@ def evaluate_runs(
             iteration = 0
         else:
             agent, learner, iteration = run.load(family, checkpoint)
-        settings = run.recipe.evaluation
-        if rounds is not None:
-            settings = settings.model_copy(update={"rounds": rounds})
-        sampler = make_sampler(agent, family, workers)
-        try:
-            tables.append(
-                evaluate(
-                    agent,
-                    family,
-                    learner.weights(),
-                    task_set,
-                    sampler,
-                    settings,
-                    tasks_per_shard=run.recipe.sampling.tasks_per_shard,
-                    iteration=iteration,
-                    training_seed=run.recipe.seed,
-                    deterministic=deterministic,
-                )
+        tables.append(
+            _measure(
+                run,
+                agent,
+                family,
+                learner.weights(),
+                task_set,
+                settings=_settings(run, rounds),
+                deterministic=deterministic,
+                workers=workers,
+                iteration=iteration,
             )
-        finally:
-            sampler.close()
+        )
     return summary(curve(tables, "deterministic" if deterministic else "stochastic"), task_set)
+
+
+def evaluate_yardstick(
+    path: Path, split: str, name: str, *, rounds: int | None = None, deterministic: bool = False, workers: int = 0
+) -> dict[str, Any]:
+    """The summary of a yardstick on the frozen tasks of a run, measured as the run is.
+
+    It depends on no training seed, so a folder of `seed-*` runs is measured once, with the settings of the first.
+    """
+    keep_freed_memory()
+    run = find_runs(path)[0]
+    family = run.family()
+    task_set = run.task_set(family, split)
+    maker = resolve.yardstick(name)
+    played = TellsTask(family) if maker.told else family
+    settings = _settings(run, rounds)
+    interface = Interface(played.observation_space, played.action_space, played.episode_steps)
+    table = _measure(
+        run,
+        maker(interface, settings.rounds + 1),
+        played,
+        {},
+        task_set,
+        settings=settings,
+        deterministic=deterministic,
+        workers=workers,
+        iteration=0,
+    )
+    told = summary(curve([table], "deterministic" if deterministic else "stochastic"), task_set)
+    return told | {"agent": name, "training_seeds": 0}
+
+
+def _settings(run: Run, rounds: int | None) -> Evaluation:
+    """The run's own, with another number of adaptations where it is given."""
+    settings = run.recipe.evaluation
+    return settings if rounds is None else settings.model_copy(update={"rounds": rounds})
+
+
+def _measure(
+    run: Run,
+    agent: Agent,
+    family: TaskFamily,
+    weights: Weights,
+    task_set: TaskSet,
+    *,
+    settings: Evaluation,
+    deterministic: bool,
+    workers: int,
+    iteration: int,
+) -> pa.Table:
+    """Adaptation rows of an agent on frozen tasks, sampled as the run samples."""
+    sampler = make_sampler(agent, family, workers)
+    try:
+        return evaluate(
+            agent,
+            family,
+            weights,
+            task_set,
+            sampler,
+            settings,
+            tasks_per_shard=run.recipe.sampling.tasks_per_shard,
+            iteration=iteration,
+            training_seed=run.recipe.seed,
+            deterministic=deterministic,
+        )
+    finally:
+        sampler.close()
 
 
 def find_runs(path: Path) -> list[Run]:

@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
-from agents.contract import Agent, AgentError, Algorithm, Interface, Learner
+from agents.contract import Agent, AgentError, Algorithm, Interface, Learner, Weights
 from envs.task import SPLITS, TaskFamily, TaskSet
 from trainers import checkpoints, metrics, recipes, resolve
 from trainers.errors import RunError
@@ -235,6 +235,7 @@ class Run:
             learner.load_state_dict(state["learner"])
             if not (type(state["environment_steps"]) is int and state["environment_steps"] >= 0):
                 raise ValueError(f"it counts {state['environment_steps']!r} environment steps")
+            check_weights_before(state.get("weights_before"), learner, resolve.algorithm(self.recipe.agent_name), done)
         except (AgentError, LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise RunError(
@@ -243,18 +244,34 @@ class Run:
         return done, state
 
 
-def run_state(learner: Learner, environment_steps: int = 0) -> dict[str, Any]:
-    """What a checkpoint holds: everything that the run needs to be taken up there."""
-    return {"learner": learner.state_dict(), "environment_steps": environment_steps}
+def run_state(learner: Learner, environment_steps: int = 0, weights_before: Weights | None = None) -> dict[str, Any]:
+    """What a checkpoint holds: everything that the run needs to be taken up there.
+
+    With `weights_before`, the weights from before the last update, the next iteration is sampled again.
+    """
+    state = {"learner": learner.state_dict(), "environment_steps": environment_steps}
+    return state | ({} if weights_before is None else {"weights_before": dict(weights_before)})
+
+
+def check_weights_before(given: Any, learner: Learner, algorithm: Algorithm, iteration: int) -> None:
+    """Raises ValueError unless the weights of a pending iteration are there if, and only if, one is pending."""
+    shapes = None if given is None else {name: value.shape for name, value in given.items()}
+    wanted = {name: value.shape for name, value in learner.weights().items()} if algorithm.overlaps and iteration else None
+    if shapes != wanted:
+        raise ValueError("the weights that its pending iteration is sampled with are not those of its agent")
 
 
 def best_iteration(lines: Sequence[Mapping[str, float]]) -> int | None:
-    """The iteration with the best return on the validation tasks after all adaptations, the first one among equals."""
+    """The iteration that is best on the validation tasks, the first one among equals.
+
+    By the return of whole trials where an agent's episodes are all charged alike, else by that after all adaptations.
+    """
     best: tuple[float, int] | None = None
     for line in lines:
         names = [name for name in line if name.startswith("validation_return_round_")]
         if names:
-            value = line[max(names, key=lambda name: int(name.rpartition("_")[2]))]
+            last = line[max(names, key=lambda name: int(name.rpartition("_")[2]))]
+            value = line.get("validation_trial_return", last)
             if best is None or value > best[0]:
                 best = (value, int(line["iteration"]))
     return best[1] if best else None

@@ -9,7 +9,7 @@ So a run gives the same numbers in process and on any number of workers, and a l
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium
@@ -95,7 +95,7 @@ def run_trials(agent: Agent, family: TaskFamily, weights: Weights, shard: Shard)
         if not one.probe:
             state = recorder.state
             if position + 1 < len(shard.rounds):
-                state = agent.adapt(weights, state, batch)
+                state = agent.adapt(weights, state, replace(batch, dense_reward=None))
         batches.append(batch)
     for env in environments.values():
         env.close()
@@ -123,7 +123,7 @@ class _Recorder:
     def batch(self, label: str, task_id: np.ndarray) -> RoundBatch:
         arrays = {name: np.ascontiguousarray(np.moveaxis(array, 0, 2)) for name, array in self.fields.items()}
         valid = arrays["valid"]
-        for name in ("reward", "log_prob", "terminated", "truncated"):
+        for name in arrays.keys() & {"reward", "log_prob", "terminated", "truncated", "dense_reward"}:
             arrays[name] *= valid  # padding reads as nothing
         return RoundBatch(label=label, task_id=task_id, **arrays)
 
@@ -171,7 +171,9 @@ def _run_round(
             "unstable": outcome[4]["unstable"].reshape(rows) if "unstable" in outcome[4] else stable,
             "reward_terms": outcome[4]["reward_terms"].reshape(*rows, -1) if "reward_terms" in outcome[4] else no_terms,
         }
-        recorder.write(step, transition)
+        # The agent is never told the privileged reward.
+        privileged = {"dense_reward": outcome[4]["dense_reward"].reshape(rows)} if "dense_reward" in outcome[4] else {}
+        recorder.write(step, transition | privileged)
         state = agent.observe(weights, state, transition)
         observation = following
         ended = running & (terminated | truncated)

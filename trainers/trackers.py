@@ -13,15 +13,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal, Protocol
 
+import pandas as pd
 import pyarrow as pa
 
 from agents.contract import MetricInfo
 from trainers import pictures
 from trainers.errors import RunError
 from trainers.evaluation import layers_of
+from trainers.metrics import shown_points
 from trainers.run_folder import Run
 
 Table = Mapping[str, MetricInfo]
+_MOST_TASKS = 200  # in a table of a tracker
 
 
 class Tracker(Protocol):
@@ -85,7 +88,7 @@ class TensorBoard:
     def evaluated(self, split: str, rows: pa.Table) -> None:
         layers = layers_of(split, rows)
         iteration = int(layers.frame["iteration"].max())
-        newest = layers.frame[layers.frame["iteration"] == iteration]
+        newest = some_of(layers.frame[layers.frame["iteration"] == iteration])
         wide = newest.pivot(index=["task", "parameters"], columns="adaptations", values="return").round(2).reset_index()
         wide["parameters"] = [pictures.short(one, most=80) for one in wide["parameters"]]
         lines = [wide.columns.tolist(), ["---"] * len(wide.columns), *wide.to_numpy().tolist()]
@@ -149,13 +152,19 @@ class WeightsAndBiases:
         self._run.log(
             {
                 "iteration": int(layers.frame["iteration"].max()),
-                f"adaptation/{split} (table)": self._wandb.Table(dataframe=layers.frame),
+                f"adaptation/{split} (table)": self._wandb.Table(dataframe=some_of(layers.frame)),
                 f"adaptation/{split}": self._wandb.Image(pictures.pixels(figure)),
             }
         )
 
     def close(self, ended: bool) -> None:
         self._run.finish(exit_code=0 if ended else 1)
+
+
+def some_of(frame: pd.DataFrame) -> pd.DataFrame:
+    """The first tasks of a layer and the points that are shown: a table that a page can hold."""
+    points = shown_points(int(frame["adaptations"].max()) + 1)
+    return frame[(frame["task"] < _MOST_TASKS) & frame["adaptations"].isin(points)]
 
 
 def _indented(text: str) -> str:

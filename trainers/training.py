@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from agents.contract import Agent, Learner, MetricInfo, Plan, TrialBatch, concatenate
+from agents.contract import Agent, Learner, MetricInfo, Plan, Round, TrialBatch, Weights, concatenate
 from envs.check import check_no_leak
 from envs.task import Task, TaskFamily, TaskSet, check_disjoint
 from trainers import checkpoints, recipes, resolve
 from trainers.errors import RunError
 from trainers.evaluation import ROWS, curve, evaluate
-from trainers.metrics import MetricLog, describe
+from trainers.metrics import MetricLog, describe, shown_points
 from trainers.process import StopRequest, keep_freed_memory, torch_threads, usable_cores
 from trainers.recipes import Recipe
 from trainers.run_folder import Run, best_iteration, build, run_state
@@ -54,7 +55,8 @@ def start(recipe: Recipe, out: Path) -> Run:
     """Makes the run folder, with the checkpoint of iteration 0; everything that can be refused is refused before."""
     family = resolve.family(recipe.family)
     check_no_leak(family)
-    _, learner = build(recipe, family, choose_device(recipe.device))
+    agent, learner = build(recipe, family, choose_device(recipe.device))
+    agent.trial_rounds(recipe.evaluation.rounds, recipe.evaluation.rollouts)
     sets = frozen_sets(recipe, family)
     planned_tasks(learner.plan(0), family, sets.get("train"), recipe.seed, 0)
     table_of(learner, recipe, family)
@@ -112,14 +114,21 @@ def go_on(run: Run, report: Report = lambda metrics: None) -> Outcome:
         stop = stack.enter_context(StopRequest())
         stack.enter_context(torch_threads(threads))
         loop = Loop(run, family, agent, learner, sampler, sets, log, trackers, report, stop)
-        loop.take_up(state["environment_steps"], lines, rows)
+        loop.take_up(state["environment_steps"], lines, rows, state.get("weights_before"))
         return loop.run_from(iteration)
 
 
 def table_of(learner: Learner, recipe: Recipe, family: TaskFamily) -> dict[str, MetricInfo]:
     """Every metric of the run, described."""
-    rounds = len(learner.plan(0).rounds), recipe.evaluation.rounds + 1
-    return describe(learner.metrics, *rounds, family.reward_terms)
+    rounds = max((learner.plan(iteration).rounds for iteration in (0, 1)), key=len)  # the first may be shorter
+    return describe(
+        learner.metrics,
+        sum(one.episodes for one in rounds),
+        recipe.evaluation.rounds + 1,
+        family.reward_terms,
+        train_totals=all(one.rollouts == 1 for one in rounds),
+        test_totals=recipe.evaluation.rollouts == 1,
+    )
 
 
 class Loop:
@@ -142,14 +151,23 @@ class Loop:
         self.sampler, self.sets, self.log, self.trackers = sampler, sets, log, trackers
         self.report, self.stop = report, stop
         self.recipe = run.recipe
+        self.overlaps = resolve.algorithm(self.recipe.agent_name).overlaps
+        self.weights_before: Weights | None = None  # the last update; what the next iteration is sampled with, if so
+        self.ahead: tuple[TrialBatch, float] | None = None  # the next iteration's trials, sampled already
         self.environment_steps = 0
         self.lines: list[Mapping[str, float]] = []
         self.rows = [ROWS.empty_table()]
         self.started = time.perf_counter()
 
-    def take_up(self, environment_steps: int, lines: Sequence[Mapping[str, float]], rows: pa.Table) -> None:
-        """Puts the counters, metrics and rows of what is done already in their places."""
-        self.environment_steps = environment_steps
+    def take_up(
+        self,
+        environment_steps: int,
+        lines: Sequence[Mapping[str, float]],
+        rows: pa.Table,
+        weights_before: Weights | None,
+    ) -> None:
+        """Puts the counters, metrics, rows and earlier weights of what is done already in their places."""
+        self.environment_steps, self.weights_before = environment_steps, weights_before
         self.lines, self.rows = list(lines), [rows]
         if lines:
             self.started -= lines[-1]["seconds_elapsed"]
@@ -186,13 +204,16 @@ class Loop:
         """One meta-update: plan, sample, learn."""
         began = time.perf_counter()
         plan = self.learner.plan(iteration)
-        batch = self.sample(plan, iteration)
-        sampled = time.perf_counter()
-        learned = self.learner.update(batch)
+        batch, sampling = self.ahead or self.sample(plan, iteration, self.weights_before or self.learner.weights())
+        self.ahead = None
+        with self.sampling_beside(iteration + 1):
+            updating = time.perf_counter()
+            learned = self.learner.update(batch)
+            learning = time.perf_counter() - updating
         ended = time.perf_counter()
         steps = sum(one.steps for one in batch)
         self.environment_steps += steps
-        returns = {f"return_round_{index}": float(one.row_returns().mean()) for index, one in enumerate(batch)}
+        returns = training_returns(plan.rounds, batch)
         return {
             "iteration": iteration + 1,
             "environment_steps": self.environment_steps,
@@ -200,8 +221,8 @@ class Loop:
             **learned,
             **self.reward_terms(batch),
             "unstable_episodes": sum(int(one.unstable.sum()) for one in batch),
-            "seconds_sampling": sampled - began,
-            "seconds_learning": ended - sampled,
+            "seconds_sampling": sampling,
+            "seconds_learning": learning,
             "steps_per_second": steps / (ended - began),
             "seconds_elapsed": ended - self.started,
         }
@@ -214,14 +235,36 @@ class Loop:
         totals = np.where(batch[-1].valid[..., None], values, 0.0).sum(-2, dtype=np.float64).reshape(-1, len(names))
         return {f"reward_term_{name}": float(total) for name, total in zip(names, totals.mean(0), strict=True)}
 
-    def sample(self, plan: Plan, iteration: int) -> TrialBatch:
-        """The meta-batch that the learner planned."""
+    @contextmanager
+    def sampling_beside(self, iteration: int) -> Iterator[None]:
+        """Where the algorithm overlaps, samples this iteration while the one before it is learned in the body.
+
+        The weights are those from before that update, with workers and without: the lag is one on any machine.
+        """
+        if not self.overlaps:
+            yield
+            return
+        self.weights_before = self.learner.weights()
+        if iteration >= self.recipe.iterations:
+            yield
+        elif not self.recipe.workers:
+            self.ahead = self.sample(self.learner.plan(iteration), iteration, self.weights_before)
+            yield
+        else:
+            with ThreadPoolExecutor(1) as beside:
+                pending = beside.submit(self.sample, self.learner.plan(iteration), iteration, self.weights_before)
+                yield
+                self.ahead = pending.result()
+
+    def sample(self, plan: Plan, iteration: int, weights: Weights) -> tuple[TrialBatch, float]:
+        """The meta-batch that the learner planned, and the seconds that sampling it took."""
+        began = time.perf_counter()
         seed = self.recipe.seed
         tasks = planned_tasks(plan, self.family, self.sets.get("train"), seed, iteration)
         trials = len(tasks) * plan.trials_per_task
         keys = [random_key(seed, "training", iteration, trial) for trial in range(trials)]
         shards = make_shards(tasks, plan.rounds, keys, self.recipe.sampling.tasks_per_shard)
-        return concatenate(self.sampler.run(self.learner.weights(), shards))
+        return concatenate(self.sampler.run(weights, shards)), time.perf_counter() - began
 
     def measure(self, split: str, iteration: int) -> pa.Table:
         """Adaptation rows on a frozen set; they join adaptation.parquet."""
@@ -245,13 +288,14 @@ class Loop:
 
     def validate(self, iteration: int) -> dict[str, float]:
         """Returns on the validation tasks after each adaptation."""
-        means = curve([self.measure("validation", iteration)], "stochastic").mean
-        return {f"validation_return_round_{index}": float(value) for index, value in enumerate(means)}
+        found = curve([self.measure("validation", iteration)], "stochastic")
+        told = {f"validation_return_round_{index}": float(found.mean[index]) for index in shown_points(len(found.mean))}
+        return told | ({} if found.totals is None else {"validation_trial_return": float(found.totals.mean())})
 
     def checkpoint(self, iteration: int) -> None:
         """Everything that the run needs to be taken up here."""
         self.log.sync()
-        state = run_state(self.learner, self.environment_steps)
+        state = run_state(self.learner, self.environment_steps, self.weights_before)
         checkpoints.save(self.run.checkpoints, iteration, self.recipe.agent_name, state)
         checkpoints.prune(self.run.checkpoints, self.recipe.checkpoints.keep, best_iteration(self.lines))
 
@@ -261,12 +305,34 @@ class Loop:
         return every > 0 and iteration % every == 0
 
 
+def training_returns(rounds: Sequence[Round], batch: TrialBatch) -> dict[str, float]:
+    """Mean return at the points of the training trials' adaptation curve; each episode of a round is one."""
+    places = [(one, episode) for one, played in enumerate(rounds) for episode in range(played.episodes)]
+    told = {}
+    for point in shown_points(len(places)):
+        one, episode = batch[places[point][0]], places[point][1]
+        if rounds[places[point][0]].episodes == 1:
+            told[f"return_round_{point}"] = float(one.row_returns().mean())
+        else:
+            mine = one.valid & (one.episode == episode)
+            returns = np.where(mine, one.reward, 0.0).sum(-1, dtype=np.float64)
+            told[f"return_round_{point}"] = float(returns[mine.any(-1)].mean())
+    if all(one.rollouts == 1 for one in rounds):
+        told["trial_return"] = float(sum(one.row_returns().mean() for one in batch))
+    return told
+
+
 def planned_tasks(plan: Plan, family: TaskFamily, fixed: TaskSet | None, seed: int, iteration: int) -> Sequence[Task]:
     """The tasks of one iteration: fresh ones, or the fixed training tasks that the plan names or draws from."""
     rng = generator(random_key(seed, "tasks", iteration))
     if isinstance(plan.tasks, tuple):
         if fixed is None:
             raise RunError("this agent trains on fixed tasks; set train_tasks to how many")
+        if max(plan.tasks) >= len(fixed.tasks):
+            raise RunError(
+                f"this agent trains on {max(plan.tasks) + 1} fixed tasks, but train_tasks is {len(fixed.tasks)}; make "
+                "them the same"
+            )
         return [fixed.tasks[index] for index in plan.tasks]
     if fixed is None:
         return family.sample(plan.tasks, rng, "train")

@@ -1,4 +1,4 @@
-"""Memories: what carries a trial's experience from step to step. GRU and LSTM; the contract that all share.
+"""Memories: what carries a trial's experience from step to step. The contract that all share; GRU and LSTM.
 
 A memory is pure functions of a flat dictionary of parameters, as policies are (ADR 2). Acting goes step by step with a
 state; learning goes over whole sequences, and gives the same numbers:
@@ -6,17 +6,17 @@ state; learning goes over whole sequences, and gives the same numbers:
     outputs, state = memory.sequence(parameters, inputs [L, B, I], state)     for t: output, state = memory.step(...)
 
 A state is a dictionary of tensors with a leading B, never changed in place. Shapes: B rows (trials), L steps, I inputs,
-H = `output_size`.
+H = `output_size`. `memory_kinds.py` makes any kind from its configuration.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 from torch import Tensor
 
 from agents.contract import Config
@@ -56,6 +56,20 @@ class Memory(ABC):
     def attention(self, state: MemoryState) -> dict[str, Tensor]:
         """What the last step looked at, named weights [B, ...] over earlier steps or slots; {} without attention."""
         return {}
+
+
+def init_linear(
+    name: str, inputs: int, outputs: int, generator: torch.Generator, *, bias: bool = True, scale: float = 1.0
+) -> Parameters:
+    """Parameters of `linear`: weight [outputs, inputs] Glorot-uniform times `scale`, bias [outputs] zero."""
+    bound = math.sqrt(6.0 / (inputs + outputs)) * scale
+    weight = (torch.rand(outputs, inputs, generator=generator) * 2 - 1) * bound
+    return {f"{name}_weight": weight} | ({f"{name}_bias": torch.zeros(outputs)} if bias else {})
+
+
+def linear(parameters: Parameters, name: str, inputs: Tensor) -> Tensor:
+    """inputs [..., in] -> [..., out]."""
+    return torch.nn.functional.linear(inputs, parameters[f"{name}_weight"], parameters[f"{name}_bias"])
 
 
 class GRUConfig(Config):
@@ -163,19 +177,3 @@ def _orthogonal(size: int, generator: torch.Generator) -> Tensor:
     """A random rotation [size, size]: repeated products neither vanish nor explode."""
     rotation, upper = torch.linalg.qr(torch.randn(size, size, generator=generator))
     return rotation * torch.sign(torch.diagonal(upper))
-
-
-MemoryConfig = Annotated[GRUConfig | LSTMConfig, Field(discriminator="name")]
-
-
-def make_memory(config: MemoryConfig, inputs: int, steps: int) -> Memory:
-    """The memory that a configuration asks for.
-
-    Args:
-        config: its kind and size.
-        inputs: I, entries of an input.
-        steps: the longest trial, which some memories must know.
-    """
-    if isinstance(config, GRUConfig):
-        return GRU(inputs, config.size, config.chrono_steps)
-    return LSTM(inputs, config.size, config.chrono_steps)

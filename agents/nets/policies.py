@@ -77,12 +77,17 @@ class Policy(ABC):
         self.inputs = encoded_size(observation_space)
         self._discrete_observation = isinstance(observation_space, gymnasium.spaces.Discrete)
         self._first_observation = int(getattr(observation_space, "start", 0))
+        self.outputs = outputs
         self._sizes = (self.inputs, *hidden_sizes, outputs)
         self._activation = activation
 
     def init(self, generator: torch.Generator) -> Parameters:
         """Fresh parameters; the small last layer makes the first policy indifferent to the observation."""
-        return init_mlp(self._sizes, generator, last_scale=0.01)
+        return init_mlp(self._sizes, generator, last_scale=0.01) | self.init_spread()
+
+    def init_spread(self) -> Parameters:
+        """Fresh parameters beside the network's: what the action's spread needs, where the network does not say it."""
+        return {}
 
     def project(self, parameters: Parameters) -> None:  # noqa: B027  # an optional hook, empty on purpose
         """Moves meta-parameters, in place, back to where the policy wants them kept; nowhere by default."""
@@ -97,9 +102,13 @@ class Policy(ABC):
     def _network(self, parameters: Parameters, features: Tensor) -> Tensor:
         return mlp(parameters, len(self._sizes) - 1, self._activation, features)
 
-    @abstractmethod
     def distribution(self, parameters: Parameters, features: Tensor) -> Distribution:
         """Distribution parameters of the action at features [..., rows, O]."""
+        return self.of_outputs(parameters, self._network(parameters, features))
+
+    @abstractmethod
+    def of_outputs(self, parameters: Parameters, outputs: Tensor) -> Distribution:
+        """Distribution parameters of the action, given what a network says, [..., rows, `outputs`]."""
 
     @abstractmethod
     def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
@@ -153,15 +162,15 @@ class Gaussian(Policy):
         self._std_gain = std_gain
         self._min_log_std = math.log(min_std)
 
-    def init(self, generator: torch.Generator) -> Parameters:
-        return super().init(generator) | {"log_std": torch.full((1, self._action_size), self._initial_log_std)}
+    def init_spread(self) -> Parameters:
+        return {"log_std": torch.full((1, self._action_size), self._initial_log_std)}
 
     def project(self, parameters: Parameters) -> None:
         parameters["log_std"].clamp_(min=self._least_parameter)
 
-    def distribution(self, parameters: Parameters, features: Tensor) -> Distribution:
-        mean = self._network(parameters, features)
-        return mean, (self._std_gain * parameters["log_std"]).clamp(min=self._min_log_std).expand_as(mean)
+    def of_outputs(self, parameters: Parameters, outputs: Tensor) -> Distribution:
+        log_std = (self._std_gain * parameters["log_std"]).clamp(min=self._min_log_std)
+        return outputs, log_std.expand_as(outputs)
 
     def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         return rng.standard_normal((*shape, self.noise_size), dtype=np.float32)
@@ -208,8 +217,8 @@ class Categorical(Policy):
         self.noise_size = int(action_space.n)
         self._first_action = int(action_space.start)
 
-    def distribution(self, parameters: Parameters, features: Tensor) -> Distribution:
-        return (torch.log_softmax(self._network(parameters, features), -1),)
+    def of_outputs(self, parameters: Parameters, outputs: Tensor) -> Distribution:
+        return (torch.log_softmax(outputs, -1),)
 
     def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         return rng.gumbel(size=(*shape, self.noise_size)).astype(np.float32)
@@ -218,6 +227,10 @@ class Categorical(Policy):
         scores = distribution[0] if noise is None else distribution[0] + noise
         action = scores.argmax(-1) + self._first_action
         return action, self.log_prob(distribution, action)
+
+    def one_hot(self, action: Tensor) -> Tensor:
+        """Actions [...] as [..., n] float32."""
+        return torch.nn.functional.one_hot(action.long() - self._first_action, self.outputs).float()
 
     def log_prob(self, distribution: Distribution, action: Tensor) -> Tensor:
         index = (action.long() - self._first_action).unsqueeze(-1)

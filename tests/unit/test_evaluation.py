@@ -7,7 +7,7 @@ import pytest
 from agents.contract import Round, RoundBatch
 from envs.task import Task, TaskSet
 from trainers.errors import RunError
-from trainers.evaluation import Curve, curve, rows_of, summary
+from trainers.evaluation import Curve, curve, interval, rows_of, summary
 from trainers.run_folder import Run
 
 TASKS = TaskSet("f-v1", "held-out", tuple(Task.of("f-v1", {"x": float(i)}, i) for i in range(2)))
@@ -92,13 +92,40 @@ def test_summary_has_the_documented_keys():
     told = summary(curve([table, table], "stochastic"), TASKS)
     assert set(told) == {
         "family", "split", "task_set_hash", "policy", "training_seeds", "rounds", "env_steps", "mean", "iqm", "ci95",
-        "tasks",
+        "tasks", "task_count",
     }  # fmt: skip
     assert told["rounds"] == [0]
     assert told["training_seeds"] == 2
     # Task 0: rollouts return 3 and 2, task 1: 6 and 8.
     assert told["tasks"] == [{"params": {"x": 0.0}, "returns": [2.5]}, {"params": {"x": 1.0}, "returns": [7.0]}]
     assert told["mean"] == [4.75]
+    assert told["task_count"] == 2
+
+
+def test_gains_and_totals_are_paired_by_task():
+    """Two tasks far apart, each gains 1 to 2: the gain's interval is that of the gains, not of the returns."""
+    returns = np.array([[[0.0, 1.0], [100.0, 102.0]]])
+    result = Curve("stochastic", np.zeros(2), returns, [{}, {}])
+    assert result.gains.tolist() == [[1.0, 2.0]]
+    assert result.totals.tolist() == [[1.0, 202.0]]
+    told = summary(result, TASKS)
+    assert told["gain"]["mean"] == 1.5
+    assert told["gain"]["ci95"] == [1.0, 2.0]
+    assert told["trial_total"] == {"mean": 101.5, "ci95": [1.0, 202.0]}
+    shared = Curve("stochastic", np.zeros(2), returns, [{}, {}], rollouts=2)
+    assert shared.totals is None, "rollouts that share an adaptation are no one trial"
+    assert "trial_total" not in summary(shared, TASKS)
+
+
+def test_the_interval_of_very_many_tasks_is_the_textbooks():
+    values = np.random.default_rng(0).normal(size=(1, 12_000))
+    low, high = interval(values)
+    assert high - low == pytest.approx(2 * 1.96 / np.sqrt(12_000), rel=0.1)
+
+
+def test_a_summary_of_very_many_returns_lists_the_first():
+    told = summary(Curve("stochastic", np.zeros(100), np.zeros((1, 300, 100)), [{}] * 300), TASKS)
+    assert (told["task_count"], len(told["tasks"])) == (300, 200)
 
 
 def test_rows_name_the_segment_of_a_schedule_that_held():

@@ -3,13 +3,13 @@ import json
 import pytest
 
 from agents.contract import MetricInfo
-from trainers.console import arrows
+from trainers.console import arrows, totals
 from trainers.errors import RunError
-from trainers.metrics import LOOP_METRICS, MetricLog, describe, read
+from trainers.metrics import LOOP_METRICS, MetricLog, describe, read, shown_points
 
 
 def test_a_line_per_iteration_and_every_metric_described_once(tmp_path):
-    table = describe({"loss": MetricInfo("nats", "what is lost")}, train_rounds=2, test_rounds=3)
+    table = describe({"loss": MetricInfo("nats", "what is lost")}, train_points=2, test_points=3)
     log = MetricLog(tmp_path, table)
     log.write({"iteration": 1, "loss": 0.5})
     log.write({"iteration": 2, "loss": 0.25, "validation_return_round_2": -1.0})
@@ -42,6 +42,20 @@ def test_a_learner_may_not_describe_the_loops_metrics_again():
 
 
 def test_arrows():
-    metrics = {"return_round_0": -40.12, "return_round_1": -11.0, "return_round_3": 0.0}
-    assert arrows(metrics, "return_round_") == "-40.1 → -11.0"
+    metrics = {"return_round_0": -40.12, "return_round_10": 1.0, "return_round_2": -11.0}
+    assert arrows(metrics, "return_round_") == "-40.1 → -11.0 → 1.0", "by number, not by letter"
+    many = {f"return_round_{point}": float(point) for point in range(12)}
+    assert arrows(many, "return_round_") == "0.0 → 11.0"
+    assert totals({"trial_return": 66.5}, "trial_return") == ", trial 66.50"
+    assert totals(metrics, "trial_return") == ""
     assert arrows(metrics, "validation_return_round_") == ""
+
+
+def test_long_curves_are_told_by_some_of_their_points():
+    assert shown_points(4) == [0, 1, 2, 3]
+    assert shown_points(100) == [0, 1, 4, 9, 19, 49, 99]
+    assert shown_points(30)[-1] == 29
+    table = describe({}, train_points=100, test_points=100, train_totals=True, test_totals=True)
+    assert {"return_round_99", "validation_return_round_49", "trial_return", "validation_trial_return"} <= set(table)
+    assert "return_round_2" not in table
+    assert "trial_return" not in describe({}, 2, 2)

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import agents.functional.advantages
 import agents.functional.inner_loop
+import agents.functional.planning
 import agents.functional.policy_losses
 import agents.functional.trust_region
 from envs import FAMILIES
@@ -26,6 +27,7 @@ FORBIDDEN = {"agents": {"envs", "trainers", "ray"}, "envs": {"agents", "trainers
 FUNCTIONAL = [
     agents.functional.advantages,
     agents.functional.inner_loop,
+    agents.functional.planning,
     agents.functional.policy_losses,
     agents.functional.trust_region,
 ]

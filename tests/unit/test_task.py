@@ -78,6 +78,23 @@ def test_task_sets_round_trip_and_name_what_changed(tmp_path):
         TaskSet.load(path, FAMILY)
 
 
+def test_a_large_set_is_kept_as_its_law_seed_and_count(tmp_path):
+    large = FAMILY.task_set("train", 1500, 3)
+    path = tmp_path / "train.json"
+    path.write_text(json.dumps(large.to_json()))
+    assert path.stat().st_size < 500
+    assert TaskSet.load(path, FAMILY) == large
+    for change, says in (
+        ({"hash": "0" * 16}, "draws others from its seed now"),
+        ({"count": 0}, "needs a split, a count and a seed"),
+        ({"split": "all"}, "needs a split, a count and a seed"),
+        ({"family": "other-v1"}, "is a task set of other-v1"),
+    ):
+        path.write_text(json.dumps(large.to_json() | change))
+        with pytest.raises(TaskError, match=says):
+            TaskSet.load(path, FAMILY)
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"tasks": []}', '{"tasks": 3}', '{"tasks": [[1, 2]]}'])
 def test_a_file_that_is_no_task_set_is_refused(tmp_path, text):
     path = tmp_path / "tasks.json"

@@ -1,0 +1,102 @@
+"""Networks that share a latent task: a policy and critics that are given it, an encoder that infers it.
+
+They are perceptrons (agents/nets/ensembles.py); rows of their inputs are, in this order:
+
+    policy   observation, latent                      -> mean and log deviation of the action before it is squashed
+    critics  observation, action, latent              -> value, of each of two
+    encoder  observation, action, reward (, next one) -> mean and variance of the latent, before a softplus
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import gymnasium
+import numpy as np
+import torch
+from torch import Tensor
+
+from agents.contract import AgentError, Interface, RoundBatch, Weights
+from agents.nets.ensembles import init_ensemble
+from agents.nets.policies import Parameters
+
+
+class LatentActor:
+    """Sizes and inputs of policy, encoder and twin critics: actions in [-1, 1], observations normalised.
+
+    Shapes: O observation entries, A action entries, Z latent entries, W numbers of a context's transition.
+
+    Args:
+        interface: the family's spaces, both flat boxes; that of actions is bounded.
+        latent_size: Z.
+        hidden_sizes: of the policy and the critics.
+        encoder_sizes: hidden ones of the encoder.
+        sees_next: whether a context's transitions hold the next observation.
+        policy_scale: of the fresh policy's last layer.
+    """
+
+    def __init__(
+        self,
+        interface: Interface,
+        *,
+        latent_size: int,
+        hidden_sizes: Sequence[int],
+        encoder_sizes: Sequence[int],
+        sees_next: bool,
+        policy_scale: float,
+    ) -> None:
+        observation, action = interface.observation_space, interface.action_space
+        for space, what in ((observation, "observations"), (action, "actions")):
+            if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
+                raise AgentError(f"this agent takes flat Box {what}, not {space}; choose another agent for this family")
+        assert isinstance(observation, gymnasium.spaces.Box)
+        assert isinstance(action, gymnasium.spaces.Box)
+        if not np.isfinite([action.low, action.high]).all():
+            raise AgentError(f"this agent's actions fill a bounded space, but {action} has no bounds; bound it")
+        self.observations, self.actions, self.latents = observation.shape[0], action.shape[0], latent_size
+        self.middle = torch.as_tensor((action.high + action.low) / 2).float()
+        self.half_range = torch.as_tensor((action.high - action.low) / 2).float()
+        self.sees_next = sees_next
+        self.context_width = self.observations * (2 if sees_next else 1) + self.actions + 1
+        acting = self.observations + latent_size
+        self._made = {  # sizes, networks side by side, scale of the last layer
+            "policy": ((acting, *hidden_sizes, 2 * self.actions), 1, policy_scale),
+            "encoder": ((self.context_width, *encoder_sizes, 2 * latent_size), 1, 1.0),
+            "critics": ((acting + self.actions, *hidden_sizes, 1), 2, 1.0),
+        }
+
+    def init(self, name: str, generator: torch.Generator) -> Parameters:
+        """Fresh parameters of the policy, the encoder or the critics, names beginning with that."""
+        sizes, members, scale = self._made[name]
+        return {f"{name}/{key}": value for key, value in init_ensemble(sizes, members, generator, scale).items()}
+
+    def context(self, statistics: Parameters, batch: RoundBatch) -> Tensor:
+        """[B, R * L, W]: observation, action, reward and maybe next observation of a round's steps [B, R, L, ...]."""
+        parts = [self.normalised(statistics, batch.observation), self.centred(batch.action)]
+        parts.append(torch.as_tensor(batch.reward).unsqueeze(-1))
+        if self.sees_next:
+            parts.append(self.normalised(statistics, batch.next_observation))
+        return torch.cat(parts, -1).flatten(1, 2)
+
+    def transitions(self, statistics: Parameters, batch: RoundBatch, reward: np.ndarray) -> Tensor:
+        """[B, R * L, 2 O + A + 2]: observation, action, reward, terminated, next observation of a round's steps."""
+        told = torch.as_tensor(np.stack([reward, batch.terminated], -1).astype(np.float32))
+        before, after = (self.normalised(statistics, one) for one in (batch.observation, batch.next_observation))
+        return torch.cat((before, self.centred(batch.action), told, after), -1).flatten(1, 2)
+
+    def normalised(self, statistics: Parameters, observation: np.ndarray) -> Tensor:
+        """Observations [..., O], shifted and scaled by `mean` and `scale`."""
+        return (torch.as_tensor(observation).float() - statistics["mean"]) / statistics["scale"]
+
+    def centred(self, action: np.ndarray) -> Tensor:
+        """Actions [..., A] of the family's space, as ones in [-1, 1]."""
+        return (torch.as_tensor(action) - self.middle) / self.half_range
+
+    def in_space(self, action: Tensor) -> Tensor:
+        """The inverse of `centred`."""
+        return torch.addcmul(self.middle, self.half_range, action)
+
+
+def part(weights: Weights, name: str) -> Parameters:
+    """The parameters under `name/`."""
+    return {key.removeprefix(f"{name}/"): value for key, value in weights.items() if key.startswith(f"{name}/")}

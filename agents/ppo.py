@@ -1,0 +1,251 @@
+"""Proximal policy optimisation over trials, for every agent that learns by it. Schulman et al. 2017 (arXiv:1707.06347).
+
+A trial is one long episode: its reward is the sum over all of its episodes, so nothing ends where an episode does, and
+nothing is bootstrapped where the trial does. Time comes first: arrays are [L, B, ...], L steps of B trials.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import Tensor
+
+from agents.contract import AgentError, Config, MetricInfo
+from agents.functional.advantages import gae
+from agents.functional.policy_losses import clipped_surrogate
+from agents.nets.policies import Distribution, Parameters, Policy, take_weights
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class PPOConfig(Config):
+    """What the updates are made with. `final_*` are reached after `decay_updates`; None keeps a value constant."""
+
+    learning_rate: PositiveFloat = 1e-3
+    final_learning_rate: PositiveFloat | None = None  # linearly
+    discount: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    final_discount: Annotated[float, Field(ge=0, lt=1)] | None = None  # its horizon 1 / (1 - discount) geometrically
+    entropy_coefficient: NonNegativeFloat = 0.0
+    final_entropy_coefficient: NonNegativeFloat | None = None  # linearly
+    decay_updates: PositiveInt = 1000
+    trace_decay: Fraction = 0.95
+    epochs: PositiveInt = 2
+    minibatches: PositiveInt = 1  # each epoch goes through all sequences, in so many parts
+    clip_ratio: PositiveFloat = 0.2
+    value_coefficient: NonNegativeFloat = 0.5
+    max_gradient_norm: PositiveFloat = 0.5
+
+    def progress(self, updates: int) -> float:
+        """How far the decays are, 0 to 1."""
+        return min(1.0, updates / self.decay_updates)
+
+    def learning_rate_at(self, updates: int) -> float:
+        """Adam's rate of this meta-update."""
+        return _between(self.learning_rate, self.final_learning_rate, self.progress(updates))
+
+    def entropy_coefficient_at(self, updates: int) -> float:
+        """The weight of the entropy in this meta-update's loss."""
+        return _between(self.entropy_coefficient, self.final_entropy_coefficient, self.progress(updates))
+
+    def discount_at(self, updates: int) -> float:
+        """The discount of this meta-update."""
+        if self.final_discount is None:
+            return self.discount
+        ends = math.log(1 - self.discount), math.log(1 - self.final_discount)
+        return 1 - math.exp(_between(*ends, self.progress(updates)))
+
+
+def _between(start: float, end: float | None, progress: float) -> float:
+    return start if end is None else start + progress * (end - start)
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """What an update learns from: C sequences of L steps.
+
+    Attributes:
+        action: [L, C, *shape].
+        log_prob: [L, C], of the policy that acted.
+        advantage: [L, C].
+        target: [L, C], what the value head should say.
+        valid: [L, C] bool.
+    """
+
+    action: Tensor
+    log_prob: Tensor
+    advantage: Tensor
+    target: Tensor
+    valid: Tensor
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Sequences:
+        """The same with `function` applied to every tensor."""
+        return Sequences(*(function(one) for one in vars(self).values()))
+
+    def of(self, which: Tensor) -> Sequences:
+        """Some of the sequences."""
+        return self.map(lambda one: one[:, which])
+
+
+class ValueScale:
+    """Mean and deviation of the returns at each step of a trial: the value head predicts in units of them.
+
+    Returns shrink as a trial goes on, so one scale for all steps would leave the last ones unlearned.
+    """
+
+    SLOWEST = 0.1  # share of the newest batch once the average has settled
+
+    def __init__(self, steps: int, device: torch.device) -> None:
+        self.mean, self.deviation = torch.zeros(steps, device=device), torch.ones(steps, device=device)
+
+    def raw(self, value: Tensor) -> Tensor:
+        """What the head's outputs [L, B] mean in units of the reward."""
+        return self.mean[: len(value), None] + self.deviation[: len(value), None] * value
+
+    def scaled(self, returns: Tensor) -> Tensor:
+        """Returns [L, B] in the head's units."""
+        return (returns - self.mean[: len(returns), None]) / self.deviation[: len(returns), None]
+
+    def follow(self, returns: Tensor, valid: Tensor, updates: int) -> None:
+        """Moves towards the returns [L, B] of a batch, all the way the first time."""
+        share = max(self.SLOWEST, 1.0 / (updates + 1))
+        count = valid.sum(1)
+        seen = torch.nonzero(count > 0)[:, 0]  # steps that no trial reached keep what they had
+        mean = (returns * valid).sum(1)[seen] / count[seen]
+        spread = ((returns[seen] - mean[:, None]).square() * valid[seen]).sum(1) / count[seen]
+        self.mean[seen] += share * (mean - self.mean[seen])
+        self.deviation[seen] += share * ((spread.sqrt() + 1e-3) - self.deviation[seen])
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """For a checkpoint."""
+        return {"mean": self.mean, "deviation": self.deviation}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Takes back what `state_dict` gave."""
+        take_weights(self.state_dict(), state)
+
+
+class PPO:
+    """Parameters, their optimiser, and the schedule."""
+
+    metrics: Mapping[str, MetricInfo] = {
+        "policy_loss": MetricInfo("", "clipped surrogate of the last epoch, negated"),
+        "value_loss": MetricInfo("", "squared error of the value in units of its scale, last epoch"),
+        "policy_entropy": MetricInfo("nats", "entropy of the policy, mean over the steps of the last epoch"),
+        "policy_kl": MetricInfo("nats", "estimate of the KL from the acting to the last epoch's policy"),
+        "clipped_share": MetricInfo("", "share of the last epoch's steps whose probability ratio was clipped"),
+        "gradient_norm": MetricInfo("", "norm of the gradient before clipping, mean over the update"),
+        "learning_rate": MetricInfo("", "Adam's rate in this update"),
+        "discount": MetricInfo("", "discount of this update"),
+    }
+
+    def __init__(self, config: PPOConfig, parameters: Parameters, policy: Policy, steps: int, seed: int) -> None:
+        self.config, self.parameters, self.policy = config, parameters, policy
+        device = next(iter(parameters.values())).device
+        self.scale = ValueScale(steps, device)
+        self.updates = 0
+        self._seed = seed
+        self._adam = torch.optim.Adam(list(parameters.values()), lr=config.learning_rate, eps=1e-5, fused=True)
+
+    def advantages(self, value: Tensor, reward: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Advantages, normalised over all steps, and what the value head should say; the scale follows.
+
+        Args:
+            value: [L, B], the head's outputs for the steps of the batch.
+            reward: [L, B].
+            valid: [L, B] bool.
+
+        Returns:
+            advantage [L, B], target [L, B].
+        """
+        raw = self.scale.raw(value)
+        end = torch.zeros_like(valid)
+        following = torch.cat([valid[1:], end[:1]])
+        next_value = torch.where(following, torch.cat([raw[1:], torch.zeros_like(raw[:1])]), 0.0)
+        arrays = (one.T for one in (reward * valid, raw * valid, next_value, valid & ~following, end))
+        discount = self.config.discount_at(self.updates)
+        advantage = gae(*arrays, discount=discount, trace_decay=self.config.trace_decay).T
+        returns = advantage + raw
+        self.scale.follow(returns, valid, self.updates)
+        count = valid.sum()
+        mean = (advantage * valid).sum() / count
+        deviation = ((advantage - mean).square() * valid).sum().div(count).sqrt()
+        return (advantage - mean) / (deviation + 1e-8), self.scale.scaled(returns)
+
+    def update(self, data: Sequences, judge: Callable[[Tensor], tuple[Distribution, Tensor]]) -> dict[str, float]:
+        """One meta-update: some epochs over the sequences.
+
+        Args:
+            data: the sequences.
+            judge: which sequences [n] -> the policy's distribution and the value head's outputs [L, n] there.
+
+        Raises:
+            AgentError: the loss is not finite; the parameters are those before the update.
+        """
+        config, before = self.config, {name: value.detach().clone() for name, value in self.parameters.items()}
+        self._adam.param_groups[0]["lr"] = rate = config.learning_rate_at(self.updates)
+        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + self.updates)
+        sequences = data.valid.shape[1]
+        norms, sums = [], torch.zeros(5, device=data.valid.device)
+        for epoch in range(config.epochs):
+            order = torch.randperm(sequences, generator=generator).to(data.valid.device)
+            for part in torch.tensor_split(order, min(config.minibatches, sequences)):
+                loss, parts = self._loss(data.of(part), judge(part))
+                self._adam.zero_grad(set_to_none=True)
+                loss.backward()
+                norms.append(torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), config.max_gradient_norm))
+                self._adam.step()
+                if epoch == config.epochs - 1:
+                    sums += parts * len(part) / sequences
+        norm = float(torch.stack(norms).mean())
+        told = dict(zip(self.metrics, [*sums.tolist(), norm, rate, config.discount_at(self.updates)], strict=True))
+        if not all(map(math.isfinite, told.values())):
+            take_weights(self.parameters, before)
+            raise AgentError(
+                f"meta-update {self.updates}: the loss ({told['policy_loss']}, value {told['value_loss']}) or its "
+                f"gradient (norm {norm}) is not finite; the parameters are those before it: lower agent.learning_rate"
+            )
+        self.updates += 1
+        return told
+
+    def _loss(self, data: Sequences, judged: tuple[Distribution, Tensor]) -> tuple[Tensor, Tensor]:
+        distribution, value = judged
+        weight = data.valid / data.valid.sum().clamp(min=1)
+        log_prob = self.policy.log_prob(distribution, data.action)
+        surrogate = clipped_surrogate(
+            log_prob, data.log_prob, data.advantage, weight, clip_ratio=self.config.clip_ratio
+        )
+        value_loss = (weight * (value - data.target).square()).sum()
+        entropy = (weight * self.policy.entropy(distribution)).sum()
+        loss = surrogate + self.config.value_coefficient * value_loss
+        loss = loss - self.config.entropy_coefficient_at(self.updates) * entropy
+        with torch.no_grad():
+            shift = log_prob - data.log_prob
+            kl = (weight * (shift.exp() - 1 - shift)).sum()
+            clipped = (weight * ((shift.exp() - 1).abs() > self.config.clip_ratio)).sum()
+            told = torch.stack([surrogate, value_loss, entropy, kl, clipped])
+        return loss, told
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint: everything that the next update depends on but the parameters."""
+        return {"adam": self._adam.state_dict(), "updates": self.updates, "value_scale": self.scale.state_dict()}
+
+    def check(self, state: Mapping[str, Any]) -> None:
+        """AgentError unless `load_state_dict` could take this."""
+        if not isinstance(state["updates"], int) or state["updates"] < 0:
+            raise AgentError(f"this checkpoint counts {state['updates']!r} updates; it is damaged")
+        moments = state["adam"]["state"].values()
+        for parameter, moment in zip(self.parameters.values(), moments, strict=bool(moments)):
+            if moment["exp_avg"].shape != parameter.shape or moment["exp_avg_sq"].shape != parameter.shape:
+                raise AgentError("this checkpoint's optimiser belongs to another network; use its own recipe")
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes back what `state_dict` gave."""
+        self.check(state)
+        self.scale.load_state_dict(state["value_scale"])
+        self._adam.load_state_dict(state["adam"])
+        self.updates = state["updates"]

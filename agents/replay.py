@@ -1,0 +1,84 @@
+"""Replay: what off-policy learners remember of each training task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agents.contract import AgentError
+
+
+class TaskReplay:
+    """The newest `capacity` transitions of each task, as rows of W numbers, on the CPU.
+
+    Attributes:
+        added: [tasks] int64, transitions that each task was given so far.
+    """
+
+    def __init__(self, tasks: int, width: int, capacity: int) -> None:
+        self.capacity = capacity
+        self.added = np.zeros(tasks, np.int64)
+        self._rows = torch.zeros(tasks, 0, width)  # grows to `capacity` as it fills
+
+    @property
+    def counts(self) -> np.ndarray:
+        """[tasks] int64, transitions that are remembered of each task."""
+        return np.minimum(self.added, self.capacity)
+
+    def add(self, task: int, rows: Tensor) -> None:
+        """Remembers rows [n, W] of a task, in place of its oldest ones where it is full."""
+        rows = rows[-self.capacity :]
+        self._make_room(int(self.counts[task]) + len(rows))
+        places = (int(self.added[task]) + np.arange(len(rows))) % self.capacity
+        self._rows[task, torch.from_numpy(places)] = rows
+        self.added[task] += len(rows)
+
+    def sample(self, tasks: np.ndarray, count: int, rng: np.random.Generator) -> Tensor:
+        """[len(tasks), count, W] rows of these tasks, drawn with replacement."""
+        counts = self.counts[tasks]
+        if not counts.all():
+            raise AgentError(
+                f"training task {tasks[int(counts.argmin())]} has no transitions to learn from; a learner's first "
+                "update needs trials of every training task"
+            )
+        _, room, width = self._rows.shape
+        places = rng.integers(counts[:, None], size=(len(tasks), count)) + room * tasks[:, None]
+        chosen = self._rows.view(-1, width).index_select(0, torch.from_numpy(places.reshape(-1)))
+        return chosen.view(len(tasks), count, width)
+
+    def _make_room(self, needed: int) -> None:
+        tasks, room, width = self._rows.shape
+        if min(needed, self.capacity) > room:
+            larger = torch.zeros(tasks, min(self.capacity, max(needed, 2 * room)), width)
+            larger[:, :room] = self._rows
+            self._rows = larger
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` takes back: the rows that are filled, task by task."""
+        filled = [rows[:count] for rows, count in zip(self._rows, self.counts, strict=True)]
+        return {"rows": torch.cat(filled), "added": torch.from_numpy(self.added.copy())}
+
+    def check(self, state: Mapping[str, Any]) -> None:
+        """Raises AgentError unless the state is of as many tasks with rows as wide and as many."""
+        added, rows = state["added"], state["rows"]
+        fits = added.shape == self.added.shape and added.dtype == torch.int64 and rows.dtype == torch.float32
+        if not fits or bool((added < 0).any()) or rows.shape != (int(added.clamp(max=self.capacity).sum()), self.width):
+            raise AgentError("this checkpoint's replay is of other tasks, spaces or capacity; use its own recipe")
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes back what `state_dict` gave."""
+        self.check(state)
+        self.added = state["added"].numpy().copy()
+        counts = self.counts
+        self._rows = torch.zeros(len(counts), int(counts.max()), self.width)
+        for task, rows in enumerate(state["rows"].split(counts.tolist())):
+            self._rows[task, : len(rows)] = rows
+
+    @property
+    def width(self) -> int:
+        """W, numbers of a row."""
+        return self._rows.shape[-1]

@@ -1,0 +1,443 @@
+"""VariBAD: a belief over tasks, learned by decoding the trial from it, tells the policy. Zintgraf et al. 2020
+(arXiv:1910.08348).
+
+In reading order: configuration, the networks (encoder, decoders, actor, critic), the agent, the learner (PPO on
+observation and belief, agents/ppo.py; the evidence lower bound for encoder and decoders). See
+docs/algorithms/varibad.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
+
+import gymnasium
+import numpy as np
+import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import Tensor
+
+from agents.contract import (
+    AgentError,
+    Algorithm,
+    Config,
+    Interface,
+    MetricInfo,
+    Plan,
+    Round,
+    RoundBatch,
+    TrialBatch,
+    Weights,
+)
+from agents.functional.elbo import draw, kl_to_previous
+from agents.nets.memories import GRUConfig, MemoryState
+from agents.nets.memory_kinds import MemoryConfig, make_memory
+from agents.nets.policies import Activation, Distribution, Parameters, init_mlp, make_policy, mlp, take_weights
+from agents.nets.reader import Reader, Statistics, one_row, time_first
+from agents.ppo import PPO, PPOConfig, Sequences
+
+Belief = tuple[Tensor, Tensor]  # mean and log-variance, [..., D]
+Numbers = tuple[PositiveInt, ...]
+
+
+class RewardDecoder(Config):
+    """What all reward decoders may be."""
+
+    # One output for each next observation, from the latent alone: for Discrete ones, as published for GridNavi.
+    per_observation: bool = False
+
+
+class SquaredError(RewardDecoder):
+    """The reward is a number: a Gaussian of fixed deviation."""
+
+    name: Literal["gaussian"] = "gaussian"
+
+
+class Paid(RewardDecoder):
+    """Whether the reward is above a threshold."""
+
+    name: Literal["bernoulli"] = "bernoulli"
+    above: float = 0.0
+
+
+class VariBADConfig(PPOConfig):
+    """Defaults suit small problems; docs/algorithms/varibad.md says what the paper had."""
+
+    meta_batch_size: PositiveInt = 16  # N, fresh tasks of each iteration, one trial of each
+    episodes_per_trial: PositiveInt = 2
+    encoder: MemoryConfig = GRUConfig()
+    latent_size: PositiveInt = 5  # D
+    policy_sizes: Numbers = (32,)  # hidden layers of actor and critic, each its own
+    activation: Activation = "tanh"
+    initial_std: PositiveFloat = 1.0  # of continuous actions, in the family's units
+    min_std: PositiveFloat = 1e-3
+    reward_offset: float = 0.0  # subtracted from rewards before the encoder reads them, and
+    reward_scale: PositiveFloat = 1.0  # what is left is multiplied by this; decoders of numbers say such rewards
+    normalise_observations: bool = False  # by the running mean and deviation of those of training
+    policy_into_encoder: bool = False  # whether the policy's gradients reach the encoder
+    reward_decoder: Annotated[SquaredError | Paid, Field(discriminator="name")] = SquaredError()
+    decoder_sizes: Numbers = (32, 32)
+    state_coefficient: NonNegativeFloat = 0.0  # weight of decoding the next observation; 0 builds no such decoder
+    kl_coefficient: NonNegativeFloat = 0.1
+    vae_learning_rate: PositiveFloat = 1e-3
+    vae_updates: PositiveInt = 3  # of each iteration
+    vae_batch: PositiveInt = 25  # trials of each of them
+    vae_trials: PositiveInt = 1000  # newest trials that are kept for them
+    posteriors: PositiveInt | None = None  # steps whose posterior decodes the trial, drawn anew; None: every step
+    decoded: PositiveInt | None = None  # steps that each decodes, drawn anew; None: the whole trial, past and future
+
+
+class Networks:
+    """Encoder, decoders, actor and critic as pure functions of one dictionary of parameters."""
+
+    def __init__(self, config: VariBADConfig, reader: Reader) -> None:
+        self.config, self.policy = config, reader.policy
+        self.memory = make_memory(config.encoder, reader.size, reader.trial_steps)
+        self._belief = (self.memory.output_size, 2 * config.latent_size)
+        observations, before = reader.observations, reader.observations + reader.policy.outputs
+        self._each = config.reward_decoder.per_observation
+        rewards = (0, observations) if self._each else (before + observations, 1)
+        self._reward = (config.latent_size + rewards[0], *config.decoder_sizes, rewards[1])
+        self._next = (config.latent_size + before, *config.decoder_sizes, observations)
+        inputs = reader.observations + 2 * config.latent_size
+        self._actor = (inputs, *config.policy_sizes, reader.policy.outputs)
+        self._critic = (inputs, *config.policy_sizes, 1)
+
+    def init(self, generator: torch.Generator) -> Parameters:
+        """Fresh parameters."""
+        parts = {
+            "encoder": self.memory.init(generator),
+            "belief": init_mlp(self._belief, generator, last_scale=1.0),
+            "reward_decoder": init_mlp(self._reward, generator, last_scale=1.0),
+            "actor": init_mlp(self._actor, generator, last_scale=0.01) | self.policy.init_spread(),
+            "critic": init_mlp(self._critic, generator, last_scale=0.1),
+        }
+        if self.config.state_coefficient:
+            parts["state_decoder"] = init_mlp(self._next, generator, last_scale=1.0)
+        return {f"{part}/{name}": value for part, one in parts.items() for name, value in one.items()}
+
+    def belief(self, parameters: Mapping[str, Tensor], output: Tensor) -> Belief:
+        """Mean and log-variance [..., D] at the encoder's outputs [..., rows, H]."""
+        mean, log_variance = mlp(part(parameters, "belief"), 1, "tanh", output).chunk(2, -1)
+        return mean, log_variance.clamp(-10.0, 4.0)
+
+    def heads(
+        self, parameters: Mapping[str, Tensor], observation: Tensor, belief: Belief
+    ) -> tuple[Distribution, Tensor]:
+        """The policy's distribution and the value at observations [..., rows, O]."""
+        features = torch.cat([observation, *belief], -1)
+        actor, critic = part(parameters, "actor"), part(parameters, "critic")
+        outputs = mlp(actor, len(self._actor) - 1, self.config.activation, features)
+        value = mlp(critic, len(self._critic) - 1, self.config.activation, features)
+        return self.policy.of_outputs(actor, outputs), value.squeeze(-1)
+
+    def rewards_said(
+        self, parameters: Mapping[str, Tensor], latent: Tensor, before: Tensor, following: Tensor
+    ) -> Tensor:
+        """What latents [P, B, D] say of the rewards of S steps, [P, S, B].
+
+        A step is (observation, action) [S, B, O + A] and the next observation [S, B, O].
+        """
+        decoder, layers = part(parameters, "reward_decoder"), len(self._reward) - 1
+        if self._each:
+            return torch.einsum("pbo,sbo->psb", mlp(decoder, layers, "relu", latent), following)
+        return mlp(decoder, layers, "relu", _pairs(latent, torch.cat([before, following], -1))).squeeze(-1)
+
+    def next_said(self, parameters: Mapping[str, Tensor], latent: Tensor, before: Tensor) -> Tensor:
+        """What latents [P, B, D] say of the next observations after S steps [S, B, O + A], [P, S, B, O]."""
+        return mlp(part(parameters, "state_decoder"), len(self._next) - 1, "relu", _pairs(latent, before))
+
+
+def _pairs(latent: Tensor, steps: Tensor) -> Tensor:
+    """Each of P latents [P, B, D] beside each of S steps [S, B, T] of its trial, [P, S, B, D + T]."""
+    shape = (len(latent), len(steps))
+    return torch.cat([latent[:, None].expand(*shape, -1, -1), steps[None].expand(*shape, -1, -1)], -1)
+
+
+def part(parameters: Mapping[str, Tensor], name: str) -> Parameters:
+    """The parameters of one network by their own names."""
+    return {key[len(name) + 1 :]: value for key, value in parameters.items() if key.startswith(f"{name}/")}
+
+
+@dataclass(frozen=True)
+class State:
+    """B trials under way: the encoder's memory, the last step as it reads it, steps so far, the belief."""
+
+    memory: MemoryState
+    last: Mapping[str, Tensor]
+    steps: int
+    belief: Belief
+
+
+class VariBADAgent:
+    """Updates its belief at every step and acts on it."""
+
+    def __init__(self, config: VariBADConfig, interface: Interface) -> None:
+        self.config = config
+        policy = make_policy(
+            interface.observation_space,
+            interface.action_space,
+            config.policy_sizes,
+            config.activation,
+            initial_std=config.initial_std,
+            min_std=config.min_std,
+        )
+        self.reader = Reader(
+            policy,
+            interface,
+            config.episodes_per_trial * interface.episode_steps,
+            reward_offset=config.reward_offset,
+            reward_scale=config.reward_scale,
+        )
+        discrete = isinstance(interface.observation_space, gymnasium.spaces.Discrete)
+        if config.reward_decoder.per_observation and (not discrete or config.normalise_observations):
+            raise AgentError(
+                "reward_decoder.per_observation is for Discrete observations that are not normalised, not for "
+                f"{interface.observation_space}; set it false"
+            )
+        self.networks = Networks(config, self.reader)
+
+    def trial_rounds(self, adaptations: int, rollouts: int) -> tuple[Round, ...]:
+        return one_row(adaptations, rollouts)
+
+    def begin_trial(self, weights: Weights, trials: int) -> State:
+        memory = self.networks.memory.start(part(weights, "encoder"), trials)
+        nothing = torch.zeros(trials, self.config.latent_size)
+        return State(memory, self.reader.start(trials), 0, (nothing, nothing))
+
+    def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        return self.reader.policy.draw_noise(rng, shape)
+
+    def encode(self, weights: Weights, observation: np.ndarray) -> Tensor:
+        """Observations [..., *shape] as the networks read them."""
+        return Statistics.scale(weights, self.reader.policy.encode(observation))
+
+    @torch.no_grad()
+    def act(
+        self, weights: Weights, state: State, observation: np.ndarray, noise: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray, State]:
+        seen = self.encode(weights, observation)[:, 0]
+        inputs = self.reader.inputs(seen, state.last, state.steps)
+        output, memory = self.networks.memory.step(part(weights, "encoder"), inputs, state.memory)
+        belief = self.networks.belief(weights, output)
+        distribution, _ = self.networks.heads(weights, seen, belief)
+        policy = self.reader.policy
+        action, log_prob = policy.sample(distribution, None if noise is None else torch.as_tensor(noise)[:, 0])
+        return action.numpy()[:, None], log_prob.numpy()[:, None], replace(state, memory=memory, belief=belief)
+
+    def observe(self, weights: Weights, state: State, transition: Mapping[str, np.ndarray]) -> State:
+        ended = transition["terminated"] | transition["truncated"]
+        seen = self.encode(weights, transition["observation"])[:, 0]
+        last = self.reader.last(seen, transition["action"][:, 0], transition["reward"][:, 0], ended[:, 0])
+        return replace(state, last=last, steps=state.steps + 1)
+
+    def adapt(self, weights: Weights, state: State, batch: RoundBatch) -> State:
+        """Nothing is left to do between rounds."""
+        return state
+
+    def inspect(self, weights: Weights, state: State) -> dict[str, np.ndarray]:
+        mean, log_variance = state.belief
+        return {"belief_mean": mean.numpy(), "belief_deviation": (0.5 * log_variance).exp().numpy()}
+
+
+class VariBADLearner:
+    """Learns actor and critic by PPO, encoder and decoders by the evidence lower bound over kept trials."""
+
+    metrics: Mapping[str, MetricInfo] = {
+        **PPO.metrics,
+        "elbo": MetricInfo(
+            "", "evidence lower bound of a trial, mean over its posteriors, negated loss of the encoder"
+        ),
+        "reward_error": MetricInfo("", "what decoding a step's reward costs: squared error, or nats"),
+        "state_error": MetricInfo("", "squared error of decoding a next observation; 0 without that decoder"),
+        "belief_kl": MetricInfo("nats", "KL of a posterior from the one before it, mean over steps"),
+    }
+
+    def __init__(self, agent: VariBADAgent, config: VariBADConfig, seed: int, device: torch.device) -> None:
+        self.agent, self.config, self.device = agent, config, device
+        initial = agent.networks.init(torch.Generator().manual_seed(seed))
+        self.parameters = {name: value.to(device).requires_grad_() for name, value in initial.items()}
+        self.statistics = Statistics(agent.reader.observations) if config.normalise_observations else None
+        acting = ("actor", "critic", *(("encoder", "belief") if config.policy_into_encoder else ()))
+        self._ppo = PPO(config, self._of(acting), agent.reader.policy, agent.reader.trial_steps, seed)
+        self._vae = torch.optim.Adam(
+            list(self._of(("encoder", "belief", "reward_decoder", "state_decoder")).values()),
+            lr=config.vae_learning_rate,
+            fused=True,
+        )
+        self._kept: dict[str, Tensor] = {}  # [trials, L, ...]
+        self._seed = seed
+
+    def _of(self, parts: tuple[str, ...]) -> Parameters:
+        return {name: value for name, value in self.parameters.items() if name.partition("/")[0] in parts}
+
+    # -- what to sample
+
+    def plan(self, iteration: int) -> Plan:
+        return Plan(self.config.meta_batch_size, self.agent.trial_rounds(self.config.episodes_per_trial - 1, 1))
+
+    def weights(self) -> dict[str, Tensor]:
+        return {name: value.detach().cpu().clone() for name, value in {**self.parameters, **self._scales()}.items()}
+
+    def _scales(self) -> Parameters:
+        return self.statistics.tensors if self.statistics else {}
+
+    # -- the meta-update
+
+    def update(self, batch: TrialBatch) -> dict[str, float]:
+        (trials,) = (one.by_trial() for one in batch)
+        before = {name: value.detach().clone() for name, value in self.parameters.items()}
+        told = self._policy_update(trials)
+        self._keep(trials)
+        told |= self._encoder_update()
+        if not np.isfinite(list(told.values())).all():
+            take_weights(self.parameters, before)
+            raise AgentError(
+                f"meta-update {self._ppo.updates - 1}: the evidence lower bound ({told['elbo']}) is not finite; the "
+                "parameters are those before it: lower agent.vae_learning_rate"
+            )
+        if self.statistics:  # after the update, which saw what the agent saw
+            encoded = self.agent.reader.policy.encode(trials.observation[trials.valid])
+            self.statistics.follow(encoded, self._ppo.updates - 1)
+        return told
+
+    def _policy_update(self, trials: RoundBatch) -> dict[str, float]:
+        agent = self.agent
+        seen = agent.encode(self._scales(), time_first(trials.observation))
+        inputs = agent.reader.whole_trials(trials, seen).to(self.device)
+        observation = seen.to(self.device)
+        action, reward, log_prob, valid = (
+            torch.as_tensor(time_first(array)).to(self.device)
+            for array in (trials.action, trials.reward, trials.log_prob, trials.valid)
+        )
+        with torch.no_grad():
+            belief = self._beliefs(inputs)
+            _, value = agent.networks.heads(self.parameters, observation, belief)
+        advantage, target = self._ppo.advantages(value, reward, valid)
+
+        def judge(which: Tensor) -> tuple[Distribution, Tensor]:
+            if self.config.policy_into_encoder:
+                believed = self._beliefs(inputs[:, which])
+            else:
+                believed = belief[0][:, which], belief[1][:, which]
+            return agent.networks.heads(self.parameters, observation[:, which], believed)
+
+        told = self._ppo.update(Sequences(action, log_prob, advantage, target, valid), judge)
+        with torch.no_grad():
+            agent.reader.policy.project(part(self.parameters, "actor"))
+        return told
+
+    def _beliefs(self, inputs: Tensor) -> Belief:
+        """After each step, [L, B, D]: from the start of the trial on."""
+        networks, encoder = self.agent.networks, part(self.parameters, "encoder")
+        outputs, _ = networks.memory.sequence(encoder, inputs, networks.memory.start(encoder, inputs.shape[1]))
+        return networks.belief(self.parameters, outputs)
+
+    # -- encoder and decoders
+
+    def _keep(self, trials: RoundBatch) -> None:
+        """Adds trials to those that the encoder learns from; observations as they came, for their scale changes."""
+        encode = self.agent.reader.policy.encode
+        new = {
+            "observation": encode(trials.observation[:, 0]),
+            "next_observation": encode(trials.next_observation[:, 0]),
+            "action": self.agent.reader.action(trials.action[:, 0]),
+            "reward": self.agent.reader.reward(trials.reward[:, 0]),
+            "ended": torch.as_tensor(trials.terminated | trials.truncated)[:, 0].float(),
+            "valid": torch.as_tensor(trials.valid)[:, 0],
+        }
+        if isinstance(self.config.reward_decoder, Paid):
+            new["paid"] = torch.as_tensor(trials.reward[:, 0] > self.config.reward_decoder.above).float()
+        newest = self.config.vae_trials
+        self._kept = {
+            name: torch.cat([self._kept[name], value])[-newest:] if self._kept else value[-newest:]
+            for name, value in new.items()
+        }
+
+    def _encoder_update(self) -> dict[str, float]:
+        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + self._ppo.updates)
+        told = torch.zeros(4)
+        for _ in range(self.config.vae_updates):
+            size = len(self._kept["valid"])
+            which = torch.randperm(size, generator=generator)[: self.config.vae_batch]
+            chosen = {name: value[which].transpose(0, 1) for name, value in self._kept.items()}
+            loss, terms = self._bound(chosen, generator)
+            self._vae.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self._vae.param_groups[0]["params"], 10.0)
+            self._vae.step()
+            told += terms.cpu() / self.config.vae_updates
+        return dict(zip(("elbo", "reward_error", "state_error", "belief_kl"), told.tolist(), strict=True))
+
+    def _bound(self, kept: Mapping[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The negated evidence lower bound of trials [L, B, ...], and its terms.
+
+        Each chosen posterior decodes the same chosen steps, past and future (eq. 7); sums over the trial, means over
+        trials and posteriors. With fewer steps chosen, their sum stands for that of all.
+        """
+        config, networks = self.config, self.agent.networks
+        steps, trials = kept["valid"].shape
+        observation, following = (
+            Statistics.scale(self._scales(), kept[name]).to(self.device) for name in ("observation", "next_observation")
+        )
+        action, reward, ended, valid = (kept[name].to(self.device) for name in ("action", "reward", "ended", "valid"))
+        last = {"action": action, "reward": reward, "ended": ended}
+        last = {name: torch.cat([torch.zeros_like(one[:1]), one[:-1]]) for name, one in last.items()}
+        inputs = self.agent.reader.inputs(observation, last, torch.arange(steps, device=self.device)[:, None])
+        mean, log_variance = self._beliefs(inputs)
+        kl = kl_to_previous(mean, log_variance)
+        kl = (kl * valid).sum(0).mean()
+
+        at = self._some(steps, config.posteriors, generator)
+        said = self._some(steps, config.decoded, generator)
+        noise = torch.randn(len(at), *mean.shape[1:], generator=generator).to(self.device)
+        latent = draw(mean[at], log_variance[at], noise)
+        before, after = torch.cat([observation, action], -1)[said], following[said]
+        # A posterior counts while the trial goes on, a decoded step if it was taken; sums stand for the whole trial.
+        weight = (valid[at][:, None] & valid[said][None]).float() * (steps / len(said))
+        weight = weight / (trials * valid[at].float().mean(1).sum().clamp(min=1e-6))
+        guess = networks.rewards_said(self.parameters, latent, before, after)
+        if isinstance(config.reward_decoder, Paid):
+            target = kept["paid"].to(self.device)[said][None].expand_as(guess)
+            cost = torch.nn.functional.binary_cross_entropy_with_logits(guess, target, reduction="none")
+        else:
+            cost = 0.5 * (guess - reward[said][None]).square()
+        reward_cost = (weight * cost).sum()
+        state_cost = torch.zeros_like(reward_cost)
+        if config.state_coefficient:
+            predicted = networks.next_said(self.parameters, latent, before)
+            state_cost = (weight * 0.5 * (predicted - after[None]).square().sum(-1)).sum()
+        loss = reward_cost + config.state_coefficient * state_cost + config.kl_coefficient * kl
+        length = valid.sum(0).float().mean()
+        terms = torch.stack([-loss, reward_cost / length, state_cost / length, kl / length])
+        return loss, terms.detach()
+
+    def _some(self, steps: int, count: int | None, generator: torch.Generator) -> Tensor:
+        """All steps, or so many of them."""
+        order = torch.arange(steps) if count is None else torch.randperm(steps, generator=generator)[:count].sort()[0]
+        return order.to(self.device)
+
+    # -- checkpoints
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "parameters": {name: value.detach() for name, value in self.parameters.items()},
+            "statistics": self._scales(),
+            "ppo": self._ppo.state_dict(),
+            "vae": self._vae.state_dict(),
+            "trials": self._kept,
+        }
+
+    def load_weights(self, weights: Weights) -> None:
+        take_weights({**self.parameters, **self._scales()}, weights)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._ppo.check(state["ppo"])
+        self.load_weights({**state["parameters"], **state["statistics"]})
+        self._ppo.load_state_dict(state["ppo"])
+        self._vae.load_state_dict(state["vae"])
+        self._kept = dict(state["trials"])
+
+
+VARIBAD = Algorithm(VariBADConfig, VariBADAgent, VariBADLearner)

@@ -1,0 +1,160 @@
+"""Where the optimum is known or bounded: every yardstick, and trained runs beside them, on the same held-out tasks.
+
+    python benchmarks/known_optimum.py [--tasks 20000] [--run NAME FOLDER]...
+
+Mean total reward of a trial and its standard error, and the difference to the best yardstick that is not told the
+task, task by task, in standard errors of that difference. Tasks are drawn with task seed 0; what happens in a trial
+depends on (evaluation seed 0, task, repeat) alone, so agents that do the same earn the same. Policies act
+stochastically. A run belongs to the setting of its family and of its recipe's evaluation.rounds; its seed-* folders are
+averaged task by task. Where the tasks are finitely many, each is repeated, and the error is that of the repeats.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from measure import record
+
+from agents.contract import Agent, Interface, Weights
+from envs.task import TaskFamily, TaskSet
+from envs.told import TellsTask
+from trainers import resolve
+from trainers.errors import RunError
+from trainers.evaluation import evaluate
+from trainers.recipes import Evaluation
+from trainers.results import find_runs
+from trainers.workers import LocalSampler
+
+ROWS_PER_SHARD = 500
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A family and a length of trial; agents are compared with `reference`."""
+
+    name: str
+    family: str
+    episodes: int
+    yardsticks: tuple[str, ...]
+    reference: str
+
+
+BANDITS = ("random", "thompson", "ucb1", "gittins")
+SETTINGS = (
+    Setting("bandit_5_arms, 10 pulls", "bandit_5_arms-v1", 10, (*BANDITS, "bayes", "oracle"), "bayes"),
+    Setting("bandit_5_arms, 100 pulls", "bandit_5_arms-v1", 100, (*BANDITS, "oracle"), "gittins"),
+    Setting(
+        "tabular_mdp, 10 episodes",
+        "tabular_mdp-v1",
+        10,
+        ("random", "psrl", "posterior_greedy", "posterior_replan", "oracle"),
+        "posterior_replan",
+    ),
+    Setting("grid_navi, 4 episodes", "grid_navi-v1", 4, ("random", "belief", "oracle"), "belief"),
+)
+
+
+def totals(agent: Agent, family: TaskFamily, weights: Weights, tasks: TaskSet, episodes: int, count: int) -> np.ndarray:
+    """[tasks, repeats] total reward of a trial, with as many repeats as make about `count` trials."""
+    repeats = max(1, count // len(tasks.tasks))
+    settings = Evaluation(rounds=episodes - 1, rollouts=1, repeats=repeats, seed=0)
+    sampler = LocalSampler(agent, family)
+    size = max(1, ROWS_PER_SHARD // repeats)
+    found = []
+    for start in range(0, len(tasks.tasks), size):
+        part = TaskSet(tasks.family, tasks.split, tasks.tasks[start : start + size])
+        rows = evaluate(
+            agent, family, weights, part, sampler, settings, tasks_per_shard=size, iteration=0, training_seed=0
+        )
+        trial = rows["task"].to_numpy() * repeats + rows["repeat"].to_numpy()
+        found.append(np.bincount(trial, rows["return"].to_numpy()).reshape(-1, repeats))
+    return np.concatenate(found)
+
+
+def standard_error(values: np.ndarray) -> float:
+    """Of the mean of [tasks, repeats]: over tasks, or over the repeats of tasks that are all there are."""
+    tasks, repeats = values.shape
+    if repeats == 1:
+        return float(values.std(ddof=1) / np.sqrt(tasks))
+    return float(np.sqrt(values.var(1, ddof=1).sum() / repeats) / tasks)
+
+
+def measure_yardstick(name: str, setting: Setting, family: TaskFamily, tasks: TaskSet, count: int) -> np.ndarray:
+    maker = resolve.yardstick(name)
+    played = TellsTask(family) if maker.told else family
+    interface = Interface(played.observation_space, played.action_space, played.episode_steps)
+    return totals(maker(interface, setting.episodes), played, {}, tasks, setting.episodes, count)
+
+
+def measure_runs(folder: Path, setting: Setting, family: TaskFamily, tasks: TaskSet, count: int) -> np.ndarray:
+    """The mean over the runs of a folder."""
+    each = []
+    for run in find_runs(folder):
+        agent, learner, _ = run.load(family)
+        each.append(totals(agent, family, learner.weights(), tasks, setting.episodes, count))
+    return np.mean(each, 0)
+
+
+def setting_of(folder: Path) -> str:
+    """The name of the setting that a folder's runs belong to."""
+    run = find_runs(folder)[0]
+    family, episodes = run.family().name, run.recipe.evaluation.rounds + 1
+    for one in SETTINGS:
+        if (one.family, one.episodes) == (family, episodes):
+            return one.name
+    raise RunError(f"{folder} is of {family} with {episodes} episodes a trial, which no setting here is")
+
+
+def compare(measured: dict[str, np.ndarray], reference: str) -> dict[str, dict[str, Any]]:
+    """Mean and standard error of each, and its paired difference to the reference."""
+    told: dict[str, dict[str, Any]] = {}
+    for name, values in measured.items():
+        told[name] = {"mean": float(values.mean()), "standard_error": standard_error(values)}
+        if name != reference:
+            difference = values - measured[reference]
+            error = standard_error(difference)
+            told[name] |= {
+                "difference": float(difference.mean()),
+                "difference_in_standard_errors": float(difference.mean()) / error if error else None,
+            }
+    return told
+
+
+def table(setting: Setting, rows: dict[str, dict[str, Any]]) -> str:
+    """The setting's rows in Markdown."""
+    lines = [f"| {setting.name} | total reward | minus {setting.reference} | in standard errors |", "|---|---|---|---|"]
+    for name, row in rows.items():
+        cells = [f"{row['mean']:.3f} ± {row['standard_error']:.3f}", "-", "-"]
+        if "difference" in row:
+            share = row["difference_in_standard_errors"]
+            cells[1:] = [f"{row['difference']:+.3f}", "-" if share is None else f"{share:+.1f}"]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tasks", type=int, default=20_000)
+    parser.add_argument("--run", nargs=2, action="append", default=[], metavar=("NAME", "FOLDER"))
+    options = parser.parse_args()
+    runs = {name: Path(folder) for name, folder in options.run}
+    belongs = {name: setting_of(folder) for name, folder in runs.items()}
+    figures: dict[str, Any] = {"tasks": options.tasks}
+    for setting in SETTINGS:
+        family = resolve.family(setting.family)
+        tasks = family.task_set("held-out", options.tasks, 0)
+        measured = {name: measure_yardstick(name, setting, family, tasks, options.tasks) for name in setting.yardsticks}
+        for name, folder in runs.items():
+            if belongs[name] == setting.name:
+                measured[name] = measure_runs(folder, setting, family, tasks, options.tasks)
+        figures[setting.name] = compare(measured, setting.reference)
+        print(table(setting, figures[setting.name]), flush=True)
+    record("known_optimum", figures)
+
+
+if __name__ == "__main__":
+    main()
