@@ -69,6 +69,7 @@ class PEARLConfig(Config):
     # what is sampled
     train_tasks: PositiveInt = 100  # fixed training tasks, as many as the recipe's train_tasks
     initial_episodes: PositiveInt = 10  # of each training task before the first update, latents from the prior
+    held_exploration: bool = False  # until the first update an episode is one action, uniform in the space
     tasks_per_iteration: PositiveInt = 5  # of them, sampled in each later iteration
     prior_rounds: NonNegativeInt = 2  # first episodes of a trial, each with a latent from the prior
     posterior_rounds: NonNegativeInt = 3  # episodes of a training trial after them
@@ -82,8 +83,8 @@ class PEARLConfig(Config):
     hidden_sizes: Sizes = (300, 300, 300)  # of the policy and the critics
     encoder_sizes: Sizes = (200, 200, 200)
     next_observation_in_context: bool = False
+    prior_factor: bool = False  # the prior is a factor of the posterior, so that transitions may say nothing
     normalise_observations: bool = False  # by mean and deviation of the initial episodes
-    initial_policy_scale: PositiveFloat = 0.01  # of the policy's last layer
     # how
     gradient_steps: PositiveInt = 2000  # of an iteration
     meta_batch_size: PositiveInt = 16  # tasks of a gradient step
@@ -117,6 +118,7 @@ class State:
     weighted_mean: Tensor  # [B, Z]
     rounds: int = 0
     latent: Tensor | None = None  # [B, Z]; None until the episode's first action
+    held: Tensor | None = None  # [B, A], noise of that action
 
 
 class PEARLAgent:
@@ -130,7 +132,6 @@ class PEARLAgent:
             hidden_sizes=config.hidden_sizes,
             encoder_sizes=config.encoder_sizes,
             sees_next=config.next_observation_in_context,
-            policy_scale=config.initial_policy_scale,
         )
 
     def trial_rounds(self, adaptations: int, rollouts: int) -> tuple[Round, ...]:
@@ -156,10 +157,14 @@ class PEARLAgent:
         if latent is None:
             mean, variance = self.belief(state)
             latent = mean if noise is None else mean + variance.sqrt() * given[:, nets.actions :]
-            state = replace(state, latent=latent)
-        seen = nets.normalised(part(weights, "observation"), observation[:, 0])
-        outputs = forward(layers_of(part(weights, "policy")), torch.cat((seen, latent), -1))[-1][0]
-        action, log_prob, *_ = squash(outputs, given[:, : nets.actions])
+            state = replace(state, latent=latent, held=given[:, : nets.actions])
+        if weights["exploring"] and state.held is not None and noise is not None:
+            action = torch.erf(state.held / math.sqrt(2))  # uniform, as the noise is normal
+            log_prob = torch.full((len(action),), -nets.actions * math.log(2.0))
+        else:
+            seen = nets.normalised(part(weights, "observation"), observation[:, 0])
+            outputs = forward(layers_of(part(weights, "policy")), torch.cat((seen, latent), -1))[-1][0]
+            action, log_prob, *_ = squash(outputs, given[:, : nets.actions])
         log_prob = log_prob - nets.half_range.log().sum()  # per unit of the family's space
         return nets.in_space(action).unsqueeze(1).numpy(), log_prob.unsqueeze(1).numpy(), state
 
@@ -167,7 +172,11 @@ class PEARLAgent:
         """Mean and variance [B, Z] that the next episode's latent is drawn from."""
         if state.rounds < self.config.prior_rounds:
             return torch.zeros_like(state.precision), torch.ones_like(state.precision)
-        return posterior(state.precision, state.weighted_mean)
+        return self.posterior(state)
+
+    def posterior(self, state: State) -> tuple[Tensor, Tensor]:
+        """Mean and variance [B, Z] given the trial so far."""
+        return posterior(state.precision + self.config.prior_factor, state.weighted_mean)
 
     def observe(self, weights: Weights, state: State, transition: Mapping[str, np.ndarray]) -> State:
         return state
@@ -177,11 +186,12 @@ class PEARLAgent:
         """Adds the round's transitions to the context; the next action samples a new latent."""
         context = self.networks.context(part(weights, "observation"), batch)
         outputs = forward(layers_of(part(weights, "encoder")), context.flatten(0, 1))[-1].view(*context.shape[:2], -1)
-        more = natural_parameters(factors(outputs, torch.as_tensor(batch.valid).flatten(1)))
+        valid = torch.as_tensor(batch.valid).flatten(1)
+        more = natural_parameters(factors(outputs, valid, tells_precision=self.config.prior_factor))
         return State(state.precision + more[0], state.weighted_mean + more[1], state.rounds + 1)
 
     def inspect(self, weights: Weights, state: State) -> dict[str, np.ndarray]:
-        mean, variance = posterior(state.precision, state.weighted_mean)
+        mean, variance = self.posterior(state)
         return {"posterior_mean": mean.numpy(), "posterior_variance": variance.numpy()}
 
 
@@ -225,6 +235,7 @@ class PEARLLearner:
             **self._vector.parameters,
             **self._target_vector.parameters,
             **{f"observation/{name}": value for name, value in self._statistics.items()},
+            "exploring": torch.tensor(float(config.held_exploration)),
         }
         self._layers: dict[str, Layers] = {
             name: layers_of(part(self.parameters, name)) for name in ("policy", "encoder", "critics", "targets/critics")
@@ -249,7 +260,7 @@ class PEARLLearner:
         return Plan(tuple(sorted(tasks.tolist())), rounds)
 
     def weights(self) -> dict[str, Tensor]:
-        acting = ("policy/", "encoder/", "observation/")
+        acting = ("policy/", "encoder/", "observation/", "exploring")
         chosen = {name: value for name, value in self.parameters.items() if name.startswith(acting)}
         return {name: value.cpu().clone() for name, value in chosen.items()}
 
@@ -274,6 +285,7 @@ class PEARLLearner:
                 "agent.learning_rate or agent.reward_scale"
             )
         self._updates += 1
+        self.parameters["exploring"].zero_()
         told = dict(zip(self.metrics, steps.tolist(), strict=False))
         return told | {"replay_steps": int(self.replay.counts.sum())}
 
@@ -328,8 +340,9 @@ class PEARLLearner:
 
         # the latent of each task, from the posterior
         of_encoder = forward(layers["encoder"], context.flatten(0, 1))
-        each = factors(of_encoder[-1].view(*context.shape[:2], -1), self._all)
-        mean, variance = posterior(*natural_parameters(each))
+        each = factors(of_encoder[-1].view(*context.shape[:2], -1), self._all, tells_precision=config.prior_factor)
+        precision, weighted_mean = natural_parameters(each)
+        mean, variance = posterior(precision + config.prior_factor, weighted_mean)
         std = variance.sqrt()
         latent = torch.addcmul(mean, std, latent_noise).repeat_interleave(config.batch_size, 0)
         twice = torch.cat((latent, latent))

@@ -148,7 +148,7 @@ class PPO:
         device = next(iter(parameters.values())).device
         self.scale = ValueScale(steps, device)
         self.updates = 0
-        self._seed = seed
+        self.seed = seed  # of the order of sequences, with the count of updates
         self._adam = torch.optim.Adam(list(parameters.values()), lr=config.learning_rate, eps=1e-5, fused=True)
 
     def advantages(self, value: Tensor, reward: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
@@ -188,7 +188,7 @@ class PPO:
         """
         config, before = self.config, {name: value.detach().clone() for name, value in self.parameters.items()}
         self._adam.param_groups[0]["lr"] = rate = config.learning_rate_at(self.updates)
-        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + self.updates)
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.updates)
         sequences = data.valid.shape[1]
         norms, sums = [], torch.zeros(5, device=data.valid.device)
         for epoch in range(config.epochs):
@@ -232,12 +232,18 @@ class PPO:
 
     def state_dict(self) -> dict[str, Any]:
         """For a checkpoint: everything that the next update depends on but the parameters."""
-        return {"adam": self._adam.state_dict(), "updates": self.updates, "value_scale": self.scale.state_dict()}
+        return {
+            "adam": self._adam.state_dict(),
+            "updates": self.updates,
+            "seed": self.seed,
+            "value_scale": self.scale.state_dict(),
+        }
 
     def check(self, state: Mapping[str, Any]) -> None:
         """AgentError unless `load_state_dict` could take this."""
-        if not isinstance(state["updates"], int) or state["updates"] < 0:
-            raise AgentError(f"this checkpoint counts {state['updates']!r} updates; it is damaged")
+        for name in ("updates", "seed"):
+            if not isinstance(state[name], int) or state[name] < 0:
+                raise AgentError(f"this checkpoint's {name} is {state[name]!r}, no count; it is damaged")
         moments = state["adam"]["state"].values()
         for parameter, moment in zip(self.parameters.values(), moments, strict=bool(moments)):
             if moment["exp_avg"].shape != parameter.shape or moment["exp_avg_sq"].shape != parameter.shape:
@@ -248,4 +254,4 @@ class PPO:
         self.check(state)
         self.scale.load_state_dict(state["value_scale"])
         self._adam.load_state_dict(state["adam"])
-        self.updates = state["updates"]
+        self.updates, self.seed = state["updates"], state["seed"]

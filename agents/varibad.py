@@ -10,18 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import gymnasium
 import numpy as np
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from agents.contract import (
     AgentError,
     Algorithm,
-    Config,
     Interface,
     MetricInfo,
     Plan,
@@ -31,34 +30,16 @@ from agents.contract import (
     Weights,
 )
 from agents.functional.elbo import draw, kl_to_previous
+from agents.nets.decoders import Decoders, RewardDecoder, SquaredError
 from agents.nets.memories import GRUConfig, MemoryState
 from agents.nets.memory_kinds import MemoryConfig, make_memory
 from agents.nets.policies import Activation, Distribution, Parameters, init_mlp, make_policy, mlp, take_weights
 from agents.nets.reader import Reader, Statistics, one_row, time_first
 from agents.ppo import PPO, PPOConfig, Sequences
 
+LOG_VARIANCES = (-10.0, 4.0)  # of a belief
 Belief = tuple[Tensor, Tensor]  # mean and log-variance, [..., D]
 Numbers = tuple[PositiveInt, ...]
-
-
-class RewardDecoder(Config):
-    """What all reward decoders may be."""
-
-    # One output for each next observation, from the latent alone: for Discrete ones, as published for GridNavi.
-    per_observation: bool = False
-
-
-class SquaredError(RewardDecoder):
-    """The reward is a number: a Gaussian of fixed deviation."""
-
-    name: Literal["gaussian"] = "gaussian"
-
-
-class Paid(RewardDecoder):
-    """Whether the reward is above a threshold."""
-
-    name: Literal["bernoulli"] = "bernoulli"
-    above: float = 0.0
 
 
 class VariBADConfig(PPOConfig):
@@ -76,7 +57,7 @@ class VariBADConfig(PPOConfig):
     reward_scale: PositiveFloat = 1.0  # what is left is multiplied by this; decoders of numbers say such rewards
     normalise_observations: bool = False  # by the running mean and deviation of those of training
     policy_into_encoder: bool = False  # whether the policy's gradients reach the encoder
-    reward_decoder: Annotated[SquaredError | Paid, Field(discriminator="name")] = SquaredError()
+    reward_decoder: RewardDecoder = SquaredError()
     decoder_sizes: Numbers = (32, 32)
     state_coefficient: NonNegativeFloat = 0.0  # weight of decoding the next observation; 0 builds no such decoder
     kl_coefficient: NonNegativeFloat = 0.1
@@ -92,14 +73,17 @@ class Networks:
     """Encoder, decoders, actor and critic as pure functions of one dictionary of parameters."""
 
     def __init__(self, config: VariBADConfig, reader: Reader) -> None:
-        self.config, self.policy = config, reader.policy
+        self.policy, self._activation = reader.policy, config.activation
         self.memory = make_memory(config.encoder, reader.size, reader.trial_steps)
+        self.decoders = Decoders(
+            config.latent_size,
+            reader.observations,
+            reader.policy.outputs,
+            config.decoder_sizes,
+            config.reward_decoder,
+            next_observations=config.state_coefficient > 0,
+        )
         self._belief = (self.memory.output_size, 2 * config.latent_size)
-        observations, before = reader.observations, reader.observations + reader.policy.outputs
-        self._each = config.reward_decoder.per_observation
-        rewards = (0, observations) if self._each else (before + observations, 1)
-        self._reward = (config.latent_size + rewards[0], *config.decoder_sizes, rewards[1])
-        self._next = (config.latent_size + before, *config.decoder_sizes, observations)
         inputs = reader.observations + 2 * config.latent_size
         self._actor = (inputs, *config.policy_sizes, reader.policy.outputs)
         self._critic = (inputs, *config.policy_sizes, 1)
@@ -109,18 +93,16 @@ class Networks:
         parts = {
             "encoder": self.memory.init(generator),
             "belief": init_mlp(self._belief, generator, last_scale=1.0),
-            "reward_decoder": init_mlp(self._reward, generator, last_scale=1.0),
             "actor": init_mlp(self._actor, generator, last_scale=0.01) | self.policy.init_spread(),
             "critic": init_mlp(self._critic, generator, last_scale=0.1),
+            "decoder": self.decoders.init(generator),
         }
-        if self.config.state_coefficient:
-            parts["state_decoder"] = init_mlp(self._next, generator, last_scale=1.0)
         return {f"{part}/{name}": value for part, one in parts.items() for name, value in one.items()}
 
     def belief(self, parameters: Mapping[str, Tensor], output: Tensor) -> Belief:
         """Mean and log-variance [..., D] at the encoder's outputs [..., rows, H]."""
         mean, log_variance = mlp(part(parameters, "belief"), 1, "tanh", output).chunk(2, -1)
-        return mean, log_variance.clamp(-10.0, 4.0)
+        return mean, log_variance.clamp(*LOG_VARIANCES)
 
     def heads(
         self, parameters: Mapping[str, Tensor], observation: Tensor, belief: Belief
@@ -128,31 +110,9 @@ class Networks:
         """The policy's distribution and the value at observations [..., rows, O]."""
         features = torch.cat([observation, *belief], -1)
         actor, critic = part(parameters, "actor"), part(parameters, "critic")
-        outputs = mlp(actor, len(self._actor) - 1, self.config.activation, features)
-        value = mlp(critic, len(self._critic) - 1, self.config.activation, features)
+        outputs = mlp(actor, len(self._actor) - 1, self._activation, features)
+        value = mlp(critic, len(self._critic) - 1, self._activation, features)
         return self.policy.of_outputs(actor, outputs), value.squeeze(-1)
-
-    def rewards_said(
-        self, parameters: Mapping[str, Tensor], latent: Tensor, before: Tensor, following: Tensor
-    ) -> Tensor:
-        """What latents [P, B, D] say of the rewards of S steps, [P, S, B].
-
-        A step is (observation, action) [S, B, O + A] and the next observation [S, B, O].
-        """
-        decoder, layers = part(parameters, "reward_decoder"), len(self._reward) - 1
-        if self._each:
-            return torch.einsum("pbo,sbo->psb", mlp(decoder, layers, "relu", latent), following)
-        return mlp(decoder, layers, "relu", _pairs(latent, torch.cat([before, following], -1))).squeeze(-1)
-
-    def next_said(self, parameters: Mapping[str, Tensor], latent: Tensor, before: Tensor) -> Tensor:
-        """What latents [P, B, D] say of the next observations after S steps [S, B, O + A], [P, S, B, O]."""
-        return mlp(part(parameters, "state_decoder"), len(self._next) - 1, "relu", _pairs(latent, before))
-
-
-def _pairs(latent: Tensor, steps: Tensor) -> Tensor:
-    """Each of P latents [P, B, D] beside each of S steps [S, B, T] of its trial, [P, S, B, D + T]."""
-    shape = (len(latent), len(steps))
-    return torch.cat([latent[:, None].expand(*shape, -1, -1), steps[None].expand(*shape, -1, -1)], -1)
 
 
 def part(parameters: Mapping[str, Tensor], name: str) -> Parameters:
@@ -262,12 +222,11 @@ class VariBADLearner:
         acting = ("actor", "critic", *(("encoder", "belief") if config.policy_into_encoder else ()))
         self._ppo = PPO(config, self._of(acting), agent.reader.policy, agent.reader.trial_steps, seed)
         self._vae = torch.optim.Adam(
-            list(self._of(("encoder", "belief", "reward_decoder", "state_decoder")).values()),
+            list(self._of(("encoder", "belief", "decoder")).values()),
             lr=config.vae_learning_rate,
             fused=True,
         )
         self._kept: dict[str, Tensor] = {}  # [trials, L, ...]
-        self._seed = seed
 
     def _of(self, parts: tuple[str, ...]) -> Parameters:
         return {name: value for name, value in self.parameters.items() if name.partition("/")[0] in parts}
@@ -347,8 +306,7 @@ class VariBADLearner:
             "ended": torch.as_tensor(trials.terminated | trials.truncated)[:, 0].float(),
             "valid": torch.as_tensor(trials.valid)[:, 0],
         }
-        if isinstance(self.config.reward_decoder, Paid):
-            new["paid"] = torch.as_tensor(trials.reward[:, 0] > self.config.reward_decoder.above).float()
+        new["decoded_reward"] = self.config.reward_decoder.target(torch.as_tensor(trials.reward[:, 0]), new["reward"])
         newest = self.config.vae_trials
         self._kept = {
             name: torch.cat([self._kept[name], value])[-newest:] if self._kept else value[-newest:]
@@ -356,7 +314,7 @@ class VariBADLearner:
         }
 
     def _encoder_update(self) -> dict[str, float]:
-        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + self._ppo.updates)
+        generator = torch.Generator().manual_seed(self._ppo.seed * 1_000_003 + self._ppo.updates)
         told = torch.zeros(4)
         for _ in range(self.config.vae_updates):
             size = len(self._kept["valid"])
@@ -397,17 +355,12 @@ class VariBADLearner:
         # A posterior counts while the trial goes on, a decoded step if it was taken; sums stand for the whole trial.
         weight = (valid[at][:, None] & valid[said][None]).float() * (steps / len(said))
         weight = weight / (trials * valid[at].float().mean(1).sum().clamp(min=1e-6))
-        guess = networks.rewards_said(self.parameters, latent, before, after)
-        if isinstance(config.reward_decoder, Paid):
-            target = kept["paid"].to(self.device)[said][None].expand_as(guess)
-            cost = torch.nn.functional.binary_cross_entropy_with_logits(guess, target, reduction="none")
-        else:
-            cost = 0.5 * (guess - reward[said][None]).square()
-        reward_cost = (weight * cost).sum()
+        decoders, decoder = networks.decoders, part(self.parameters, "decoder")
+        target = kept["decoded_reward"].to(self.device)[said]
+        reward_cost = (weight * decoders.reward_cost(decoder, latent, before, after, target)).sum()
         state_cost = torch.zeros_like(reward_cost)
         if config.state_coefficient:
-            predicted = networks.next_said(self.parameters, latent, before)
-            state_cost = (weight * 0.5 * (predicted - after[None]).square().sum(-1)).sum()
+            state_cost = (weight * decoders.next_cost(decoder, latent, before, after)).sum()
         loss = reward_cost + config.state_coefficient * state_cost + config.kl_coefficient * kl
         length = valid.sum(0).float().mean()
         terms = torch.stack([-loss, reward_cost / length, state_cost / length, kl / length])

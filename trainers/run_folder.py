@@ -256,8 +256,8 @@ def run_state(learner: Learner, environment_steps: int = 0, weights_before: Weig
 def check_weights_before(given: Any, learner: Learner, algorithm: Algorithm, iteration: int) -> None:
     """Raises ValueError unless the weights of a pending iteration are there if, and only if, one is pending."""
     shapes = None if given is None else {name: value.shape for name, value in given.items()}
-    wanted = {name: value.shape for name, value in learner.weights().items()} if algorithm.overlaps and iteration else None
-    if shapes != wanted:
+    pending = learner.weights() if algorithm.overlaps and iteration else None
+    if shapes != (None if pending is None else {name: value.shape for name, value in pending.items()}):
         raise ValueError("the weights that its pending iteration is sampled with are not those of its agent")
 
 

@@ -19,21 +19,28 @@ class Factors(NamedTuple):
 
     mean: Tensor  # [..., C, Z]
     precision: Tensor  # [..., C, Z], 1 / variance; 0 for what does not count
-    slope: Tensor  # [..., C, Z], of the variance by the encoder's output
+    slope: Tensor  # [..., C, Z], of the precision by the encoder's output
 
 
-def factors(outputs: Tensor, valid: Tensor) -> Factors:
-    """What an encoder says of each transition: its mean, and its variance through a softplus.
+def factors(outputs: Tensor, valid: Tensor, *, tells_precision: bool) -> Factors:
+    """What an encoder says of each transition: its mean, and its variance or its precision through a softplus.
+
+    Precisions may be as good as 0, and such transitions say nothing; variances are never as large as that.
 
     Args:
         outputs: [..., C, 2 Z] float.
         valid: [..., C] bool, the transitions that count.
+        tells_precision: whether it is the precision; published: the variance.
 
     Returns:
         one Gaussian each.
     """
     mean, raw = outputs.chunk(2, -1)
-    return Factors(mean, valid.unsqueeze(-1) / (softplus(raw) + LEAST_VARIANCE), raw.sigmoid())
+    counted = valid.unsqueeze(-1)
+    if tells_precision:
+        return Factors(mean, counted * softplus(raw), counted * raw.sigmoid())
+    precision = counted / (softplus(raw) + LEAST_VARIANCE)
+    return Factors(mean, precision, -precision.square() * raw.sigmoid())
 
 
 def natural_parameters(of: Factors) -> tuple[Tensor, Tensor]:
@@ -63,7 +70,8 @@ def posterior(precision: Tensor, weighted_mean: Tensor) -> tuple[Tensor, Tensor]
         mean [..., Z] and variance [..., Z].
 
     Notes:
-        As published, the prior is no factor of the product: it is only what the KL pulls towards.
+        As published, the prior is no factor of the product but only what the KL pulls towards. A precision with 1
+        added makes it one.
     """
     variance = 1.0 / torch.where(precision > 0, precision, 1.0)
     return variance * weighted_mean, variance
@@ -74,9 +82,9 @@ def posterior_gradient(of: Factors, mean: Tensor, variance: Tensor, of_mean: Ten
 
     Args:
         of: what `factors` gave; at least one counts.
-        mean: [..., Z] float, of their product.
-        variance: [..., Z] float.
-        of_mean: [..., Z] float, gradient by the product's mean.
+        mean: [..., Z] float, of the posterior.
+        variance: [..., Z] float, of the posterior.
+        of_mean: [..., Z] float, gradient by the posterior's mean.
         of_variance: [..., Z] float, and by its variance.
 
     Returns:
@@ -85,8 +93,7 @@ def posterior_gradient(of: Factors, mean: Tensor, variance: Tensor, of_mean: Ten
     of_weighted = of_mean * variance
     of_precision = -(of_weighted * mean + of_variance * variance.square())
     of_each = torch.addcmul(of_precision.unsqueeze(-2), of_weighted.unsqueeze(-2), of.mean)
-    of_raw = of_each * of.precision.square() * of.slope
-    return torch.cat((of_weighted.unsqueeze(-2) * of.precision, -of_raw), -1)
+    return torch.cat((of_weighted.unsqueeze(-2) * of.precision, of_each * of.slope), -1)
 
 
 def kl_to_prior(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:

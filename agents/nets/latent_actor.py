@@ -32,7 +32,6 @@ class LatentActor:
         hidden_sizes: of the policy and the critics.
         encoder_sizes: hidden ones of the encoder.
         sees_next: whether a context's transitions hold the next observation.
-        policy_scale: of the fresh policy's last layer.
     """
 
     def __init__(
@@ -43,7 +42,6 @@ class LatentActor:
         hidden_sizes: Sequence[int],
         encoder_sizes: Sequence[int],
         sees_next: bool,
-        policy_scale: float,
     ) -> None:
         observation, action = interface.observation_space, interface.action_space
         for space, what in ((observation, "observations"), (action, "actions")):
@@ -60,7 +58,7 @@ class LatentActor:
         self.context_width = self.observations * (2 if sees_next else 1) + self.actions + 1
         acting = self.observations + latent_size
         self._made = {  # sizes, networks side by side, scale of the last layer
-            "policy": ((acting, *hidden_sizes, 2 * self.actions), 1, policy_scale),
+            "policy": ((acting, *hidden_sizes, 2 * self.actions), 1, 0.01),
             "encoder": ((self.context_width, *encoder_sizes, 2 * latent_size), 1, 1.0),
             "critics": ((acting + self.actions, *hidden_sizes, 1), 2, 1.0),
         }

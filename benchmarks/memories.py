@@ -1,0 +1,93 @@
+"""What each kind of memory closes of the gap on two-armed bandits with 10 pulls: three seeds, and the memory wiped.
+
+    python benchmarks/memories.py [--tasks 20000]
+
+RL^2 with PPO, 60 meta-updates of 300 trials, one thread. Blind 5.0, Bayes-optimal 6.022: share of that gap on held-out
+bandits, the same for all; standard errors are of one seed's mean over bandits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import numpy as np
+import torch
+from measure import record
+
+from agents.contract import Interface, concatenate
+from agents.rl2 import RL2Agent, RL2Config, RL2Learner
+from envs.bandit import Bandit2Arms
+from trainers.process import keep_freed_memory
+from trainers.sampling import generator, make_shards, random_key, run_trials
+
+BLIND, BAYES, PULLS, UPDATES, TRIALS = 5.0, 6.022, 10, 60, 300
+KINDS = {
+    "gru": (1e-2, {"size": 32}),
+    "lstm": (1e-2, {"size": 32}),
+    "transformer": (3e-3, {"size": 32, "layers": 1}),
+    "snail": (3e-3, {}),
+    "external": (1e-2, {"size": 32, "slots": 8, "width": 8}),
+}
+FAMILY = Bandit2Arms()
+INTERFACE = Interface(FAMILY.observation_space, FAMILY.action_space, FAMILY.episode_steps)
+
+
+class Wiped(RL2Agent):
+    """The control: forgets everything before each step."""
+
+    def act(self, weights, state, observation, noise):
+        return super().act(weights, self.begin_trial(weights, len(observation)), observation, noise)
+
+
+def train(config: RL2Config, seed: int) -> dict[str, torch.Tensor]:
+    """The weights after all meta-updates."""
+    agent = RL2Agent(config, INTERFACE)
+    learner = RL2Learner(agent, config, seed, torch.device("cpu"))
+    for iteration in range(UPDATES):
+        plan = learner.plan(iteration)
+        tasks = FAMILY.sample(TRIALS, generator(random_key(seed, "tasks", iteration)), "train")
+        keys = [random_key(seed, "training", iteration, trial) for trial in range(TRIALS)]
+        (shard,) = make_shards(tasks, plan.rounds, keys, TRIALS)
+        learner.update(run_trials(agent, FAMILY, learner.weights(), shard))
+    return learner.weights()
+
+
+def closed(agent: RL2Agent, weights: dict[str, torch.Tensor], count: int) -> tuple[float, float]:
+    """Share of the gap that is closed on held-out bandits, and its standard error."""
+    tasks = FAMILY.task_set("held-out", count, 0).tasks
+    keys = [random_key(0, "evaluation", int(task.digest[:15], 16), 0) for task in tasks]
+    shards = make_shards(tasks, agent.trial_rounds(PULLS - 1, 1), keys, 500)
+    (batch,) = concatenate([run_trials(agent, FAMILY, weights, shard) for shard in shards])
+    share = (batch.row_returns() - BLIND) / (BAYES - BLIND)
+    return float(share.mean()), float(share.std() / np.sqrt(share.size))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tasks", type=int, default=20_000)
+    count = parser.parse_args().tasks
+    keep_freed_memory()
+    torch.set_num_threads(1)
+    figures = {}
+    for kind, (rate, memory) in KINDS.items():
+        config = RL2Config(
+            meta_batch_size=TRIALS, episodes_per_trial=PULLS, memory={"name": kind, **memory}, learning_rate=rate,
+            final_learning_rate=1e-4, decay_updates=UPDATES, minibatches=4, reward_offset=0.5,
+        )  # fmt: skip
+        told: dict[str, list[float]] = {"closed": [], "standard error": [], "wiped": [], "seconds of training": []}
+        for seed in (0, 1, 2):
+            began = time.perf_counter()
+            weights = train(config, seed)
+            told["seconds of training"].append(round(time.perf_counter() - began, 1))
+            share, error = closed(RL2Agent(config, INTERFACE), weights, count)
+            told["closed"].append(round(share, 3))
+            told["standard error"].append(round(error, 3))
+            told["wiped"].append(round(closed(Wiped(config, INTERFACE), weights, count)[0], 3))
+        figures[kind] = told
+        print(kind, told, flush=True)
+    record("memories", {"tasks": count, "gap": [BLIND, BAYES], "kinds": figures})
+
+
+if __name__ == "__main__":
+    main()

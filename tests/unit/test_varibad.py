@@ -1,0 +1,139 @@
+"""VariBAD's belief, its bound and who learns from what."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from agents.contract import AgentError
+from agents.functional.elbo import draw, kl_to_previous
+from agents.varibad import VariBADAgent, VariBADConfig, VariBADLearner
+from envs.grid_navi import GridNavi
+from tests.conformance.test_families import TwoEnds
+from tests.helpers import LineFamily, interface, sample, some_tasks
+
+SMALL = {
+    "meta_batch_size": 5, "episodes_per_trial": 2, "epochs": 1, "encoder": {"name": "gru", "size": 6}, "latent_size": 3,
+    "vae_updates": 2, "vae_batch": 4, "policy_sizes": (8,), "decoder_sizes": (8,),
+}  # fmt: skip
+
+
+def build(family, seed=0, **config):
+    settings = VariBADConfig.model_validate(SMALL | config)
+    agent = VariBADAgent(settings, interface(family))
+    return agent, VariBADLearner(agent, settings, seed, torch.device("cpu"))
+
+
+def trials(agent, learner, family, iteration=0, count=5):
+    return sample(agent, learner, some_tasks(count, family, iteration), family=family, iteration=iteration)
+
+
+def test_kl_to_the_posterior_before_by_hand():
+    """D = 1. N(0, 1) from the prior costs 0; N(1, 4) after it: log(1/2) + (4 + 1) / 2 - 1/2."""
+    mean = torch.tensor([0.0, 1.0])[:, None, None]
+    log_variance = torch.tensor([0.0, math.log(4.0)])[:, None, None]
+    expected = [0.0, math.log(0.5) + 2.5 - 0.5]
+    assert kl_to_previous(mean, log_variance)[:, 0].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_latent_is_drawn_at_its_mean_and_deviation():
+    told = draw(torch.tensor([1.0]), torch.tensor([math.log(4.0)]), torch.tensor([0.5]))
+    assert told.tolist() == pytest.approx([2.0])
+
+
+@pytest.mark.parametrize("family", [LineFamily(), TwoEnds()], ids=["continuous, ends early", "discrete"])
+@pytest.mark.parametrize("options", [{}, {"policy_into_encoder": True}, {"normalise_observations": True}])
+def test_the_learner_believes_what_the_agent_believed(family, options):
+    agent, learner = build(family, **options)
+    for iteration in range(2):
+        assert abs(learner.update(trials(agent, learner, family, iteration))["policy_kl"]) < 1e-6
+
+
+def changed(before, after):
+    return {name.partition("/")[0] for name, value in before.items() if not torch.equal(value, after[name])}
+
+
+@pytest.mark.parametrize("reaches", [False, True])
+def test_the_policys_gradients_reach_the_encoder_only_if_asked(reaches):
+    family = GridNavi()
+    agent, learner = build(family, policy_into_encoder=reaches)
+    before = learner.weights()
+    learner._policy_update(trials(agent, learner, family)[0].by_trial())
+    moved = changed(before, learner.weights())
+    assert moved == ({"actor", "critic", "encoder", "belief"} if reaches else {"actor", "critic"})
+
+
+def test_the_bound_moves_encoder_and_decoders_alone():
+    family = LineFamily()
+    agent, learner = build(family, state_coefficient=1.0)
+    learner._keep(trials(agent, learner, family)[0].by_trial())
+    before = learner.weights()
+    told = learner._encoder_update()
+    assert changed(before, learner.weights()) == {"encoder", "belief", "decoder"}
+    assert told["state_error"] > 0
+
+
+def test_every_posterior_decodes_the_whole_trial_past_and_future():
+    """With a decoder that says 0 the reward's cost is the sum of half the squared rewards of the trial."""
+    family = LineFamily()
+    agent, learner = build(family, kl_coefficient=0.0)
+    batch = trials(agent, learner, family)[0].by_trial()
+    learner._keep(batch)
+    with torch.no_grad():
+        for name, value in learner.parameters.items():
+            if name.startswith("decoder/"):
+                value.zero_()
+    kept = {name: value.transpose(0, 1) for name, value in learner._kept.items()}
+    loss, _ = learner._bound(kept, torch.Generator().manual_seed(0))
+    each = 0.5 * (np.where(batch.valid, batch.reward, 0.0) ** 2).sum((1, 2))
+    weight = batch.valid.sum((1, 2)) / batch.valid.sum()  # a trial counts by its posteriors
+    assert float(loss.detach()) == pytest.approx(float((each * weight).sum()), rel=1e-5)
+
+
+def test_some_posteriors_and_steps_stand_for_all():
+    """The mean over draws of steps is the bound of all steps."""
+    family = GridNavi()
+    agent, learner = build(family, kl_coefficient=0.0)
+    learner._keep(trials(agent, learner, family)[0].by_trial())
+    kept = {name: value.transpose(0, 1) for name, value in learner._kept.items()}
+    with torch.no_grad():
+        for name, value in learner.parameters.items():
+            if name.startswith("decoder/"):
+                value.zero_()
+    whole = float(learner._bound(kept, torch.Generator().manual_seed(0))[0].detach())
+    _, some = build(family, kl_coefficient=0.0, posteriors=4, decoded=10)
+    some.parameters, some._kept = learner.parameters, learner._kept
+    generator = torch.Generator().manual_seed(0)
+    draws = [float(some._bound(kept, generator)[0].detach()) for _ in range(300)]
+    assert np.mean(draws) == pytest.approx(whole, abs=4 * np.std(draws) / math.sqrt(len(draws)))
+
+
+def test_only_the_newest_trials_are_kept_and_a_checkpoint_holds_them():
+    family = GridNavi()
+    agent, learner = build(family, vae_trials=7)
+    for iteration in range(2):
+        learner.update(trials(agent, learner, family, iteration))
+    assert len(learner._kept["valid"]) == 7
+    _, other = build(family, seed=1, vae_trials=7)
+    other.load_state_dict(learner.state_dict())
+    assert torch.equal(other._kept["reward"], learner._kept["reward"])
+
+
+def test_inspect_tells_the_belief():
+    family = GridNavi()
+    agent, learner = build(family)
+    begun = agent.begin_trial(learner.weights(), 2)
+    _, _, state = agent.act(learner.weights(), begun, np.zeros((2, 1), np.int64), None)
+    told = agent.inspect(learner.weights(), state)
+    assert told["belief_mean"].shape == (2, 3)
+    assert (told["belief_deviation"] > 0).all()
+
+
+def test_a_decoder_for_each_observation_wants_discrete_ones():
+    with pytest.raises(AgentError, match="per_observation is for Discrete observations"):
+        build(LineFamily(), reward_decoder={"name": "gaussian", "per_observation": True})
+    agent, learner = build(GridNavi(), reward_decoder={"name": "bernoulli", "per_observation": True})
+    assert math.isfinite(learner.update(trials(agent, learner, GridNavi()))["elbo"])
