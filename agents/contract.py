@@ -175,7 +175,11 @@ class Agent(Protocol):
         """The state after a round, given all its steps [B, R, L, ...]."""
 
     def inspect(self, weights: Weights, state: Any) -> dict[str, np.ndarray]:
-        """Named arrays [B, ...] that show what the agent has learned of its tasks."""
+        """Named arrays [B, ...] that show what the agent has learned of its tasks.
+
+        `<x>_mean` with `<x>_deviation` or `<x>_variance`, [B, D], is a belief; `attention/<x>` [B, heads, steps or
+        slots] is what its last step looked at; any other array tells trials apart. `acclimate embed` draws them so.
+        """
 
 
 class Learner(Protocol):

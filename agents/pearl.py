@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -28,17 +28,10 @@ from agents.contract import (
     TrialBatch,
     Weights,
 )
-from agents.functional.beliefs import factors, kl_to_prior, natural_parameters, posterior, posterior_gradient
-from agents.functional.sac import (
-    Squashed,
-    actor_loss,
-    bootstrap_target,
-    critic_loss,
-    squash,
-    squash_gradient,
-    temperature_gradient,
-)
-from agents.nets.ensembles import Layers, Vector, backward, forward, layers_of
+from agents.functional.beliefs import factors, natural_parameters, posterior
+from agents.functional.latent_sac import LatentBatch, LatentSAC
+from agents.functional.sac import squash
+from agents.nets.ensembles import Vector, forward, layers_of
 from agents.nets.latent_actor import LatentActor, part
 from agents.nets.policies import Parameters, check_shapes, take_weights
 from agents.replay import TaskReplay
@@ -59,7 +52,7 @@ class LearnedTemperature(Config):
     """Moved until the policy has its target entropy. Haarnoja et al. 2018 (arXiv:1812.05905), section 5."""
 
     name: Literal["learned"] = "learned"
-    initial: PositiveFloat = 1.0
+    value: PositiveFloat = 1.0  # at first
     target_entropy: float | None = None  # nats, of actions in [-1, 1]; None is minus their number of entries
 
 
@@ -108,6 +101,13 @@ class PEARLConfig(Config):
         if not self.prior_rounds + self.posterior_rounds * self.posterior_context:
             raise ValueError("contexts are learned from prior rounds, but prior_rounds is 0; set posterior_context")
         return self
+
+    def target_entropy(self, actions: int) -> float | None:
+        """What a learned temperature aims at."""
+        if isinstance(self.temperature, FixedTemperature):
+            return None
+        wanted = self.temperature.target_entropy
+        return -float(actions) if wanted is None else wanted
 
 
 @dataclass(frozen=True)
@@ -195,24 +195,13 @@ class PEARLAgent:
         return {"posterior_mean": mean.numpy(), "posterior_variance": variance.numpy()}
 
 
-class Drawn(NamedTuple):
-    """What a gradient step learns from: N tasks, C transitions of each for the encoder, T in all for the others."""
-
-    context: Tensor  # [N, C, W]
-    rows: Tensor  # [T, O + A + 2 + O]: observation, action, reward, terminated, next observation; task by task
-    latent_noise: Tensor  # [N, Z]
-    noise: Tensor  # [2 T, A], of actions at the observations, then at the next ones
-
-
 class PEARLLearner:
     """Owns the networks and what is remembered; actor and critics learn from replay, the encoder with the critics."""
 
     metrics: Mapping[str, MetricInfo] = {
         "critic_loss": MetricInfo("scaled reward²", "squared error of both critics, mean over the gradient steps"),
         "actor_loss": MetricInfo("scaled reward", "temperature times log-probability less value, mean over them"),
-        "value": MetricInfo(
-            "scaled reward", "what the smaller critic says of the policy's own actions, mean over them"
-        ),
+        "value": MetricInfo("scaled reward", "the smaller critic on the policy's own actions, mean over them"),
         "policy_entropy": MetricInfo("nats", "of actions in [-1, 1], estimated from samples, mean over them"),
         "temperature": MetricInfo("scaled reward/nat", "weight of the entropy, mean over them"),
         "kl_to_prior": MetricInfo("nats", "of posteriors given contexts of the context size, mean over them"),
@@ -224,29 +213,35 @@ class PEARLLearner:
         self._seed, self._device, self._updates = seed, device, 0
         nets, generator = agent.networks, torch.Generator().manual_seed(seed)
         policy, encoder, critics = (nets.init(name, generator) for name in ("policy", "encoder", "critics"))
-        chosen = config.temperature
-        start = torch.tensor(math.log(chosen.initial if isinstance(chosen, LearnedTemperature) else chosen.value))
-        learned = {"log_temperature": start} if isinstance(chosen, LearnedTemperature) else {}
-        self._vector = Vector(critics | policy | encoder | learned, device)
+        fixed = isinstance(config.temperature, FixedTemperature)
+        temperature = {"log_temperature": torch.tensor(math.log(config.temperature.value))}
+        self._vector = Vector(critics | policy | encoder | ({} if fixed else temperature), device)
         self._target_vector = Vector({f"targets/{name}": value for name, value in critics.items()}, device)
-        self._log_temperature = self._vector.parameters.get("log_temperature", start.to(device))
         self._statistics = {"mean": torch.zeros(nets.observations), "scale": torch.ones(nets.observations)}
         self.parameters: Parameters = {
+            **{name: value.to(device) for name, value in temperature.items()},
             **self._vector.parameters,
             **self._target_vector.parameters,
             **{f"observation/{name}": value for name, value in self._statistics.items()},
             "exploring": torch.tensor(float(config.held_exploration)),
         }
-        self._layers: dict[str, Layers] = {
-            name: layers_of(part(self.parameters, name)) for name in ("policy", "encoder", "critics", "targets/critics")
-        }
-        self._gradients = {
-            name: layers_of(part(self._vector.gradients, name)) for name in ("policy", "encoder", "critics")
-        }
+        learned = ("policy", "encoder", "critics")
+        self._layers = {name: layers_of(part(self.parameters, name)) for name in learned}
+        self._layers["targets"] = layers_of(part(self.parameters, "targets/critics"))
+        self._gradients = {name: layers_of(part(self._vector.gradients, name)) for name in learned}
         self._adam = torch.optim.Adam([self._vector.values], lr=config.learning_rate, fused=True)
+        self._losses = LatentSAC(
+            observations=nets.observations,
+            actions=nets.actions,
+            discount=config.discount,
+            reward_scale=config.reward_scale,
+            kl_weight=config.kl_weight,
+            policy_regularisation=config.policy_regularisation,
+            prior_factor=config.prior_factor,
+            target_entropy=config.target_entropy(nets.actions),
+        )
         self.replay = TaskReplay(config.train_tasks, 2 * nets.observations + nets.actions + 2, config.replay_capacity)
         self.contexts = TaskReplay(config.train_tasks, nets.context_width, config.context_capacity)
-        self._all = torch.ones(config.meta_batch_size, config.context_size, dtype=torch.bool, device=device)
 
     # -- what to sample
 
@@ -276,8 +271,9 @@ class PEARLLearner:
             self._measure_observations(batch)
         self._remember(batch)
         rng = self._generator("update", self._updates)
-        steps = torch.stack([self.gradient_step(rng) for _ in range(self.config.gradient_steps)]).mean(0)
-        if not torch.isfinite(steps).all():
+        steps = [self.gradient_step(rng) for _ in range(self.config.gradient_steps)]
+        told = {name: float(torch.stack([step[name] for step in steps]).mean()) for name in steps[0]}
+        if not np.isfinite([*told.values()]).all():
             for values, earlier in zip(learned, before, strict=True):
                 values.copy_(earlier)
             raise AgentError(
@@ -286,7 +282,6 @@ class PEARLLearner:
             )
         self._updates += 1
         self.parameters["exploring"].zero_()
-        told = dict(zip(self.metrics, steps.tolist(), strict=False))
         return told | {"replay_steps": int(self.replay.counts.sum())}
 
     def _measure_observations(self, batch: TrialBatch) -> None:
@@ -310,90 +305,28 @@ class PEARLLearner:
                 if encoded:
                     self.contexts.add(int(task), shown[counted])
 
-    def gradient_step(self, rng: np.random.Generator) -> Tensor:
-        """One step of every network; returns the metrics, in the order of `metrics`."""
+    def gradient_step(self, rng: np.random.Generator) -> dict[str, Tensor]:
+        """One step of every network; returns what to report."""
         told = self.differentiate(self.draw(rng))
         self._adam.step()
         critics, targets = self._vector.values, self._target_vector.values
         targets.lerp_(critics[: len(targets)], self.config.target_rate)  # the critics come first in the vector
         return told
 
-    def draw(self, rng: np.random.Generator) -> Drawn:
-        """What a gradient step learns from."""
+    def draw(self, rng: np.random.Generator) -> LatentBatch:
+        """What a gradient step learns from: some tasks, their contexts and transitions, noise."""
         config, nets = self.config, self.networks
         tasks = rng.choice(config.train_tasks, config.meta_batch_size, replace=False)
         context = self.contexts.sample(tasks, config.context_size, rng)
         rows = self.replay.sample(tasks, config.batch_size, rng).flatten(0, 1)
-        of_latent = rng.standard_normal((len(tasks), nets.latents), dtype=np.float32)
-        of_action = rng.standard_normal((2 * len(rows), nets.actions), dtype=np.float32)
-        drawn = (context, rows, torch.from_numpy(of_latent), torch.from_numpy(of_action))
-        return Drawn(*(one.to(self._device) for one in drawn))
+        latent_noise = torch.from_numpy(rng.standard_normal((len(tasks), nets.latents), dtype=np.float32))
+        noise = torch.from_numpy(rng.standard_normal((2 * len(rows), nets.actions), dtype=np.float32))
+        return LatentBatch(*(one.to(self._device) for one in (context, rows, latent_noise, noise)))
 
-    @torch.no_grad()
-    def differentiate(self, drawn: Drawn) -> Tensor:
-        """Puts the gradients of all losses where the optimiser finds them, each by its own parameters alone."""
-        config, nets, layers, into = self.config, self.networks, self._layers, self._gradients
-        context, rows, latent_noise, noise = drawn
-        count, taught = len(rows), nets.observations + nets.actions
-        seen, told, following = rows[:, : nets.observations], rows[:, taught : taught + 2], rows[:, taught + 2 :]
-        temperature = self._log_temperature.exp()
-
-        # the latent of each task, from the posterior
-        of_encoder = forward(layers["encoder"], context.flatten(0, 1))
-        each = factors(of_encoder[-1].view(*context.shape[:2], -1), self._all, tells_precision=config.prior_factor)
-        precision, weighted_mean = natural_parameters(each)
-        mean, variance = posterior(precision + config.prior_factor, weighted_mean)
-        std = variance.sqrt()
-        latent = torch.addcmul(mean, std, latent_noise).repeat_interleave(config.batch_size, 0)
-        twice = torch.cat((latent, latent))
-
-        # the policy on what was seen, then on what followed
-        of_policy = forward(layers["policy"], torch.cat((torch.cat((seen, following)), twice), -1))
-        squashed = squash(of_policy[-1][0], noise)
-        own, following_own = (Squashed(*parts) for parts in zip(*(one.split(count) for one in squashed), strict=True))
-
-        # the critics on what was done, then on what the policy would do
-        next_value = forward(layers["targets/critics"], torch.cat((following, following_own.action, latent), -1))[-1]
-        target = bootstrap_target(
-            config.reward_scale * told[:, 0],
-            told[:, 1],
-            next_value.squeeze(-1),
-            following_own.log_prob,
-            temperature,
-            config.discount,
-        )
-        acted = torch.cat((rows[:, :taught], torch.cat((seen, own.action), -1)))
-        of_critics = forward(layers["critics"], torch.cat((acted, twice), -1))
-        value, own_value = of_critics[-1].squeeze(-1).split(count, 1)
-        error, by_value = critic_loss(value, target)
-        loss, by_own_value, by_log_prob = actor_loss(own_value, own.log_prob, temperature)
-        by_values = torch.cat((by_value, by_own_value), 1).unsqueeze(-1)
-        passed = backward(layers["critics"], of_critics, by_values, into["critics"], learned=count)
-        first = layers["critics"][0][0]  # its rows are those of the critics' inputs
-
-        # encoder: the critics' error by the latent, and the divergence from the prior
-        divergence, by_mean, by_variance = kl_to_prior(mean, variance)
-        of_task = passed[:, :count].unflatten(1, (len(mean), config.batch_size)).sum(2)
-        by_latent = torch.bmm(of_task, first[:, taught:].mT).sum(0)
-        weight = config.kl_weight / len(mean)
-        by_mean = torch.add(by_latent, by_mean, alpha=weight)
-        by_variance = torch.add(by_latent * latent_noise / (2.0 * std), by_variance, alpha=weight)
-        by_outputs = posterior_gradient(each, mean, variance, by_mean, by_variance)
-        backward(layers["encoder"], of_encoder, by_outputs.view_as(of_encoder[-1]), into["encoder"])
-
-        # policy: the values of its own actions and their density
-        by_action = torch.bmm(passed[:, count:], first[:, nets.observations : taught].mT).sum(0)
-        by_outputs = squash_gradient(own, by_action, by_log_prob)
-        weight = 2.0 * config.policy_regularisation / own.action.numel()
-        of_seen = [one[:, :count] for one in of_policy]
-        by_outputs = torch.add(by_outputs, of_seen[-1], alpha=weight)
-        backward(layers["policy"], of_seen, by_outputs, into["policy"])
-        if isinstance(config.temperature, LearnedTemperature):
-            wanted = config.temperature.target_entropy
-            wanted = -float(nets.actions) if wanted is None else wanted
-            self._vector.gradients["log_temperature"].copy_(temperature_gradient(own.log_prob, wanted))
-        means = (own_value.amin(0).mean(), -own.log_prob.mean(), temperature, divergence.mean())
-        return torch.stack((error, loss, *means))
+    def differentiate(self, batch: LatentBatch) -> dict[str, Tensor]:
+        """Puts the gradients of all losses where the optimiser finds them."""
+        log_temperature, into = self.parameters["log_temperature"], self._vector.gradients.get("log_temperature")
+        return self._losses.differentiate(self._layers, self._gradients, log_temperature, into, batch)
 
     # -- checkpoints
 

@@ -5,7 +5,7 @@
 
 Each published seed is a run folder that `acclimate evaluate` takes as it is: configuration, task sets, metrics, the
 final checkpoint and the held-out rows. `summary.json` beside the seeds is what `acclimate evaluate --json` writes for
-them pooled; `untrained.json` is the same with `--untrained`, the negative control.
+them pooled, made of their rows; `untrained.json` is the same with `--untrained`, the negative control.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from trainers import checkpoints
+from trainers.evaluation import curve, summary
 from trainers.metrics import read
 from trainers.results import conclude, evaluate_runs, find_runs
 
@@ -58,9 +59,9 @@ def publish(runs: Path) -> None:
                     shutil.copy(run.path / name, target / name)
         size = sum(path.stat().st_size for path in seed.rglob("*") if path.is_file())
         print(f"{seed.relative_to(ROOT)}: {size / 1e3:.0f} kB")
-    for name, untrained in (("summary", False), ("untrained", True)):
-        told = evaluate_runs(target, "held-out", untrained=untrained)
-        (target / f"{name}.json").write_text(json.dumps(told) + "\n")
+    (target / "summary.json").write_text("{}\n")  # from its rows, with all others
+    told = evaluate_runs(target, "held-out", untrained=True)
+    (target / "untrained.json").write_text(json.dumps(told) + "\n")
 
 
 def table() -> str:
@@ -87,9 +88,9 @@ def table() -> str:
     return "\n".join(lines + locomotion() + speed() + variants() + sinusoid() + endurance())
 
 
-def rows(folder: Path, points: int) -> list[str]:
+def rows(folder: Path, points: int, *, gains: bool = False) -> list[str]:
     """The table rows of a published recipe and its untrained control."""
-    minutes = [read(seed / "metrics.jsonl")[-1]["seconds_elapsed"] / 60 for seed in sorted(folder.glob("seed-*"))]
+    minutes = [read(seed / "metrics.jsonl")[-1]["seconds_elapsed"] / 60 for seed in sorted(folder.glob("seed-*/"))]
     lines = []
     for name, label in (("summary", folder.name), ("untrained", f"{folder.name}, untrained")):
         told = json.loads((folder / f"{name}.json").read_text())
@@ -97,6 +98,9 @@ def rows(folder: Path, points: int) -> list[str]:
             f"{mean:.2f} [{low:.2f}, {high:.2f}]" for mean, (low, high) in zip(told["mean"], told["ci95"], strict=True)
         ]
         cells += ["-"] * (points - len(cells))
+        if gains:
+            low, high = told["gain"]["ci95"]
+            cells.append(f"{told['gain']['mean']:.2f} [{low:.2f}, {high:.2f}]")
         spent = f"{statistics.median(minutes):.1f}" if name == "summary" else "-"
         lines.append(f"| {label} | {told['training_seeds']} | {' | '.join(cells)} | {spent} |")
     return lines
@@ -110,11 +114,13 @@ def locomotion() -> list[str]:
     return [
         "## Locomotion: held-out tasks of each family",
         "",
-        "The column 0 is the trained policy with adaptation off. Minutes are of one seed on one core (see notes).",
+        "The column 0 is the trained policy with adaptation off; *pretrained* is one policy for all tasks, trained",
+        "without adapting, then the same inner step. Gained: the difference on each task, with its interval. With one",
+        "seed an interval is over tasks alone. Minutes are of one seed on one core beside other work (see notes).",
         "",
-        "| what | seeds | 0 | 1 | minutes |",
-        "|---|---|---|---|---|",
-        *[row for folder in folders for row in rows(folder, 2)],
+        "| what | seeds | 0 | 1 | gained | minutes |",
+        "|---|---|---|---|---|---|",
+        *[row for folder in folders for row in rows(folder, 2, gains=True)],
         "",
     ]
 
@@ -235,9 +241,19 @@ def figures(name: str) -> Any:
     return json.loads((RESULTS / "benchmarks" / f"{name}.json").read_text())["figures"]
 
 
+def summarise_again() -> None:
+    """Every summary from the published rows, in the form that the code has now."""
+    for path in RESULTS.glob("*/summary.json"):
+        runs = find_runs(path.parent)
+        held_out = runs[0].task_set(runs[0].family(), "held-out")
+        told = summary(curve([run.rows() for run in runs], "stochastic"), held_out)
+        path.write_text(json.dumps(told) + "\n")
+
+
 def main() -> None:
     for runs in sys.argv[1:]:
         publish(Path(runs))
+    summarise_again()
     notes = RESULTS / "notes.md"
     (RESULTS / "README.md").write_text(table() + (f"\n{notes.read_text()}" if notes.is_file() else ""))
 

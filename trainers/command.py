@@ -203,6 +203,26 @@ def render(
         console.print(f"video: {target}", soft_wrap=True)
 
 
+@app.command()
+def embed(
+    run: Annotated[Path, typer.Argument(help="a run folder")],
+    split: Annotated[str, typer.Option(help="validation, held-out, ood, or a file of tasks")] = "held-out",
+    checkpoint: Annotated[str, typer.Option(help="last, best (on the validation tasks), or an iteration")] = "last",
+    out: Annotated[Path | None, typer.Option(help="the folder of the pictures (default: RUN/inside)")] = None,
+    tasks: Annotated[int, typer.Option(min=1, help="at most so many, the first of the set")] = 200,
+) -> None:
+    """Draw what the agent has learned of its tasks: embeddings, beliefs along the trial, attention."""
+    with user_errors():
+        from trainers.inside_pictures import draw
+        from trainers.run_folder import Run
+
+        files, notes = draw(Run.open(run), split, checkpoint, run / "inside" if out is None else out, tasks)
+        for file in files:
+            console.print(str(file), soft_wrap=True)
+        for note in notes:
+            console.print(f"note: {note}", markup=False, soft_wrap=True)
+
+
 def draw_without_a_screen() -> None:
     """Chooses how MuJoCo draws, before anything imports it."""
     from envs.mujoco.camera import NoCamera, choose_gl

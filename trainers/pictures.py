@@ -20,24 +20,31 @@ from trainers.process import torch_threads
 from trainers.run_folder import Run
 from trainers.sampling import Shard, random_key, run_trials
 
-_MOST_LINES = 200  # of tasks, behind the mean
+_MOST_LINES = 100  # tasks that are drawn one by one
+_MOST_CURVES = 5  # of a learning curve
 _MOST_LABELS = 10  # points that are told one by one
 INK, FAINT, BAND = "#1f3b57", "#9db4c8", "#1f3b5733"
 
 
 def adaptation_curve(run: Run, result: Curve, split: str, yardsticks: dict[str, float]) -> Path:
-    """Return against experience on the task: mean with its interval, every task faintly behind it."""
+    """Return against experience on the task: mean with its interval, the tasks faintly behind it if they are few."""
     figure, axes = _axes(6.4, 4.2)
-    for task in result.returns.mean(0)[:_MOST_LINES]:
-        axes.plot(result.env_steps, task, color=FAINT, linewidth=0.6, alpha=0.6, zorder=1)
+    tasks = result.returns.mean(0)
+    if few := len(tasks) <= _MOST_LINES:
+        axes.plot(result.env_steps, tasks.T, color=FAINT, linewidth=0.6, alpha=0.6, zorder=1)
     low, high = result.interval().T
     axes.fill_between(result.env_steps, low, high, color=BAND, linewidth=0, zorder=2)
-    axes.plot(result.env_steps, result.mean, "o-", color=INK, linewidth=2, zorder=3, label="mean, 95 % interval")
-    axes.plot([], [], color=FAINT, linewidth=1, label=f"each of the {result.returns.shape[1]} {split} tasks")
+    of_tasks = "" if few else f" of {len(tasks):,} {split} tasks"
+    line = "o-" if len(result.mean) <= _MOST_LABELS else "-"
+    axes.plot(
+        result.env_steps, result.mean, line, color=INK, linewidth=2, zorder=3, label=f"mean{of_tasks}, 95 % interval"
+    )
+    if few:
+        axes.plot([], [], color=FAINT, linewidth=1, label=f"each of the {len(tasks)} {split} tasks")
     told = shown_points(len(result.mean)) if len(result.mean) <= _MOST_LABELS else [0, len(result.mean) - 1]
     for index, steps, mean in ((index, result.env_steps[index], result.mean[index]) for index in told):
         axes.annotate(
-            f"{mean:.1f}",
+            f"{mean:.1f}" if abs(mean) >= 10 else f"{mean:.2f}",
             (steps, mean),
             textcoords="offset points",
             xytext=(0, 9),
@@ -51,7 +58,7 @@ def adaptation_curve(run: Run, result: Curve, split: str, yardsticks: dict[str, 
             steps, 0.01, f"{index}", transform=axes.get_xaxis_transform(), ha="center", color="#888888", fontsize=8
         )
     for (name, value), style in zip(yardsticks.items(), ("--", ":", "-."), strict=False):
-        axes.axhline(value, color="#b5651d", linestyle=style, linewidth=1, label=f"{name} {value:.1f}")
+        axes.axhline(value, color="#b5651d", linestyle=style, linewidth=1, label=f"{name} {value:.4g}")
     axes.set_xlabel("environment steps spent on the task (small figures: adaptations)")
     axes.set_ylabel("return of an episode")
     axes.set_title(f"Adaptation on {split} tasks of {run.recipe.family}, {result.policy} policy", fontsize=11)
@@ -64,7 +71,7 @@ def learning_curve(run: Run) -> Path:
     lines = read(run.path / "metrics.jsonl")
     figure, axes = _axes(6.4, 4.2)
     rounds = sorted(int(name.rpartition("_")[2]) for name in lines[0] if name.startswith("return_round_"))
-    rounds = rounds if len(rounds) <= _MOST_LABELS else [rounds[0], rounds[len(rounds) // 2], rounds[-1]]
+    rounds = rounds if len(rounds) <= _MOST_CURVES else [rounds[0], rounds[len(rounds) // 2], rounds[-1]]
     colours = _round_colours(max(len(rounds), 2))
     for index, one in enumerate(rounds):
         name, label = f"return_round_{one}", _adapted(one)
@@ -108,10 +115,11 @@ def adaptation_layers(layers: Layers, panels: int = 8) -> Figure:
     grid = right.subplots(2, -(-len(tasks) // 2), sharex=True, sharey=True, squeeze=False).reshape(-1)
     for iteration, of_one in frame.groupby("iteration"):
         points = of_one.groupby("adaptations")[["env_steps", "return"]].mean()
-        mean.plot(points["env_steps"], points["return"], "o-", color=colours[iteration], markersize=3, label=iteration)
+        line = "o-" if len(points) <= _MOST_LABELS else "-"
+        mean.plot(points["env_steps"], points["return"], line, color=colours[iteration], markersize=3, label=iteration)
         for axes, task in zip(grid, tasks, strict=False):
             alone = of_one[of_one["task"] == task]
-            axes.plot(alone["env_steps"], alone["return"], "o-", color=colours[iteration], markersize=2, linewidth=1)
+            axes.plot(alone["env_steps"], alone["return"], line, color=colours[iteration], markersize=2, linewidth=1)
     for axes, task in zip(grid, tasks, strict=False):
         axes.set_title(short(frame[frame["task"] == task]["parameters"].iloc[0]), fontsize=7)
         axes.tick_params(labelsize=7)

@@ -138,7 +138,7 @@ def find_runs(path: Path) -> list[Run]:
     """The run in a folder, or the runs in its `seed-*` folders."""
     if (path / "config.yaml").is_file():
         return [Run.open(path)]
-    seeds = sorted(path.glob("seed-*")) if path.is_dir() else []
+    seeds = sorted(one for one in path.glob("seed-*") if one.is_dir()) if path.is_dir() else []
     if not seeds:
         raise RunError(f"{path} is not a run folder: it has neither config.yaml nor seed-* folders")
     return [Run.open(one) for one in seeds]

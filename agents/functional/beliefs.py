@@ -22,25 +22,26 @@ class Factors(NamedTuple):
     slope: Tensor  # [..., C, Z], of the precision by the encoder's output
 
 
-def factors(outputs: Tensor, valid: Tensor, *, tells_precision: bool) -> Factors:
+def factors(outputs: Tensor, valid: Tensor | None, *, tells_precision: bool) -> Factors:
     """What an encoder says of each transition: its mean, and its variance or its precision through a softplus.
 
     Precisions may be as good as 0, and such transitions say nothing; variances are never as large as that.
 
     Args:
         outputs: [..., C, 2 Z] float.
-        valid: [..., C] bool, the transitions that count.
+        valid: [..., C] bool, the transitions that count; None means all.
         tells_precision: whether it is the precision; published: the variance.
 
     Returns:
         one Gaussian each.
     """
     mean, raw = outputs.chunk(2, -1)
-    counted = valid.unsqueeze(-1)
-    if tells_precision:
-        return Factors(mean, counted * softplus(raw), counted * raw.sigmoid())
-    precision = counted / (softplus(raw) + LEAST_VARIANCE)
-    return Factors(mean, precision, -precision.square() * raw.sigmoid())
+    precision, slope = softplus(raw), raw.sigmoid()
+    if not tells_precision:
+        precision = 1.0 / (precision + LEAST_VARIANCE)
+        slope = -precision.square() * slope
+    counted = 1.0 if valid is None else valid.unsqueeze(-1)
+    return Factors(mean, counted * precision, counted * slope)
 
 
 def natural_parameters(of: Factors) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,6 @@
 """RL^2 with every memory and VariBAD learn to learn on two-armed bandits; without their memory they know nothing.
 
-In 10 pulls: blind 5.0, Bayes-optimal 6.022 (exact, `agents.functional.planning`). What is measured is the share of that gap.
+In 10 pulls: blind 5.0, Bayes-optimal 6.022 (exact, `agents.functional.planning`). Measured is the share of that gap.
 """
 
 from __future__ import annotations

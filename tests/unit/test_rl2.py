@@ -19,9 +19,12 @@ from tests.helpers import LineFamily, interface, sample, some_tasks
 from trainers.sampling import Shard, random_key, run_trials
 
 KINDS = [
-    {"name": "gru", "size": 6}, {"name": "lstm", "size": 6}, {"name": "transformer", "size": 8, "heads": 2, "layers": 1},
-    {"name": "snail", "filters": 4}, {"name": "external", "size": 6, "slots": 4, "width": 3},
-]  # fmt: skip
+    {"name": "gru", "size": 6},
+    {"name": "lstm", "size": 6},
+    {"name": "transformer", "size": 8, "heads": 2, "layers": 1},
+    {"name": "snail", "filters": 4},
+    {"name": "external", "size": 6, "slots": 4, "width": 3},
+]
 SMALL = {"meta_batch_size": 5, "episodes_per_trial": 3, "epochs": 1}
 
 
@@ -100,7 +103,7 @@ def test_pieces_give_the_same_values_and_another_gradient():
 
 
 def test_advantages_cross_episodes_and_stop_with_the_trial():
-    """Two trials, discount 0.5, trace 1, value 0: returns 1 + 0.5 * (0 + 0.5 * 4) = 2 and, of two steps, 1 + 0.5 * 0 = 1."""
+    """Discount 0.5, trace 1, value 0: returns 1 + 0.5 * (0 + 0.5 * 4) = 2 and, of two steps, 1 + 0.5 * 0 = 1."""
     _, learner = build(LineFamily(), discount=0.5, trace_decay=1.0)
     ppo = learner._ppo
     reward = torch.tensor([[1.0, 1.0], [0.0, 0.0], [4.0, 9.0]])
@@ -118,11 +121,11 @@ def test_the_value_scale_follows_its_step_and_keeps_what_nobody_reached():
     valid = torch.tensor([[True, True], [True, False]])
     scale.follow(torch.tensor([[1.0, 3.0], [8.0, 99.0]]), valid, 0)
     assert scale.mean.tolist() == pytest.approx([2.0, 8.0, 0.0])
-    assert scale.deviation.tolist() == pytest.approx([1.001, 0.001, 1.0])
+    assert scale.deviation.tolist() == pytest.approx([1.001, 0.001, 1.0], rel=1e-3)
     scale.follow(torch.tensor([[12.0, 12.0], [8.0, 0.0]]), valid, 99)
     assert scale.mean.tolist() == pytest.approx([3.0, 8.0, 0.0]), "a tenth of the way"
     raw = scale.raw(torch.ones(2, 2))
-    assert torch.allclose(scale.scaled(raw), torch.ones(2, 2), atol=1e-5)
+    assert torch.allclose(scale.scaled(raw), torch.ones(2, 2), atol=1e-3)  # float32: 8.001 less 8, in units of 0.001
 
 
 def test_schedules_reach_their_ends_and_stay():

@@ -5,18 +5,27 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import json
 import re
 import shlex
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from typer.testing import CliRunner
 
 import agents.functional.advantages
+import agents.functional.beliefs
+import agents.functional.elbo
 import agents.functional.inner_loop
 import agents.functional.planning
 import agents.functional.policy_losses
+import agents.functional.sac
 import agents.functional.trust_region
+from agents import YARDSTICKS
+from agents.nets.memory_kinds import MemoryConfig
+from agents.rl2 import RL2Config
+from agents.varibad import VariBADConfig
 from envs import FAMILIES
 from envs.check import check_task_family
 from trainers import recipes, resolve, training
@@ -26,9 +35,12 @@ ROOT = Path(__file__).resolve().parents[2]
 FORBIDDEN = {"agents": {"envs", "trainers", "ray"}, "envs": {"agents", "trainers", "ray", "torch"}, "trainers": set()}
 FUNCTIONAL = [
     agents.functional.advantages,
+    agents.functional.beliefs,
+    agents.functional.elbo,
     agents.functional.inner_loop,
     agents.functional.planning,
     agents.functional.policy_losses,
+    agents.functional.sac,
     agents.functional.trust_region,
 ]
 
@@ -93,9 +105,27 @@ def test_the_readmes_commands_parse():
             recipes.load(recipes.find(words[2]), overrides)
 
 
-def test_the_readme_lists_every_family():
+def test_the_readme_lists_every_family_and_yardstick():
     text = (ROOT / "README.md").read_text()
-    assert all(name in text for name in FAMILIES)
+    assert all(f"`{name}`" in text for name in (*FAMILIES, *YARDSTICKS))
+
+
+def page(name: str) -> str:
+    return (ROOT / "docs" / "algorithms" / f"{name}.md").read_text()
+
+
+def test_the_pages_of_rl2_and_varibad_name_every_key():
+    assert not [key for key in RL2Config.model_fields if f"`{key}`" not in page("rl2")]
+    own = VariBADConfig.model_fields.keys() - RL2Config.model_fields.keys()
+    assert not [key for key in own if f"`{key}`" not in page("varibad")]
+
+
+def test_the_page_of_rl2_has_every_memory_with_its_defaults():
+    kinds = get_args(get_args(MemoryConfig)[0])
+    for kind in kinds:
+        defaults = {key: field.default for key, field in kind.model_fields.items() if key != "name"}
+        cells = ", ".join(f"`{key}: {json.dumps(value)}`" for key, value in defaults.items())
+        assert f"| `{kind.model_fields['name'].default}` | {cells} |" in page("rl2")
 
 
 def test_contributings_examples_work(tmp_path, monkeypatch):
