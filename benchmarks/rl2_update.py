@@ -2,8 +2,8 @@
 
     python benchmarks/rl2_update.py [--repeats 9]
 
-The same shapes, minibatches and epochs, one after the other in one process and thread; the ratio is of medians. The update
-also reads trials into inputs, estimates advantages (with one more forward pass), computes losses and steps Adam.
+The same shapes, minibatches and epochs, one after the other in one process and thread; the ratio is of medians. The
+update also reads trials into inputs, estimates advantages (one more forward pass), computes losses and steps Adam.
 """
 
 from __future__ import annotations

@@ -1,0 +1,106 @@
+"""Whole runs of the agents that adapt by inference: any number of workers, and any death, give the same bits."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from agents.contract import AgentError
+from tests.helpers import call
+from trainers import recipes, training
+from trainers.metrics import read
+from trainers.results import evaluate_runs
+from trainers.run_folder import Run, best_iteration
+
+SMALL = [
+    "family=grid_navi-v1", "iterations=3", "device=cpu", "learner_threads=1", "sampling.tasks_per_shard=2",
+    "checkpoints.every=1",
+    "evaluation={every: 2, validation_tasks: 3, held_out_tasks: 4, rounds: 2, rollouts: 1, repeats: 2}",
+]  # fmt: skip
+AGENTS = {
+    "rl2": "{name: rl2, meta_batch_size: 5, episodes_per_trial: 3, memory: {name: gru, size: 6}, minibatches: 2}",
+    "varibad": "{name: varibad, meta_batch_size: 5, episodes_per_trial: 3, encoder: {name: gru, size: 6}}",
+}
+
+
+def recipe(agent, *more):
+    return recipes.load(recipes.find("point_nav_maml"), [*SMALL, f"agent={AGENTS[agent]}", "workers=0", *more])
+
+
+def weights(folder):
+    run = Run.open(folder)
+    return run.load(run.family())[1].weights()
+
+
+def same(one, other):
+    lines = [
+        [
+            {key: value for key, value in line.items() if not schema[key]["timing"]}
+            for line in read(folder / "metrics.jsonl")
+        ]
+        for folder in (one, other)
+        for schema in [json.loads((folder / "metrics.schema.json").read_text())]
+    ]
+    assert lines[0] == lines[1]
+    assert (one / "adaptation.parquet").read_bytes() == (other / "adaptation.parquet").read_bytes()
+    left, right = weights(one), weights(other)
+    assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("agent", AGENTS)
+def test_workers_change_nothing(agent, tmp_path):
+    training.train(recipe(agent), tmp_path / "0")
+    training.train(recipe(agent, "workers=2"), tmp_path / "2")
+    same(tmp_path / "0", tmp_path / "2")
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_killed_run_goes_on_to_the_same_bits(agent, tmp_path):
+    """SIGKILL after the first checkpoint, wherever the run is by then; then `acclimate resume`."""
+    training.train(recipe(agent), tmp_path / "straight")
+    (tmp_path / "recipe.yaml").write_text(recipe(agent).to_yaml())
+    command = [sys.executable, "-m", "trainers.command", "train", str(tmp_path / "recipe.yaml")]
+    process = subprocess.Popen([*command, "--out", str(tmp_path / "killed")], stdout=subprocess.DEVNULL)
+    first = tmp_path / "killed" / "checkpoints" / "iteration-000001"
+    while not first.is_dir() and process.poll() is None:
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    result = call("resume", tmp_path / "killed")
+    assert result.exit_code == 0, result.output
+    same(tmp_path / "straight", tmp_path / "killed")
+
+
+def test_episodes_of_a_trial_are_the_points_of_its_curve(tmp_path):
+    training.train(recipe("rl2"), tmp_path / "run")
+    lines = read(tmp_path / "run" / "metrics.jsonl")
+    assert {"return_round_0", "return_round_2", "trial_return"} <= set(lines[0])
+    for line in lines:
+        assert line["trial_return"] == pytest.approx(sum(line[f"return_round_{one}"] for one in range(3)))
+    summary = evaluate_runs(tmp_path / "run", "held-out")
+    assert summary["env_steps"] == [0, 15, 30]
+    assert summary["trial_total"]["mean"] == pytest.approx(sum(summary["mean"]))
+
+
+def test_the_best_checkpoint_is_that_of_the_best_whole_trials():
+    returns = {1: (5.0, 6.0), 2: (0.0, 9.0)}  # the second is better at the end, the first in all
+    lines = [
+        {"iteration": one, "validation_return_round_0": first, "validation_return_round_1": last}
+        | {"validation_trial_return": first + last}
+        for one, (first, last) in returns.items()
+    ]
+    assert best_iteration(lines) == 1
+
+
+def test_rollouts_that_share_no_adaptation_are_refused_before_training(tmp_path):
+    with pytest.raises(AgentError, match="rollouts must be 1"):
+        training.train(recipe("rl2", "evaluation.rollouts=4"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
