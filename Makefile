@@ -38,7 +38,7 @@ test: install
 	$(BIN)/codespell
 	$(BIN)/hadolint docker/Dockerfile
 	$(BIN)/shellcheck docker/install.sh .ci/run
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadgroup
 
 # The figures of docs/results, measured again: see benchmarks/README.md.
 bench: install

@@ -179,6 +179,7 @@ class Agent(Protocol):
 
         `<x>_mean` with `<x>_deviation` or `<x>_variance`, [B, D], is a belief; `attention/<x>` [B, heads, steps or
         slots] is what its last step looked at; any other array tells trials apart. `acclimate embed` draws them so.
+        The names are the same all trial long.
         """
 
 

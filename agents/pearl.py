@@ -76,7 +76,6 @@ class PEARLConfig(Config):
     hidden_sizes: Sizes = (300, 300, 300)  # of the policy and the critics
     encoder_sizes: Sizes = (200, 200, 200)
     next_observation_in_context: bool = False
-    prior_factor: bool = False  # the prior is a factor of the posterior, so that transitions may say nothing
     normalise_observations: bool = False  # by mean and deviation of the initial episodes
     # how
     gradient_steps: PositiveInt = 2000  # of an iteration
@@ -172,11 +171,7 @@ class PEARLAgent:
         """Mean and variance [B, Z] that the next episode's latent is drawn from."""
         if state.rounds < self.config.prior_rounds:
             return torch.zeros_like(state.precision), torch.ones_like(state.precision)
-        return self.posterior(state)
-
-    def posterior(self, state: State) -> tuple[Tensor, Tensor]:
-        """Mean and variance [B, Z] given the trial so far."""
-        return posterior(state.precision + self.config.prior_factor, state.weighted_mean)
+        return posterior(state.precision, state.weighted_mean)
 
     def observe(self, weights: Weights, state: State, transition: Mapping[str, np.ndarray]) -> State:
         return state
@@ -186,12 +181,11 @@ class PEARLAgent:
         """Adds the round's transitions to the context; the next action samples a new latent."""
         context = self.networks.context(part(weights, "observation"), batch)
         outputs = forward(layers_of(part(weights, "encoder")), context.flatten(0, 1))[-1].view(*context.shape[:2], -1)
-        valid = torch.as_tensor(batch.valid).flatten(1)
-        more = natural_parameters(factors(outputs, valid, tells_precision=self.config.prior_factor))
+        more = natural_parameters(factors(outputs, torch.as_tensor(batch.valid).flatten(1)))
         return State(state.precision + more[0], state.weighted_mean + more[1], state.rounds + 1)
 
     def inspect(self, weights: Weights, state: State) -> dict[str, np.ndarray]:
-        mean, variance = self.posterior(state)
+        mean, variance = posterior(state.precision, state.weighted_mean)
         return {"posterior_mean": mean.numpy(), "posterior_variance": variance.numpy()}
 
 
@@ -237,7 +231,6 @@ class PEARLLearner:
             reward_scale=config.reward_scale,
             kl_weight=config.kl_weight,
             policy_regularisation=config.policy_regularisation,
-            prior_factor=config.prior_factor,
             target_entropy=config.target_entropy(nets.actions),
         )
         self.replay = TaskReplay(config.train_tasks, 2 * nets.observations + nets.actions + 2, config.replay_capacity)
@@ -340,12 +333,14 @@ class PEARLLearner:
             "adam": self._adam.state_dict(),
             "replay": self.replay.state_dict(),
             "contexts": self.contexts.state_dict(),
+            "seed": self._seed,
             "updates": self._updates,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        if not isinstance(state["updates"], int) or state["updates"] < 0:
-            raise AgentError(f"this checkpoint counts {state['updates']!r} updates; it is damaged")
+        for name in ("seed", "updates"):
+            if type(state[name]) is not int or state[name] < 0:
+                raise AgentError(f"{name} is {state[name]!r} in this checkpoint; it is damaged")
         check_shapes(state["parameters"], self.parameters)
         for moment in state["adam"]["state"].values():
             if not moment["exp_avg"].shape == moment["exp_avg_sq"].shape == self._vector.values.shape:
@@ -356,7 +351,7 @@ class PEARLLearner:
         self._adam.load_state_dict(state["adam"])
         self.replay.load_state_dict(state["replay"])
         self.contexts.load_state_dict(state["contexts"])
-        self._updates = state["updates"]
+        self._seed, self._updates = state["seed"], state["updates"]
 
 
 PEARL = Algorithm(PEARLConfig, PEARLAgent, PEARLLearner, overlaps=True)

@@ -27,6 +27,16 @@ TINY = [
     "evaluation={every: 1, validation_tasks: 2, held_out_tasks: 2, rollouts: 2}",
 ]
 
+# Overrides that make any recipe one of PEARL on four tasks: sampling and learning overlap.
+TINY_PEARL = [
+    "family=point_robot-v1",
+    "train_tasks=4",
+    "agent={name: pearl, train_tasks: 4, initial_episodes: 2, tasks_per_iteration: 3, prior_rounds: 1,"
+    " posterior_rounds: 1, hidden_sizes: [8], encoder_sizes: [8], gradient_steps: 3, meta_batch_size: 2, batch_size: 8,"
+    " context_size: 8, context_capacity: 50, held_exploration: true, temperature: {name: learned}}",
+    "evaluation={every: 2, validation_tasks: 3, held_out_tasks: 4, rounds: 2, rollouts: 1}",
+]
+
 
 def call(*words: object) -> Result:
     """What the command `acclimate` does with these words."""

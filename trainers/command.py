@@ -209,7 +209,7 @@ def embed(
     split: Annotated[str, typer.Option(help="validation, held-out, ood, or a file of tasks")] = "held-out",
     checkpoint: Annotated[str, typer.Option(help="last, best (on the validation tasks), or an iteration")] = "last",
     out: Annotated[Path | None, typer.Option(help="the folder of the pictures (default: RUN/inside)")] = None,
-    tasks: Annotated[int, typer.Option(min=1, help="at most so many, the first of the set")] = 200,
+    tasks: Annotated[int, typer.Option(min=1, max=2000, help="at most so many, the first of the set")] = 200,
 ) -> None:
     """Draw what the agent has learned of its tasks: embeddings, beliefs along the trial, attention."""
     with user_errors():

@@ -1,7 +1,7 @@
 """Looking inside: what an agent has learned of its tasks, from `Agent.inspect` alone.
 
 An agent is watched through the evaluator's own trials; `inside_pictures.py` draws what was seen. Axis letters: B
-trials, T steps of a trial, D entries of a vector.
+trials, T actions of a trial, D entries of a vector.
 """
 
 from __future__ import annotations
@@ -49,7 +49,10 @@ class Seen:
 
 
 class Watched:
-    """Acts as the agent inside, to the same bits, and keeps what that one shows. For one shard in this process.
+    """Acts as the agent inside, to the same bits, and keeps what that one shows.
+
+    It serves one shard without probe rounds, in this process. Of rollouts that share an adaptation it notes the
+    episodes of the first.
 
     Args:
         agent: the one inside.
@@ -84,19 +87,19 @@ class Watched:
 
     def observe(self, weights: Weights, state: Any, transition: Mapping[str, np.ndarray]) -> Any:
         spent = transition["valid"].sum(1)
+        going_on = spent[:, None] > 0  # a trial that is over shows no more
         beliefs, vectors, attention = self._shown
         kept = attention if self._attending and len(self._steps) % self._every == 0 else {}
         self._steps.append(
             {
                 "spent": spent,
-                "begins": self._begins,
+                "begins": self._begins & transition["valid"][:, 0],
                 "beliefs": beliefs,
                 "attention": {name: array[self._attending] for name, array in kept.items()},
             }
         )
         for name, array in vectors.items():
-            before = self._last.get(name, array)
-            self._last[name] = np.where(spent[:, None] > 0, array, before)  # a trial that is over shows no more
+            self._last[name] = array if going_on.all() else np.where(going_on, array, self._last[name])
         self._begins = (transition["terminated"] | transition["truncated"])[:, 0]
         return self._agent.observe(weights, state, transition)
 
@@ -118,9 +121,9 @@ class Watched:
         attention: dict[str, tuple[np.ndarray, list[np.ndarray]]] = {}
         if trial in self._attending:
             place = self._attending.index(trial)
-            kept = [step for step, one in zip(taken, steps, strict=True) if one["attention"]]
+            kept = [action for action, one in enumerate(steps) if one["attention"]]
             for name in steps[0]["attention"]:
-                attention[name] = np.array(kept), [self._steps[step]["attention"][name][place] for step in kept]
+                attention[name] = np.array(kept), [steps[action]["attention"][name][place] for action in kept]
         return Seen(
             env_steps=(np.cumsum(spent) - spent)[taken],
             begins=np.array([one["begins"][trial] for one in steps]),
@@ -143,12 +146,12 @@ def sort(shown: Mapping[str, np.ndarray]) -> tuple[Beliefs, Arrays, Arrays]:
         beliefs (mean, deviation), each [B, D]; vectors [B, D], the means among them; attention weights.
     """
     beliefs: Beliefs = {}
-    for name, mean in shown.items():
+    for name in shown:
         what = name.removesuffix("_mean")
-        if f"{what}_deviation" in shown:
-            beliefs[what] = mean, shown[f"{what}_deviation"]
-        elif f"{what}_variance" in shown:
-            beliefs[what] = mean, np.sqrt(shown[f"{what}_variance"])
+        if what != name and f"{what}_deviation" in shown:
+            beliefs[what] = shown[name], shown[f"{what}_deviation"]
+        elif what != name and f"{what}_variance" in shown:
+            beliefs[what] = shown[name], np.sqrt(shown[f"{what}_variance"])
     attention = {name.removeprefix(ATTENTION): one for name, one in shown.items() if name.startswith(ATTENTION)}
     spread = {f"{what}_{kind}" for what in beliefs for kind in ("deviation", "variance")}
     vectors = {

@@ -1,6 +1,6 @@
 """Pictures of what an agent has learned of its tasks: embeddings, beliefs that narrow, attention.
 
-They are drawn from what `inside.follow` saw. Axis letters: B trials, T steps of a trial, D entries of a vector.
+They are drawn from what `inside.follow` saw. Axis letters: B trials, T actions of a trial, D entries of a vector.
 """
 
 from __future__ import annotations
@@ -16,24 +16,27 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm, Normalize, PowerNorm
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from envs.task import Integer, LogUniform, Parameter, Task, TaskFamily, Uniform
 from trainers.errors import RunError
 from trainers.files import replace
-from trainers.inside import Look, follow
+from trainers.inside import Look, Seen, follow
 from trainers.pictures import FAINT, INK, short
 from trainers.process import keep_freed_memory
 from trainers.run_folder import Run
 
+_NARROWEST = 6.4  # inches: the title must fit
 _MOST_PANELS = 6  # of task parameters
 _MOST_LATENTS = 12
 _MOST_HEADS = 4
 _LEAST_FOR_TSNE = 10
 _MOST_ENTRIES = 50  # of a vector that t-SNE is given; of longer ones their principal components
+_ROUNDING = 1e-6  # of vectors, relative; smaller differences are none
 _MOST_EPISODES = 20  # whose beginnings are marked
 
 
@@ -54,12 +57,15 @@ def principal(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def neighbours(vectors: np.ndarray) -> np.ndarray:
     """t-SNE [B, 2] of vectors [B, D]. Van der Maaten and Hinton 2008, begun at the principal components.
 
-    That beginning (Kobak and Berens 2019, arXiv:1811.04456) keeps what is far apart apart and leaves nothing to chance.
+    That beginning (Kobak and Berens 2019, doi:10.1038/s41467-019-13056-x) keeps what is far apart apart. The same
+    vectors give the same plane.
     """
     points, _ = principal(vectors)
     if vectors.shape[1] > _MOST_ENTRIES:
         vectors = PCA(min(_MOST_ENTRIES, len(vectors)), svd_solver="full").fit_transform(vectors)
-    begin = 1e-4 * points / points[:, 0].std()
+    # Without a little noise, vectors on a line would stay on it, where points cannot pass each other.
+    noise = np.random.default_rng(0).normal(size=points.shape)
+    begin = 1e-4 * (points / points[:, 0].std() + 0.01 * noise)
     perplexity = min(30.0, (len(vectors) - 1) / 3)
     return TSNE(perplexity=perplexity, init=begin.astype(np.float32), random_state=0).fit_transform(vectors)
 
@@ -154,10 +160,10 @@ def draw(run: Run, split: str, checkpoint: str, out: Path, most_tasks: int) -> t
         vectors = np.array([one.vectors[name] for one in look.seen], np.float64)
         if not np.isfinite(vectors).all():
             notes.append(f"{name} is not finite, so it has no embedding")
-        elif (vectors == vectors[0]).all():
-            count = len(vectors)
+        elif np.ptp(vectors, 0).max() <= _ROUNDING * np.abs(vectors).max():
             notes.append(
-                f"{name} is the same after all {count} trials, so it has no embedding: take more tasks, or train"
+                f"{name} is the same at the end of each of {len(vectors)} trials, so it has no embedding: take more "
+                "tasks, or train longer"
             )
         else:
             if len(vectors) < _LEAST_FOR_TSNE:
@@ -184,15 +190,15 @@ def embedding(look: Look, name: str, vectors: np.ndarray) -> Figure:
     chosen = most_told(points, every)
     columns = max(1, len(chosen))
     shape = (len(ways), columns) if columns > 1 else (1, len(ways))
-    figure = Figure(figsize=(0.6 + 3.1 * shape[1], 1.2 + 3.0 * shape[0]), layout="constrained")
+    figure = Figure(figsize=(max(_NARROWEST, 0.6 + 3.1 * shape[1]), 1.2 + 3.0 * shape[0]), layout="constrained")
     grid = figure.subplots(*shape, squeeze=False).reshape(len(ways), columns)
     for column in range(columns):
         colouring = chosen[column] if chosen else None
         for axes, (way, places) in zip(grid[:, column], ways.items(), strict=True):
             drawn = _scatter(axes, places, colouring)
             if way == "PCA":
-                axes.set_xlabel(f"first component, {shares[0]:.0%} of the variance", fontsize=8)
-                axes.set_ylabel(f"second component, {shares[1]:.0%}", fontsize=8)
+                axes.set_xlabel(f"first component, {shares[0]:.1%} of the variance", fontsize=8)
+                axes.set_ylabel(f"second component, {shares[1]:.1%}", fontsize=8)
             else:
                 axes.set(xticks=[], yticks=[])
                 axes.set_xlabel("t-SNE: near is alike, far means little", fontsize=8)
@@ -200,16 +206,19 @@ def embedding(look: Look, name: str, vectors: np.ndarray) -> Figure:
             bar = figure.colorbar(drawn, ax=list(grid[:, column]), location="bottom", shrink=0.9, aspect=30)
             bar.set_label(colouring.name, fontsize=9)
             bar.ax.tick_params(labelsize=7)
+            bar.locator = MaxNLocator(5, integer=colouring.values.dtype.kind == "i")
+            bar.formatter = StrMethodFormatter("{x:.3g}")
+            bar.minorticks_off()
             if colouring.ticks is not None:
                 bar.set_ticks(colouring.ticks[0].tolist(), labels=colouring.ticks[1])
     beyond = f"; the {len(chosen)} of {len(every)} entries that PCA tells most of" if len(every) > len(chosen) else ""
-    figure.suptitle(f"{name} after {len(vectors)} trials{beyond}\n{look.title}", fontsize=10)
+    figure.suptitle(f"{name} at the end of {len(vectors)} trials{beyond}\n{look.title}", fontsize=10)
     return figure
 
 
 def _scatter(axes: Axes, points: np.ndarray, colouring: Colouring | None) -> Any:
     _plain(axes)
-    style: dict[str, Any] = {"s": 22, "edgecolors": "white", "linewidths": 0.4}
+    style: dict[str, Any] = {"s": 22, "edgecolors": "#444444", "linewidths": 0.3}
     if colouring is None:
         return axes.scatter(points[:, 0], points[:, 1], color=INK, **style)
     return axes.scatter(
@@ -219,18 +228,18 @@ def _scatter(axes: Axes, points: np.ndarray, colouring: Colouring | None) -> Any
 
 def narrowing(look: Look, name: str) -> Figure:
     """Deviation of a belief, mean over its entries, against experience: the mean over trials, each one behind it."""
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    figure = Figure(figsize=(_NARROWEST, 4.2), layout="constrained")
     axes = figure.subplots()
     _plain(axes)
     steps = np.unique(np.concatenate([one.env_steps for one in look.seen]))
     total = np.zeros(len(steps))
     for one in look.seen:
         deviation = one.beliefs[name][1].mean(-1)
-        axes.plot(one.env_steps, deviation, color=FAINT, linewidth=0.6, alpha=0.6)
         # A belief stays as it was until the next action, and after the trial.
+        axes.plot(one.env_steps, deviation, color=FAINT, linewidth=0.6, alpha=0.6, drawstyle="steps-post")
         total += deviation[np.searchsorted(one.env_steps, steps, "right") - 1]
     mean = total / len(look.seen)
-    axes.plot(steps, mean, color=INK, linewidth=2, label="mean over trials")
+    axes.plot(steps, mean, color=INK, linewidth=2, drawstyle="steps-post", label="mean over trials")
     axes.plot([], [], color=FAINT, linewidth=1, label=f"each of {len(look.seen)} trials")
     if mean.max() > 10 * mean.min():
         axes.set_yscale("log")
@@ -250,29 +259,34 @@ def along_the_trial(look: Look, name: str) -> Figure:
     ends = np.array([one.beliefs[name][0][-1] for one in look.seen])
     doubt = np.array([one.beliefs[name][1][-1] for one in look.seen])
     # Of many entries those are drawn that tell the tasks apart the most, measured in their own doubt.
-    telling = np.argsort(-ends.std(0) / doubt.mean(0), kind="stable")[:_MOST_LATENTS]
+    telling = np.argsort(-ends.std(0) / np.maximum(doubt.mean(0), _ROUNDING), kind="stable")[:_MOST_LATENTS]
     entries = np.sort(telling)
-    columns = min(4, len(entries))
+    columns = min(3 if len(entries) <= 6 else 4, len(entries))
     rows = -(-len(entries) // columns)
-    figure = Figure(figsize=(max(6.4, 2.8 * columns), 1.6 + 2.1 * rows), layout="constrained")
+    figure = Figure(figsize=(max(_NARROWEST, 2.8 * columns), 1.6 + 2.1 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, sharex=True, squeeze=False).reshape(-1)
     colours = _task_colours(len(look.shown))
     for axes, entry in zip(grid, entries, strict=False):
         _plain(axes)
         for trial, (mean, deviation), colour in zip(look.shown, beliefs, colours, strict=True):
             steps, middle, width = look.seen[trial].env_steps, mean[:, entry], deviation[:, entry]
-            axes.fill_between(steps, middle - width, middle + width, color=colour, alpha=0.15, linewidth=0)
-            axes.plot(steps, middle, color=colour, linewidth=1.3)
+            axes.fill_between(steps, middle - width, middle + width, color=colour, alpha=0.1, linewidth=0, step="post")
+            for edge in (middle - width, middle + width):
+                axes.plot(steps, edge, color=colour, linewidth=0.5, alpha=0.6, drawstyle="steps-post")
+            axes.plot(steps, middle, color=colour, linewidth=1.6, drawstyle="steps-post")
         _mark_episodes(axes, look)
         axes.set_title(f"entry {entry}", fontsize=9)
     for axes in grid[len(entries) :]:
         axes.set_visible(False)
+    for axes in grid[max(0, len(entries) - columns) : len(entries)]:
+        axes.tick_params(labelbottom=True)
+    for axes in grid[(rows - 1) * columns : len(entries)]:
+        axes.set_xlabel("environment steps spent on the task", fontsize=8)
     handles = [
         matplotlib.lines.Line2D([], [], color=colour, label=_words(look.tasks[trial]))
         for trial, colour in zip(look.shown, colours, strict=True)
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
-    figure.supxlabel("environment steps spent on the task", fontsize=9)
     beyond = f", the {len(entries)} of {ends.shape[1]} entries that tell the tasks apart most"
     figure.suptitle(
         f"The {name}, mean ± deviation{beyond if len(entries) < ends.shape[1] else ''}\n{look.title}", fontsize=10
@@ -283,52 +297,65 @@ def along_the_trial(look: Look, name: str) -> Figure:
 def attention_maps(look: Look, name: str) -> Figure:
     """Step of the trial × what it looked at: a column for each trial, a row for each head."""
     seen = [look.seen[trial] for trial in look.shown]
-    maps = [_filled(one.attention[name][1]) for one in seen]  # [actions, heads, entries] each
+    maps = [_times_even(one.attention[name][1]) for one in seen]  # [actions, heads, entries] each
     heads = min(_MOST_HEADS, maps[0].shape[1])
-    slots = len({weights.shape for one in seen for weights in one.attention[name][1]}) == 1
-    figure = Figure(figsize=(1.2 + 2.6 * len(maps), 1.3 + 2.5 * heads), layout="constrained")
+    entries = max(one.shape[2] for one in maps)
+    slots = all(one.shape[1] == entries for of in seen for one in of.attention[name][1])
+    every = min((int(actions[1]) for one in seen if len(actions := one.attention[name][0]) > 1), default=1)
+    figure = Figure(figsize=(max(_NARROWEST, 1.2 + 2.6 * len(maps)), 1.3 + 2.5 * heads), layout="constrained")
     grid = figure.subplots(heads, len(maps), squeeze=False, sharex=True, sharey=True)
-    # Roots: that a step looks a little at many shows beside what it looks at most.
-    norm = PowerNorm(0.5, 0.0, max(np.nanmax(one) for one in maps))
+    most = max(2.0, *(float(np.nanquantile(one, 0.998)) for one in maps))
+    norm = LogNorm(1 / most, most, clip=True)
     for column, (one, weights, trial) in enumerate(zip(seen, maps, look.shown, strict=True)):
-        actions = one.attention[name][0]
-        stride = actions[1] - actions[0] if len(actions) > 1 else 1
-        extent = (-0.5, weights.shape[2] - 0.5, actions[-1] + stride - 0.5, actions[0] - 0.5)
-        begins = np.flatnonzero(one.begins)[1:]
+        extent = (-0.5, weights.shape[2] - 0.5, one.attention[name][0][-1] + every - 0.5, -0.5)
         for head, axes in enumerate(grid[:, column]):
             _plain(axes)
             drawn = axes.imshow(weights[:, head], norm=norm, cmap="magma_r", extent=extent, aspect="auto")
-            if 0 < len(begins) <= _MOST_EPISODES:
-                for step in begins:
-                    axes.axhline(step - 0.5, color="#2a9d8f", linewidth=0.7)
-                    if not slots:
-                        axes.axvline(step - 0.5, color="#2a9d8f", linewidth=0.7)
+            for action in _later_episodes(one):
+                axes.axhline(action - 0.5, color="#2a9d8f", linewidth=0.7)
+                if not slots:
+                    axes.axvline(action - 0.5, color="#2a9d8f", linewidth=0.7)
+            axes.set(xlim=(-0.5, entries - 0.5), ylim=(max(len(one.begins) for one in seen) - 0.5, -0.5))
             if head == 0:
                 axes.set_title(_words(look.tasks[trial]), fontsize=8)
             if column == 0:
                 axes.set_ylabel(f"head {head}: step of the trial", fontsize=8)
             axes.tick_params(labelsize=7)
+    lines = "; lines: an episode begins" if any(len(_later_episodes(one)) for one in seen) else ""
     figure.supxlabel("slot that it read" if slots else "step that it looked at", fontsize=9)
-    figure.colorbar(drawn, ax=grid, shrink=0.7, label="attention weight")
+    bar = figure.colorbar(drawn, ax=grid, shrink=0.7, extend="both", label="attention, in shares of an even look")
+    ticks = (1 / most, most**-0.5, 1.0, most**0.5, most)
+    bar.set_ticks(list(ticks), labels=[f"{one:.2g}" for one in ticks])
+    bar.ax.minorticks_off()
     beyond = f", {heads} of {maps[0].shape[1]} heads" if heads < maps[0].shape[1] else ""
-    figure.suptitle(f"Attention, {name}{beyond}; lines: an episode begins\n{look.title}", fontsize=10)
+    beyond += f", every {every} steps" if every > 1 else ""
+    figure.suptitle(f"Attention, {name}{beyond}{lines}\n{look.title}", fontsize=10)
     return figure
 
 
-def _filled(weights: Sequence[np.ndarray]) -> np.ndarray:
-    """Weights [heads, entries] after each action as one array; entries that were not there yet are not a number."""
+def _times_even(weights: Sequence[np.ndarray]) -> np.ndarray:
+    """Weights [heads, entries] after each action, each times its entries: 1 wherever all are looked at alike.
+
+    As one array [actions, heads, most entries]; those that were not there yet are not a number.
+    """
     filled = np.full((len(weights), weights[0].shape[0], max(one.shape[1] for one in weights)), np.nan, np.float32)
     for action, one in enumerate(weights):
-        filled[action, :, : one.shape[1]] = one
+        filled[action, :, : one.shape[1]] = one * one.shape[1]
     return filled
 
 
 def _mark_episodes(axes: Axes, look: Look) -> None:
-    """A line where an episode begins, if all trials begin theirs at the same few steps."""
-    begins = {tuple(one.env_steps[one.begins]) for one in look.seen}
-    if len(begins) == 1 and len(places := begins.pop()) <= _MOST_EPISODES:
-        for step in places[1:]:
+    """A line where a later episode begins, if all trials begin theirs at the same steps."""
+    begins = {tuple(one.env_steps[_later_episodes(one)]) for one in look.seen}
+    if len(begins) == 1:
+        for step in begins.pop():
             axes.axvline(step, color="#dddddd", linewidth=0.8, zorder=0)
+
+
+def _later_episodes(one: Seen) -> np.ndarray:
+    """The actions that an episode but the first begins with; none of them if they are too many to mark."""
+    begins = np.flatnonzero(one.begins)[1:]
+    return begins if len(begins) <= min(_MOST_EPISODES, len(one.begins) // 2) else begins[:0]
 
 
 def _plain(axes: Axes) -> None:

@@ -1,7 +1,7 @@
 """Run folders: everything a run leaves behind, and the only way it is read again.
 
 config.yaml  provenance.json  tasks/<split>.json  metrics.jsonl  metrics.schema.json
-adaptation.parquet  checkpoints/iteration-000100/  *.png  report.html
+adaptation.parquet  checkpoints/iteration-000100/  *.png  inside/*.png  report.html
 """
 
 from __future__ import annotations

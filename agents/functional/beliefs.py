@@ -22,26 +22,21 @@ class Factors(NamedTuple):
     slope: Tensor  # [..., C, Z], of the precision by the encoder's output
 
 
-def factors(outputs: Tensor, valid: Tensor | None, *, tells_precision: bool) -> Factors:
-    """What an encoder says of each transition: its mean, and its variance or its precision through a softplus.
-
-    Precisions may be as good as 0, and such transitions say nothing; variances are never as large as that.
+def factors(outputs: Tensor, valid: Tensor | None = None) -> Factors:
+    """What an encoder says of each transition: its mean, and its variance through a softplus.
 
     Args:
         outputs: [..., C, 2 Z] float.
         valid: [..., C] bool, the transitions that count; None means all.
-        tells_precision: whether it is the precision; published: the variance.
 
     Returns:
         one Gaussian each.
     """
     mean, raw = outputs.chunk(2, -1)
-    precision, slope = softplus(raw), raw.sigmoid()
-    if not tells_precision:
-        precision = 1.0 / (precision + LEAST_VARIANCE)
-        slope = -precision.square() * slope
-    counted = 1.0 if valid is None else valid.unsqueeze(-1)
-    return Factors(mean, counted * precision, counted * slope)
+    precision = 1.0 / (softplus(raw) + LEAST_VARIANCE)
+    if valid is not None:
+        precision = precision * valid.unsqueeze(-1)
+    return Factors(mean, precision, -precision.square() * raw.sigmoid())
 
 
 def natural_parameters(of: Factors) -> tuple[Tensor, Tensor]:
@@ -71,8 +66,7 @@ def posterior(precision: Tensor, weighted_mean: Tensor) -> tuple[Tensor, Tensor]
         mean [..., Z] and variance [..., Z].
 
     Notes:
-        As published, the prior is no factor of the product but only what the KL pulls towards. A precision with 1
-        added makes it one.
+        As published, the prior is no factor of the product: it is only what the KL pulls towards.
     """
     variance = 1.0 / torch.where(precision > 0, precision, 1.0)
     return variance * weighted_mean, variance

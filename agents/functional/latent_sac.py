@@ -50,7 +50,6 @@ class LatentSAC:
         reward_scale: what rewards are multiplied by.
         kl_weight: of the mean over tasks.
         policy_regularisation: of the policy's outputs.
-        prior_factor: the prior is a factor of the posterior, and the encoder tells precisions.
         target_entropy: nats; None where the temperature is fixed.
     """
 
@@ -60,7 +59,6 @@ class LatentSAC:
     reward_scale: float
     kl_weight: float
     policy_regularisation: float
-    prior_factor: bool
     target_entropy: float | None
 
     @torch.no_grad()
@@ -91,9 +89,8 @@ class LatentSAC:
 
         # the latent of each task, from the posterior
         of_encoder = forward(layers["encoder"], context.flatten(0, 1))
-        each = factors(of_encoder[-1].view(*context.shape[:2], -1), None, tells_precision=self.prior_factor)
-        precision, weighted_mean = natural_parameters(each)
-        mean, variance = posterior(precision + self.prior_factor, weighted_mean)
+        each = factors(of_encoder[-1].view(*context.shape[:2], -1))
+        mean, variance = posterior(*natural_parameters(each))
         std = variance.sqrt()
         latent = torch.addcmul(mean, std, latent_noise).repeat_interleave(count // tasks, 0)
         twice = torch.cat((latent, latent))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.distributions import Independent, Normal, TransformedDistribution, kl_divergence
+from torch.distributions import Normal, kl_divergence
 from torch.distributions.transforms import TanhTransform
 
 from agents.nets.latent_actor import part
@@ -47,14 +47,9 @@ def losses(parameters, drawn, config, observations: int, actions: int) -> dict[s
     def act(at: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         outputs = network(parameters, "policy", torch.cat((at, latent.detach()), 1))
         mean, log_std = outputs.chunk(2, -1)
-        normal = Normal(mean, log_std.exp())
-        squashed = TransformedDistribution(Independent(normal, 1), [TanhTransform()])
-        before = mean + normal.scale * noise
-        log_prob = Independent(normal, 1).log_prob(before) - TanhTransform().log_abs_det_jacobian(
-            before, before.tanh()
-        ).sum(-1)
-        assert squashed.event_shape == (actions,)
-        return before.tanh(), log_prob, outputs
+        before = mean + log_std.exp() * noise
+        slope = TanhTransform().log_abs_det_jacobian(before, before.tanh())
+        return before.tanh(), (Normal(mean, log_std.exp()).log_prob(before) - slope).sum(-1), outputs
 
     def critics(name: str, at: Tensor, done: Tensor, of: Tensor, frozen: bool = False) -> Tensor:
         used = {key: value.detach() for key, value in parameters.items()} if frozen else parameters

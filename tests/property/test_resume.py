@@ -15,6 +15,8 @@ import pytest
 import torch
 import yaml
 
+from agents.pearl import PEARLLearner
+from tests.helpers import TINY_PEARL
 from trainers import checkpoints, recipes, training
 from trainers.errors import RecipeError, RunError
 from trainers.metrics import read
@@ -32,10 +34,12 @@ SMALL = [
     "evaluation={every: 2, validation_tasks: 3, held_out_tasks: 4, rollouts: 3}",
     "checkpoints={every: 2, keep: 2}",
 ]
-RECIPES = ["point_nav_maml", "point_nav_maml_trpo", "point_nav_metasgd", "point_nav_reptile"]
+RECIPES = ["point_nav_maml", "point_nav_maml_trpo", "point_nav_metasgd", "point_nav_reptile", "pearl"]
 
 
 def recipe(*more, name="point_nav_maml"):
+    if name == "pearl":
+        return recipes.load(recipes.find("point_nav_maml"), [*SMALL, *TINY_PEARL, *more])
     return recipes.load(recipes.find(name), [*SMALL, *more])
 
 
@@ -101,14 +105,62 @@ def test_death_at_any_moment_then_resume_is_the_same_run(tmp_path, straight, mon
     assert len(Run.open(tmp_path / "run").provenance()["resumed"]) == 1
 
 
-def test_a_finished_run_is_extended_to_the_bits_of_a_longer_one(tmp_path, straight):
-    training.train(recipe("iterations=4"), tmp_path / "run")
+@pytest.mark.parametrize("name", ["point_nav_maml", "pearl"])
+def test_a_finished_run_is_extended_to_the_bits_of_a_longer_one(tmp_path, straight, name):
+    training.train(recipe("iterations=4", name=name), tmp_path / "run")
     training.go_on(training.reopen(tmp_path / "run", ["iterations=6"]))
-    mine, whole = told(tmp_path / "run"), told(straight / "point_nav_maml")
+    mine, whole = told(tmp_path / "run"), told(straight / name)
     assert (mine[0], mine[2]) == (whole[0], whole[2])
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["iterations"] == 6
     at_the_first_end = [row for row in mine[1] if row["split"] == "held-out" and row["iteration"] == 4]
-    assert len(at_the_first_end) == 4 * 3 * 2, "what was measured stays"
+    assert len(at_the_first_end) == 4 * 3 * (2 if name == "point_nav_maml" else 1), "what was measured stays"
+
+
+def test_the_next_iteration_is_sampled_with_the_weights_from_before_this_update(tmp_path, monkeypatch):
+    """The lag is one: iterations 0 and 1 with the first weights, iteration 2 with those after one update."""
+    used, after = [], []
+    sample, update = Loop.sample, PEARLLearner.update
+
+    def watched_sample(self, plan, iteration, weights):
+        used.append((iteration, weights["policy/weight_0"].clone()))
+        return sample(self, plan, iteration, weights)
+
+    def watched_update(self, batch):
+        after.append(self.weights()["policy/weight_0"])
+        return update(self, batch)
+
+    monkeypatch.setattr(Loop, "sample", watched_sample)
+    monkeypatch.setattr(PEARLLearner, "update", watched_update)
+    training.train(recipe("iterations=3", name="pearl"), tmp_path / "run")
+    training.go_on(training.reopen(tmp_path / "run", ["iterations=4"]))
+    assert [iteration for iteration, _ in used] == [0, 1, 2, 3]
+    for (_, weights), lagging in zip(used, (0, 0, 1, 2), strict=True):
+        assert torch.equal(weights, after[lagging])
+        assert sum(torch.equal(weights, one) for one in after) == 1
+
+
+def test_a_checkpoint_without_the_weights_of_what_is_pending_is_refused(tmp_path):
+    training.train(recipe("iterations=2", name="pearl"), tmp_path / "run")
+    newest = checkpoints.newest(tmp_path / "run" / "checkpoints")
+    iteration, state = checkpoints.load(newest, "pearl")
+    del state["weights_before"]
+    checkpoints.save(newest.parent, iteration, "pearl", state)
+    with pytest.raises(RunError, match="the weights that its pending iteration is sampled with are not those"):
+        training.go_on(training.reopen(tmp_path / "run", ["iterations=3"]))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["train_tasks=3"], "trains on 4 fixed tasks, but train_tasks is 3"),
+        (["train_tasks=null"], "trains on fixed tasks; set train_tasks"),
+        (["evaluation.rollouts=5"], "a round is 1 rollout, not 5"),
+    ],
+)
+def test_a_plan_that_the_agent_cannot_follow_is_refused_before_anything_is_written(tmp_path, overrides, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        training.start(recipe(*overrides, name="pearl"), tmp_path / "run")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_complete_run_stays_as_it_is(tmp_path, straight):

@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 
+from tests.helpers import TINY_PEARL
 from trainers import checkpoints, recipes, training
 from trainers.errors import USER_ERRORS
 from trainers.metrics import read
@@ -24,15 +25,19 @@ SMALL = [
 ]
 
 
-def run(folder, workers, *more):
-    recipe = recipes.load(recipes.find("point_nav_maml"), [*SMALL, f"workers={workers}", *more])
+ALGORITHMS = {"maml": [], "pearl": TINY_PEARL}
+
+
+def run(folder, workers, *more, algorithm="maml"):
+    overrides = [*SMALL, *ALGORITHMS[algorithm], f"workers={workers}", *more]
+    recipe = recipes.load(recipes.find("point_nav_maml"), overrides)
     training.train(recipe, folder)
     schema = json.loads((folder / "metrics.schema.json").read_text())
     metrics = [
         {name: value for name, value in line.items() if not schema[name]["timing"]}
         for line in read(folder / "metrics.jsonl")
     ]
-    _, state = checkpoints.load(checkpoints.newest(folder / "checkpoints"), "maml")
+    _, state = checkpoints.load(checkpoints.newest(folder / "checkpoints"), algorithm)
     return metrics, state["learner"]["parameters"], (folder / "adaptation.parquet").read_bytes()
 
 
@@ -50,10 +55,11 @@ def test_a_run_twice_is_the_same_run(tmp_path):
 
 
 @pytest.mark.ray
-def test_any_number_of_workers_gives_the_same_bits(tmp_path):
-    local = run(tmp_path / "0", 0)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_any_number_of_workers_gives_the_same_bits(tmp_path, algorithm):
+    local = run(tmp_path / "0", 0, algorithm=algorithm)
     for workers in (1, 2, 3):
-        same(local, run(tmp_path / str(workers), workers))
+        same(local, run(tmp_path / str(workers), workers, algorithm=algorithm))
 
 
 @pytest.mark.ray
