@@ -402,9 +402,10 @@ class TaskFamily(ABC):
         return task
 
     def task_set(self, split: Split, count: int, seed: int) -> TaskSet:
-        """The frozen set of a split; override it where a published set exists."""
+        """The frozen set of a split, of a closed family each task once; override it where a published set exists."""
         rng = np.random.default_rng(np.random.SeedSequence([seed, SPLITS.index(split)]))
-        return TaskSet(self.name, split, tuple(self.sample(count, rng, split)), seed)
+        drawn: Split = "held-out" if self.kind == "closed" and split == "train" else split
+        return TaskSet(self.name, split, tuple(self.sample(count, rng, drawn)), seed)
 
     @cached_property
     def _spaces(self) -> tuple[gymnasium.Space, gymnasium.Space]:

@@ -1,5 +1,5 @@
-"""PEARL learns to infer a goal from one episode, on a half circle whose blind and oracle returns are exact; without its
-context, or with another task's, it knows nothing."""
+"""PEARL learns to infer from one episode which of two ways pays; without its context, or with another task's, it knows
+nothing. The returns of the best blind policy and of the oracle are exact."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from agents.pearl import PEARLAgent, PEARLConfig, PEARLLearner
-from envs.point_robot import SparsePointRobot
+from envs.point import PointFamily
+from envs.task import Choice
 from tests.helpers import interface, sample
 from trainers.process import keep_freed_memory
 from trainers.sampling import make_shards, random_key, run_trials
@@ -18,28 +19,31 @@ from trainers.sampling import make_shards, random_key, run_trials
 pytestmark = pytest.mark.learning
 
 
-class HalfCircle(SparsePointRobot):
-    """Goals on the unit half circle, start at the origin, reward minus the distance."""
+class TwoWays(PointFamily):
+    """A goal 2 m to the right or to the left of the start; the reward is how much nearer than the start it is, metres.
 
-    name = "half_circle-v1"
-    privileged_info = ()
+    Not knowing the side nothing is better than nothing: what is nearer to one goal is as far or farther from the other.
+    """
+
+    name = "two_ways-v1"
+    parameters = {"side": Choice((-1, 1))}
+    episode_steps = 20
+    kind = "closed"
+
+    def goal(self, task):
+        return np.array([2.0 * task["side"], 0.0])
 
     def reward(self, gap):
-        return -gap
-
-    def info(self, gap):
-        return {}
+        return 2.0 - gap
 
 
-FAMILY = HalfCircle()
-HELD_OUT = FAMILY.task_set("held-out", 60, 0).tasks
-TRAIN = FAMILY.task_set("train", 24, 0).tasks
-# Staying at the origin is blind; not the best of that kind: the middle of the goals closes 0.22 of the gap.
-BLIND, ORACLE = (np.mean([FAMILY.yardsticks(task)[name] for task in HELD_OUT]) for name in ("blind", "oracle"))
+FAMILY = TwoWays()
+BOTH = FAMILY.task_set("train", 2, 0).tasks
+BLIND, ORACLE = 0.0, 21.0  # 0.1 m nearer after each of 20 steps: 0.1 + 0.2 + ... + 2.0
 CONFIG = PEARLConfig(
-    train_tasks=len(TRAIN),
-    initial_episodes=5,
-    tasks_per_iteration=12,
+    train_tasks=2,
+    initial_episodes=10,
+    tasks_per_iteration=2,
     prior_rounds=1,
     posterior_rounds=1,
     replay_capacity=2000,
@@ -47,27 +51,30 @@ CONFIG = PEARLConfig(
     latent_size=2,
     hidden_sizes=(32, 32),
     encoder_sizes=(32, 32),
-    gradient_steps=150,
-    meta_batch_size=12,
-    batch_size=16,
+    gradient_steps=100,
+    meta_batch_size=2,
+    batch_size=64,
     context_size=20,
     learning_rate=3e-3,
     discount=0.9,
-    target_rate=0.02,
-    reward_scale=1.0,
-    kl_weight=0.01,
+    target_rate=0.05,
+    reward_scale=2.0,
+    kl_weight=0.05,
     policy_regularisation=0.0,
     temperature={"name": "learned", "value": 0.1, "target_entropy": -2.0},
 )
-ITERATIONS = 8
+ITERATIONS = 14
+TRIALS = 40  # of each task
 
 
 class AnothersContext(PEARLAgent):
-    """Sabotage: every trial is told what the next one found out."""
+    """Sabotage: every trial is told what one on the other task found out."""
 
     def adapt(self, weights, state, batch):
         state = super().adapt(weights, state, batch)
-        return replace(state, precision=state.precision.roll(20, 0), weighted_mean=state.weighted_mean.roll(20, 0))
+        return replace(
+            state, precision=state.precision.roll(TRIALS, 0), weighted_mean=state.weighted_mean.roll(TRIALS, 0)
+        )
 
 
 class Wiped(PEARLAgent):
@@ -83,16 +90,16 @@ def train(seed: int, iterations: int = ITERATIONS) -> dict[str, torch.Tensor]:
     learner = PEARLLearner(agent, CONFIG, seed, torch.device("cpu"))
     for iteration in range(iterations):
         plan = learner.plan(iteration)
-        tasks = [TRAIN[index] for index in plan.tasks for _ in range(plan.trials_per_task)]
+        tasks = [BOTH[index] for index in plan.tasks for _ in range(plan.trials_per_task)]
         learner.update(sample(agent, learner, tasks, plan.rounds, FAMILY, seed, iteration, 24))
     return learner.weights()
 
 
 def gap_closed(weights, agent_class=PEARLAgent) -> tuple[float, float]:
-    """Share of the gap between staying and the oracle that is closed, (by an episode from the prior, by the next)."""
+    """Share of the gap between blind and oracle that is closed, (by an episode from the prior, by the next)."""
     agent = agent_class(CONFIG, interface(FAMILY))
-    keys = [random_key(0, "evaluation", index) for index in range(len(HELD_OUT))]
-    (shard,) = make_shards(HELD_OUT, agent.trial_rounds(1, 1), keys, len(HELD_OUT))
+    keys = [random_key(0, "evaluation", index) for index in range(2 * TRIALS)]
+    (shard,) = make_shards(BOTH, agent.trial_rounds(1, 1), keys, 2)
     returns = [one.row_returns().mean() for one in run_trials(agent, FAMILY, weights, shard)]
     prior, posterior = ((one - BLIND) / (ORACLE - BLIND) for one in returns)
     return float(prior), float(posterior)
@@ -103,18 +110,22 @@ def trained():
     return [train(seed) for seed in (0, 1, 2)]
 
 
-def test_one_episode_tells_the_goal_on_every_seed(trained):
+def test_one_episode_tells_the_way_on_every_seed(trained):
     closed = [gap_closed(weights) for weights in trained]
-    assert all(posterior > 0.75 for _, posterior in closed), closed
-    assert all(prior < 0.3 for prior, _ in closed), closed
+    assert all(posterior > 0.6 for _, posterior in closed), closed
+    assert all(abs(prior) < 0.25 for prior, _ in closed), closed
 
 
-@pytest.mark.parametrize("sabotage", [AnothersContext, Wiped])
-def test_without_its_own_context_it_fails(trained, sabotage):
-    closed = [gap_closed(weights, sabotage)[1] for weights in trained]
-    assert all(posterior < 0.3 for posterior in closed), closed
+def test_with_the_other_tasks_context_it_goes_the_wrong_way(trained):
+    closed = [gap_closed(weights, AnothersContext)[1] for weights in trained]
+    assert all(posterior < -0.4 for posterior in closed), closed
+
+
+def test_without_its_context_it_fails(trained):
+    closed = [gap_closed(weights, Wiped)[1] for weights in trained]
+    assert all(abs(posterior) < 0.25 for posterior in closed), closed
 
 
 def test_an_untrained_start_fails():
     closed = [gap_closed(train(seed, iterations=0))[1] for seed in (0, 1, 2)]
-    assert all(posterior < 0.1 for posterior in closed), closed
+    assert all(abs(posterior) < 0.1 for posterior in closed), closed

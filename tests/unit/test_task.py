@@ -110,6 +110,18 @@ def test_splits_are_different_draws_and_the_same_every_time():
     assert len({one.digest for one in sets}) == 3
 
 
+def test_a_training_set_of_a_closed_family_holds_each_task_once():
+    class Ways(LineFamily):
+        name = "ways-v1"
+        parameters = {"target_m": Choice((-1.0, 0.0, 1.0))}
+        kind = "closed"
+
+    sets = [Ways().task_set(split, 3, 0) for split in ("train", "held-out")]
+    assert [[(task["target_m"], task.index) for task in one.tasks] for one in sets] == [
+        [(-1.0, 0), (0.0, 1), (1.0, 2)]
+    ] * 2
+
+
 def test_a_leak_between_splits_is_refused():
     tasks = FAMILY.task_set("train", 4, 0).tasks
     sets = [TaskSet("point_nav-v1", "train", tasks), TaskSet("point_nav-v1", "held-out", tasks[:1])]
