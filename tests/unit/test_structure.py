@@ -16,12 +16,10 @@ from typer.testing import CliRunner
 
 import agents.functional.advantages
 import agents.functional.beliefs
-import agents.functional.beliefs
 import agents.functional.elbo
 import agents.functional.inner_loop
 import agents.functional.planning
 import agents.functional.policy_losses
-import agents.functional.sac
 import agents.functional.sac
 import agents.functional.trust_region
 from agents import YARDSTICKS
@@ -38,12 +36,10 @@ FORBIDDEN = {"agents": {"envs", "trainers", "ray"}, "envs": {"agents", "trainers
 FUNCTIONAL = [
     agents.functional.advantages,
     agents.functional.beliefs,
-    agents.functional.beliefs,
     agents.functional.elbo,
     agents.functional.inner_loop,
     agents.functional.planning,
     agents.functional.policy_losses,
-    agents.functional.sac,
     agents.functional.sac,
     agents.functional.trust_region,
 ]
