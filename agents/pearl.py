@@ -32,8 +32,8 @@ from agents.functional.beliefs import factors, natural_parameters, posterior
 from agents.functional.latent_sac import LatentBatch, LatentSAC
 from agents.functional.sac import squash
 from agents.nets.ensembles import Vector, forward, layers_of
-from agents.nets.latent_actor import LatentActor, part
-from agents.nets.policies import Parameters, check_shapes, take_weights
+from agents.nets.latent_actor import LatentActor
+from agents.nets.policies import Parameters, check_shapes, part, take_weights
 from agents.replay import TaskReplay
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -135,7 +135,10 @@ class PEARLAgent:
 
     def trial_rounds(self, adaptations: int, rollouts: int) -> tuple[Round, ...]:
         if rollouts != 1:
-            raise AgentError(f"PEARL infers its task after every episode, so a round is 1 rollout, not {rollouts}")
+            raise AgentError(
+                f"PEARL infers its task after every episode, so a round is 1 rollout, not {rollouts}; set "
+                "evaluation.rollouts=1 and evaluation.repeats to how many trials of each task"
+            )
         prior = min(self.config.prior_rounds, adaptations + 1)
         return (*[Round("prior", 1)] * prior, *[Round("posterior", 1)] * (adaptations + 1 - prior))
 

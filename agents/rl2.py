@@ -8,7 +8,7 @@ episode to episode and new with each trial. See docs/algorithms/rl2.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -22,12 +22,10 @@ from agents.contract import (
     Algorithm,
     Interface,
     MetricInfo,
-    Plan,
-    Round,
-    RoundBatch,
     TrialBatch,
     Weights,
 )
+from agents.in_row import InRowAgent, InRowLearner, State
 from agents.nets.memories import GRUConfig, MemoryState
 from agents.nets.memory_kinds import MemoryConfig, make_memory
 from agents.nets.policies import (
@@ -37,9 +35,10 @@ from agents.nets.policies import (
     init_mlp,
     make_policy,
     mlp,
-    take_weights,
+    part,
+    whole,
 )
-from agents.nets.reader import Reader, Statistics, one_row, time_first
+from agents.nets.reader import Reader
 from agents.ppo import PPO, PPOConfig, Sequences
 
 
@@ -82,19 +81,14 @@ class Network:
             "actor": init_mlp(self._actor, generator, last_scale=0.01) | self.policy.init_spread(),
             "critic": init_mlp(self._critic, generator, last_scale=0.1),
         }
-        return {f"{part}/{name}": value for part, one in parts.items() for name, value in one.items()}
-
-    @staticmethod
-    def part(parameters: Mapping[str, Tensor], part: str) -> Parameters:
-        """The parameters of one part by their own names."""
-        return {name[len(part) + 1 :]: value for name, value in parameters.items() if name.startswith(f"{part}/")}
+        return whole(parts)
 
     def heads(
         self, parameters: Mapping[str, Tensor], output: Tensor, observation: Tensor
     ) -> tuple[Distribution, Tensor]:
         """The policy's distribution and the value, at memory outputs [..., rows, H]."""
         features = torch.cat([output, observation], -1)
-        actor, critic = self.part(parameters, "actor"), self.part(parameters, "critic")
+        actor, critic = part(parameters, "actor"), part(parameters, "critic")
         outputs = self._head(actor, self._actor, features, observation)
         value = self._head(critic, self._critic, features, observation)
         return self.policy.of_outputs(actor, outputs), value.squeeze(-1)
@@ -108,16 +102,7 @@ class Network:
         return each.gather(-2, which).squeeze(-2)
 
 
-@dataclass(frozen=True)
-class State:
-    """B trials under way: the memory, the last step as the network reads it, steps so far."""
-
-    memory: MemoryState
-    last: Mapping[str, Tensor]
-    steps: int
-
-
-class RL2Agent:
+class RL2Agent(InRowAgent[State]):
     """Adapts at every step, by its memory alone."""
 
     def __init__(self, config: RL2Config, interface: Interface) -> None:
@@ -149,41 +134,14 @@ class RL2Agent:
                 f"{config.bptt_steps} steps; set bptt_steps to null or choose a gru, lstm or external memory"
             )
 
-    def trial_rounds(self, adaptations: int, rollouts: int) -> tuple[Round, ...]:
-        return one_row(adaptations, rollouts)
-
     def begin_trial(self, weights: Weights, trials: int) -> State:
-        memory = self.network.memory.start(self.network.part(weights, "memory"), trials)
+        memory = self.network.memory.start(part(weights, "memory"), trials)
         return State(memory, self.reader.start(trials), 0)
 
-    def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-        return self.reader.policy.draw_noise(rng, shape)
-
-    def encode(self, weights: Weights, observation: np.ndarray) -> Tensor:
-        """Observations [..., *shape] as the network reads them."""
-        return Statistics.scale(weights, self.reader.policy.encode(observation))
-
-    @torch.no_grad()
-    def act(
-        self, weights: Weights, state: State, observation: np.ndarray, noise: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray, State]:
-        encoded = self.encode(weights, observation)[:, 0]
-        inputs = self.reader.inputs(encoded, state.last, state.steps)
-        output, memory = self.network.memory.step(self.network.part(weights, "memory"), inputs, state.memory)
-        distribution, _ = self.network.heads(weights, output, encoded)
-        policy = self.reader.policy
-        action, log_prob = policy.sample(distribution, None if noise is None else torch.as_tensor(noise)[:, 0])
-        return action.numpy()[:, None], log_prob.numpy()[:, None], replace(state, memory=memory)
-
-    def observe(self, weights: Weights, state: State, transition: Mapping[str, np.ndarray]) -> State:
-        ended = transition["terminated"] | transition["truncated"]
-        seen = self.encode(weights, transition["observation"])[:, 0]
-        last = self.reader.last(seen, transition["action"][:, 0], transition["reward"][:, 0], ended[:, 0])
-        return State(state.memory, last, state.steps + 1)
-
-    def adapt(self, weights: Weights, state: State, batch: RoundBatch) -> State:
-        """Nothing is left to do between rounds."""
-        return state
+    def decide(self, weights: Weights, state: State, observation: Tensor, inputs: Tensor) -> tuple[Distribution, State]:
+        output, memory = self.network.memory.step(part(weights, "memory"), inputs, state.memory)
+        distribution, _ = self.network.heads(weights, output, observation)
+        return distribution, replace(state, memory=memory)
 
     def inspect(self, weights: Weights, state: State) -> dict[str, np.ndarray]:
         shown = state.memory.get("hidden")
@@ -192,68 +150,53 @@ class RL2Agent:
         return told | {f"attention/{name}": value.numpy() for name, value in attention.items()}
 
 
-class RL2Learner:
+class RL2Learner(InRowLearner):
     """Learns memory, actor and critic by PPO on whole trials."""
 
+    agent: RL2Agent
     metrics: Mapping[str, MetricInfo] = PPO.metrics
 
     def __init__(self, agent: RL2Agent, config: RL2Config, seed: int, device: torch.device) -> None:
-        self.agent, self.config, self.device = agent, config, device
-        initial = agent.network.init(torch.Generator().manual_seed(seed))
-        self.parameters = {name: value.to(device).requires_grad_() for name, value in initial.items()}
-        self.statistics = Statistics(agent.reader.observations) if config.normalise_observations else None
+        self.config = config
+        super().__init__(
+            agent,
+            agent.network.init(torch.Generator().manual_seed(seed)),
+            device,
+            meta_batch_size=config.meta_batch_size,
+            episodes_per_trial=config.episodes_per_trial,
+            normalise_observations=config.normalise_observations,
+        )
         self._ppo = PPO(config, self.parameters, agent.reader.policy, agent.reader.trial_steps, seed)
-
-    # -- what to sample
-
-    def plan(self, iteration: int) -> Plan:
-        return Plan(self.config.meta_batch_size, self.agent.trial_rounds(self.config.episodes_per_trial - 1, 1))
-
-    def weights(self) -> dict[str, Tensor]:
-        return {name: value.detach().cpu().clone() for name, value in {**self.parameters, **self._scales()}.items()}
-
-    def _scales(self) -> Parameters:
-        return self.statistics.tensors if self.statistics else {}
-
-    # -- the meta-update
 
     def update(self, batch: TrialBatch) -> dict[str, float]:
         (trials,) = (one.by_trial() for one in batch)
-        seen = self.agent.encode(self._scales(), time_first(trials.observation))
-        inputs = self.agent.reader.whole_trials(trials, seen).to(self.device)
-        observation = seen.to(self.device)
-        action, reward, log_prob, valid = (
-            torch.as_tensor(time_first(array)).to(self.device)
-            for array in (trials.action, trials.reward, trials.log_prob, trials.valid)
-        )
-        pieces, states = self._pieces(inputs)
+        read = self.read(trials)
+        pieces, states = self._pieces(read.inputs)
         with torch.no_grad():
             value = torch.cat(
                 [
                     self._judge(one, seen, state)[1]
-                    for one, seen, state in zip(pieces, self._cut(observation), states, strict=True)
+                    for one, seen, state in zip(pieces, self._cut(read.observation), states, strict=True)
                 ]
-            )[: len(valid)]
-        advantage, target = self._ppo.advantages(value, reward, valid)
-        sequences = Sequences(action, log_prob, advantage, target, valid).map(self._stacked)
-        inputs, observation = torch.cat(pieces, 1), self._stacked(observation)
+            )[: len(read.valid)]
+        advantage, target = self._ppo.advantages(value, read.reward, read.valid)
+        sequences = Sequences(read.action, read.log_prob, advantage, target, read.valid).map(self._stacked)
+        inputs, observation = torch.cat(pieces, 1), self._stacked(read.observation)
         before = {name: torch.cat([state[name] for state in states]) for name in states[0]}
 
-        def judge(part: Tensor) -> tuple[Distribution, Tensor]:
-            state = {name: value[part] for name, value in before.items()}
-            return self._judge(inputs[:, part], observation[:, part], state)
+        def judge(which: Tensor) -> tuple[Distribution, Tensor]:
+            state = {name: value[which] for name, value in before.items()}
+            return self._judge(inputs[:, which], observation[:, which], state)
 
         told = self._ppo.update(sequences, judge)
         with torch.no_grad():
-            self.agent.reader.policy.project(self.agent.network.part(self.parameters, "actor"))
-        if self.statistics:  # after the update, which saw what the agent saw
-            encoded = self.agent.reader.policy.encode(trials.observation[trials.valid])
-            self.statistics.follow(encoded, self._ppo.updates - 1)
+            self.agent.reader.policy.project(part(self.parameters, "actor"))
+        self.follow(trials, self._ppo.updates - 1)
         return told
 
     def _pieces(self, inputs: Tensor) -> tuple[list[Tensor], list[MemoryState]]:
         """The inputs cut for truncated backpropagation, and the memory's state where each piece begins."""
-        parameters = self.agent.network.part(self.parameters, "memory")
+        parameters = part(self.parameters, "memory")
         pieces = self._cut(inputs)
         states = [self.agent.network.memory.start(parameters, inputs.shape[1])]
         with torch.no_grad():
@@ -276,17 +219,14 @@ class RL2Learner:
 
     def _judge(self, inputs: Tensor, observation: Tensor, state: MemoryState) -> tuple[Distribution, Tensor]:
         network = self.agent.network
-        outputs, _ = network.memory.sequence(network.part(self.parameters, "memory"), inputs, state)
+        outputs, _ = network.memory.sequence(part(self.parameters, "memory"), inputs, state)
         return network.heads(self.parameters, outputs, observation)
 
     # -- checkpoints
 
     def state_dict(self) -> dict[str, Any]:
         parameters = {name: value.detach() for name, value in self.parameters.items()}
-        return {"parameters": parameters, "statistics": self._scales(), "ppo": self._ppo.state_dict()}
-
-    def load_weights(self, weights: Weights) -> None:
-        take_weights({**self.parameters, **self._scales()}, weights)
+        return {"parameters": parameters, "statistics": self.scales(), "ppo": self._ppo.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._ppo.check(state["ppo"])

@@ -23,18 +23,27 @@ from agents.contract import (
     Algorithm,
     Interface,
     MetricInfo,
-    Plan,
-    Round,
     RoundBatch,
     TrialBatch,
     Weights,
 )
 from agents.functional.elbo import draw, kl_to_previous
+from agents.in_row import InRowAgent, InRowLearner, State
 from agents.nets.decoders import Decoders, RewardDecoder, SquaredError
-from agents.nets.memories import GRUConfig, MemoryState
+from agents.nets.memories import GRUConfig
 from agents.nets.memory_kinds import MemoryConfig, make_memory
-from agents.nets.policies import Activation, Distribution, Parameters, init_mlp, make_policy, mlp, take_weights
-from agents.nets.reader import Reader, Statistics, one_row, time_first
+from agents.nets.policies import (
+    Activation,
+    Distribution,
+    Parameters,
+    init_mlp,
+    make_policy,
+    mlp,
+    part,
+    take_weights,
+    whole,
+)
+from agents.nets.reader import Reader, Statistics
 from agents.ppo import PPO, PPOConfig, Sequences
 
 LOG_VARIANCES = (-10.0, 4.0)  # of a belief
@@ -97,7 +106,7 @@ class Networks:
             "critic": init_mlp(self._critic, generator, last_scale=0.1),
             "decoder": self.decoders.init(generator),
         }
-        return {f"{part}/{name}": value for part, one in parts.items() for name, value in one.items()}
+        return whole(parts)
 
     def belief(self, parameters: Mapping[str, Tensor], output: Tensor) -> Belief:
         """Mean and log-variance [..., D] at the encoder's outputs [..., rows, H]."""
@@ -115,22 +124,14 @@ class Networks:
         return self.policy.of_outputs(actor, outputs), value.squeeze(-1)
 
 
-def part(parameters: Mapping[str, Tensor], name: str) -> Parameters:
-    """The parameters of one network by their own names."""
-    return {key[len(name) + 1 :]: value for key, value in parameters.items() if key.startswith(f"{name}/")}
-
-
 @dataclass(frozen=True)
-class State:
-    """B trials under way: the encoder's memory, the last step as it reads it, steps so far, the belief."""
+class Believing(State):
+    """B trials under way, and what they believe."""
 
-    memory: MemoryState
-    last: Mapping[str, Tensor]
-    steps: int
     belief: Belief
 
 
-class VariBADAgent:
+class VariBADAgent(InRowAgent[Believing]):
     """Updates its belief at every step and acts on it."""
 
     def __init__(self, config: VariBADConfig, interface: Interface) -> None:
@@ -158,52 +159,28 @@ class VariBADAgent:
             )
         self.networks = Networks(config, self.reader)
 
-    def trial_rounds(self, adaptations: int, rollouts: int) -> tuple[Round, ...]:
-        return one_row(adaptations, rollouts)
-
-    def begin_trial(self, weights: Weights, trials: int) -> State:
+    def begin_trial(self, weights: Weights, trials: int) -> Believing:
         memory = self.networks.memory.start(part(weights, "encoder"), trials)
         nothing = torch.zeros(trials, self.config.latent_size)
-        return State(memory, self.reader.start(trials), 0, (nothing, nothing))
+        return Believing(memory, self.reader.start(trials), 0, (nothing, nothing))
 
-    def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-        return self.reader.policy.draw_noise(rng, shape)
-
-    def encode(self, weights: Weights, observation: np.ndarray) -> Tensor:
-        """Observations [..., *shape] as the networks read them."""
-        return Statistics.scale(weights, self.reader.policy.encode(observation))
-
-    @torch.no_grad()
-    def act(
-        self, weights: Weights, state: State, observation: np.ndarray, noise: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray, State]:
-        seen = self.encode(weights, observation)[:, 0]
-        inputs = self.reader.inputs(seen, state.last, state.steps)
+    def decide(
+        self, weights: Weights, state: Believing, observation: Tensor, inputs: Tensor
+    ) -> tuple[Distribution, Believing]:
         output, memory = self.networks.memory.step(part(weights, "encoder"), inputs, state.memory)
         belief = self.networks.belief(weights, output)
-        distribution, _ = self.networks.heads(weights, seen, belief)
-        policy = self.reader.policy
-        action, log_prob = policy.sample(distribution, None if noise is None else torch.as_tensor(noise)[:, 0])
-        return action.numpy()[:, None], log_prob.numpy()[:, None], replace(state, memory=memory, belief=belief)
+        distribution, _ = self.networks.heads(weights, observation, belief)
+        return distribution, replace(state, memory=memory, belief=belief)
 
-    def observe(self, weights: Weights, state: State, transition: Mapping[str, np.ndarray]) -> State:
-        ended = transition["terminated"] | transition["truncated"]
-        seen = self.encode(weights, transition["observation"])[:, 0]
-        last = self.reader.last(seen, transition["action"][:, 0], transition["reward"][:, 0], ended[:, 0])
-        return replace(state, last=last, steps=state.steps + 1)
-
-    def adapt(self, weights: Weights, state: State, batch: RoundBatch) -> State:
-        """Nothing is left to do between rounds."""
-        return state
-
-    def inspect(self, weights: Weights, state: State) -> dict[str, np.ndarray]:
+    def inspect(self, weights: Weights, state: Believing) -> dict[str, np.ndarray]:
         mean, log_variance = state.belief
         return {"belief_mean": mean.numpy(), "belief_deviation": (0.5 * log_variance).exp().numpy()}
 
 
-class VariBADLearner:
+class VariBADLearner(InRowLearner):
     """Learns actor and critic by PPO, encoder and decoders by the evidence lower bound over kept trials."""
 
+    agent: VariBADAgent
     metrics: Mapping[str, MetricInfo] = {
         **PPO.metrics,
         "elbo": MetricInfo(
@@ -215,10 +192,15 @@ class VariBADLearner:
     }
 
     def __init__(self, agent: VariBADAgent, config: VariBADConfig, seed: int, device: torch.device) -> None:
-        self.agent, self.config, self.device = agent, config, device
-        initial = agent.networks.init(torch.Generator().manual_seed(seed))
-        self.parameters = {name: value.to(device).requires_grad_() for name, value in initial.items()}
-        self.statistics = Statistics(agent.reader.observations) if config.normalise_observations else None
+        self.config = config
+        super().__init__(
+            agent,
+            agent.networks.init(torch.Generator().manual_seed(seed)),
+            device,
+            meta_batch_size=config.meta_batch_size,
+            episodes_per_trial=config.episodes_per_trial,
+            normalise_observations=config.normalise_observations,
+        )
         acting = ("actor", "critic", *(("encoder", "belief") if config.policy_into_encoder else ()))
         self._ppo = PPO(config, self._of(acting), agent.reader.policy, agent.reader.trial_steps, seed)
         self._vae = torch.optim.Adam(
@@ -230,17 +212,6 @@ class VariBADLearner:
 
     def _of(self, parts: tuple[str, ...]) -> Parameters:
         return {name: value for name, value in self.parameters.items() if name.partition("/")[0] in parts}
-
-    # -- what to sample
-
-    def plan(self, iteration: int) -> Plan:
-        return Plan(self.config.meta_batch_size, self.agent.trial_rounds(self.config.episodes_per_trial - 1, 1))
-
-    def weights(self) -> dict[str, Tensor]:
-        return {name: value.detach().cpu().clone() for name, value in {**self.parameters, **self._scales()}.items()}
-
-    def _scales(self) -> Parameters:
-        return self.statistics.tensors if self.statistics else {}
 
     # -- the meta-update
 
@@ -256,33 +227,24 @@ class VariBADLearner:
                 f"meta-update {self._ppo.updates - 1}: the evidence lower bound ({told['elbo']}) is not finite; the "
                 "parameters are those before it: lower agent.vae_learning_rate"
             )
-        if self.statistics:  # after the update, which saw what the agent saw
-            encoded = self.agent.reader.policy.encode(trials.observation[trials.valid])
-            self.statistics.follow(encoded, self._ppo.updates - 1)
+        self.follow(trials, self._ppo.updates - 1)
         return told
 
     def _policy_update(self, trials: RoundBatch) -> dict[str, float]:
-        agent = self.agent
-        seen = agent.encode(self._scales(), time_first(trials.observation))
-        inputs = agent.reader.whole_trials(trials, seen).to(self.device)
-        observation = seen.to(self.device)
-        action, reward, log_prob, valid = (
-            torch.as_tensor(time_first(array)).to(self.device)
-            for array in (trials.action, trials.reward, trials.log_prob, trials.valid)
-        )
+        agent, read = self.agent, self.read(trials)
         with torch.no_grad():
-            belief = self._beliefs(inputs)
-            _, value = agent.networks.heads(self.parameters, observation, belief)
-        advantage, target = self._ppo.advantages(value, reward, valid)
+            belief = self._beliefs(read.inputs)
+            _, value = agent.networks.heads(self.parameters, read.observation, belief)
+        advantage, target = self._ppo.advantages(value, read.reward, read.valid)
 
         def judge(which: Tensor) -> tuple[Distribution, Tensor]:
             if self.config.policy_into_encoder:
-                believed = self._beliefs(inputs[:, which])
+                believed = self._beliefs(read.inputs[:, which])
             else:
                 believed = belief[0][:, which], belief[1][:, which]
-            return agent.networks.heads(self.parameters, observation[:, which], believed)
+            return agent.networks.heads(self.parameters, read.observation[:, which], believed)
 
-        told = self._ppo.update(Sequences(action, log_prob, advantage, target, valid), judge)
+        told = self._ppo.update(Sequences(read.action, read.log_prob, advantage, target, read.valid), judge)
         with torch.no_grad():
             agent.reader.policy.project(part(self.parameters, "actor"))
         return told
@@ -337,7 +299,7 @@ class VariBADLearner:
         config, networks = self.config, self.agent.networks
         steps, trials = kept["valid"].shape
         observation, following = (
-            Statistics.scale(self._scales(), kept[name]).to(self.device) for name in ("observation", "next_observation")
+            Statistics.scale(self.scales(), kept[name]).to(self.device) for name in ("observation", "next_observation")
         )
         action, reward, ended, valid = (kept[name].to(self.device) for name in ("action", "reward", "ended", "valid"))
         last = {"action": action, "reward": reward, "ended": ended}
@@ -376,14 +338,11 @@ class VariBADLearner:
     def state_dict(self) -> dict[str, Any]:
         return {
             "parameters": {name: value.detach() for name, value in self.parameters.items()},
-            "statistics": self._scales(),
+            "statistics": self.scales(),
             "ppo": self._ppo.state_dict(),
             "vae": self._vae.state_dict(),
             "trials": self._kept,
         }
-
-    def load_weights(self, weights: Weights) -> None:
-        take_weights({**self.parameters, **self._scales()}, weights)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._ppo.check(state["ppo"])

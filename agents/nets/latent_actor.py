@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.contract import AgentError, Interface, RoundBatch, Weights
+from agents.contract import AgentError, Interface, RoundBatch
 from agents.nets.ensembles import init_ensemble
 from agents.nets.policies import Parameters
 
@@ -93,8 +93,3 @@ class LatentActor:
     def in_space(self, action: Tensor) -> Tensor:
         """The inverse of `centred`."""
         return torch.addcmul(self.middle, self.half_range, action)
-
-
-def part(weights: Weights, name: str) -> Parameters:
-    """The parameters under `name/`."""
-    return {key.removeprefix(f"{name}/"): value for key, value in weights.items() if key.startswith(f"{name}/")}

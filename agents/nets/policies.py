@@ -25,6 +25,16 @@ Distribution = tuple[Tensor, ...]
 Activation = Literal["tanh", "relu"]
 
 
+def part(parameters: Mapping[str, Tensor], name: str) -> Parameters:
+    """The parameters of one part, those under `name/`, by their own names."""
+    return {key.removeprefix(f"{name}/"): value for key, value in parameters.items() if key.startswith(f"{name}/")}
+
+
+def whole(parts: Mapping[str, Parameters]) -> Parameters:
+    """One dictionary of several parts, which `part` takes apart again."""
+    return {f"{name}/{key}": value for name, one in parts.items() for key, value in one.items()}
+
+
 def init_mlp(sizes: Sequence[int], generator: torch.Generator, last_scale: float) -> Parameters:
     """Weights of a multi-layer perceptron: Glorot-uniform, zero biases, the last layer scaled by `last_scale`."""
     parameters = {}

@@ -7,8 +7,7 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 from torch.distributions.transforms import TanhTransform
 
-from agents.nets.latent_actor import part
-from agents.nets.policies import mlp
+from agents.nets.policies import mlp, part
 
 
 def product_of_gaussians(mean: Tensor, variance: Tensor) -> Normal:
