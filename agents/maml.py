@@ -79,7 +79,7 @@ class InnerLoopConfig(Config):
     min_std: PositiveFloat = 1e-3
     min_initial_std: PositiveFloat | None = None  # floor of the unadapted policy alone; None is min_std
     std_gain: PositiveFloat = 1.0  # an inner step moves log std by the square of it: see nets/policies.py
-    task_chunk: PositiveInt | None = None  # tasks differentiated at once; None means all: faster or slower, same loss
+    task_chunk: PositiveInt | None = None  # tasks differentiated at once; None: as many as hold 40,000 steps a round
 
     def step_size(self, step: int) -> float:
         """Inner learning rate of inner step `step`, counted from 0."""

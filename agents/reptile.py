@@ -16,7 +16,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from agents.contract import AgentError, Algorithm, MetricInfo, Plan, TrialBatch, Weights
-from agents.functional.inner_loop import Parameters, adapt, chunks
+from agents.functional.inner_loop import Parameters, adapt, chunks, tasks_at_once
 from agents.functional.meta_objective import Steps
 from agents.functional.trust_region import flatten
 from agents.maml import InnerLoopConfig, MAMLAgent, prepare
@@ -62,7 +62,8 @@ class ReptileLearner:
         def one_task(parameters: Parameters, rounds: list[Steps]) -> Parameters:
             return adapt(parameters, rounds, objective.inner_loss, objective.step_sizes)[-1]
 
-        pieces = chunks((rounds,), len(rounds[0].weight), self.config.task_chunk)
+        tasks, steps = rounds[0].weight.shape
+        pieces = chunks((rounds,), tasks, tasks_at_once(self.config.task_chunk, steps))
         adapted = [torch.func.vmap(one_task, in_dims=(None, 0))(self.parameters, *piece) for piece in pieces]
         ends = {name: torch.cat([one[name].detach() for one in adapted]) for name in self.parameters}
         mean = {name: value.mean(0) for name, value in ends.items()}

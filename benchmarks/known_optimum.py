@@ -94,8 +94,8 @@ def measure_runs(folder: Path, setting: Setting, family: TaskFamily, tasks: Task
     """The mean over the runs of a folder."""
     each = []
     for run in find_runs(folder):
-        agent, learner, _ = run.load(family)
-        each.append(totals(agent, family, learner.weights(), tasks, setting.episodes, count))
+        agent, weights, _ = run.load(family)
+        each.append(totals(agent, family, weights, tasks, setting.episodes, count))
     return np.mean(each, 0)
 
 

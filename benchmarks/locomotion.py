@@ -166,10 +166,8 @@ def robots(names: list[str], trained: Path | None, python: str | None) -> dict[s
             "closed against AsyncVectorEnv": round(closed / asynchronous, 2),
         }  # fmt: skip
         if trained is not None and Run.open(trained).recipe.family == name:
-            agent, learner, _ = Run.open(trained).load(family)
-            told["closed against raw, trained policy"] = round(
-                loop_against_raw(family, agent, learner.weights())[2], 3
-            )  # fmt: skip
+            agent, weights, _ = Run.open(trained).load(family)
+            told["closed against raw, trained policy"] = round(loop_against_raw(family, agent, weights)[2], 3)
         if python is not None:
             rate = envpool(python, PEERS[name], agent, family.action_space.shape[0])
             told["control steps a second"]["envpool"] = round(rate)

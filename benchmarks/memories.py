@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from measure import record
 
-from agents.contract import Interface, concatenate
+from agents.contract import Agent, Interface, concatenate
+from agents.controls import given_context
 from agents.rl2 import RL2Agent, RL2Config, RL2Learner
 from envs.bandit import Bandit2Arms
 from trainers.process import keep_freed_memory
@@ -33,13 +34,6 @@ FAMILY = Bandit2Arms()
 INTERFACE = Interface(FAMILY.observation_space, FAMILY.action_space, FAMILY.episode_steps)
 
 
-class Wiped(RL2Agent):
-    """The control: forgets everything before each step."""
-
-    def act(self, weights, state, observation, noise):
-        return super().act(weights, self.begin_trial(weights, len(observation)), observation, noise)
-
-
 def train(config: RL2Config, seed: int) -> dict[str, torch.Tensor]:
     """The weights after all meta-updates."""
     agent = RL2Agent(config, INTERFACE)
@@ -53,7 +47,7 @@ def train(config: RL2Config, seed: int) -> dict[str, torch.Tensor]:
     return learner.weights()
 
 
-def closed(agent: RL2Agent, weights: dict[str, torch.Tensor], count: int) -> tuple[float, float]:
+def closed(agent: Agent, weights: dict[str, torch.Tensor], count: int) -> tuple[float, float]:
     """Share of the gap that is closed on held-out bandits, and its standard error."""
     tasks = FAMILY.task_set("held-out", count, 0).tasks
     keys = [random_key(0, "evaluation", int(task.digest[:15], 16), 0) for task in tasks]
@@ -80,10 +74,11 @@ def main() -> None:
             began = time.perf_counter()
             weights = train(config, seed)
             told["seconds of training"].append(round(time.perf_counter() - began, 1))
-            share, error = closed(RL2Agent(config, INTERFACE), weights, count)
+            agent = RL2Agent(config, INTERFACE)
+            share, error = closed(agent, weights, count)
             told["closed"].append(round(share, 3))
             told["standard error"].append(round(error, 3))
-            told["wiped"].append(round(closed(Wiped(config, INTERFACE), weights, count)[0], 3))
+            told["wiped"].append(round(closed(given_context(agent, "none"), weights, count)[0], 3))
         figures[kind] = told
         print(kind, told, flush=True)
     record("memories", {"tasks": count, "gap": [BLIND, BAYES], "kinds": figures})

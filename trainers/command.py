@@ -145,6 +145,9 @@ def evaluate(
     rounds: Annotated[int | None, typer.Option(min=1, help="adaptations of a trial (default: the recipe's)")] = None,
     deterministic: Annotated[bool, typer.Option(help="measure by probe rollouts without action noise")] = False,
     untrained: Annotated[bool, typer.Option(help="measure the fresh initialisation: the negative control")] = False,
+    context: Annotated[
+        str, typer.Option(help="own; none or another task's: the controls of agents that infer their task")
+    ] = "own",
     checkpoint: Annotated[str, typer.Option(help="last, best (on the validation tasks), or an iteration")] = "last",
     agent: Annotated[
         str | None, typer.Option(help="measure a yardstick in the run's place, such as random or oracle")
@@ -164,11 +167,14 @@ def evaluate(
                 rounds=rounds,
                 deterministic=deterministic,
                 untrained=untrained,
+                context=context,  # type: ignore[arg-type]
                 checkpoint=checkpoint,
                 workers=workers,
             )
-        elif untrained or checkpoint != "last":
-            raise RunError("--agent measures a yardstick, which has no weights; leave --untrained and --checkpoint out")
+        elif untrained or context != "own" or checkpoint != "last":
+            raise RunError(
+                "--agent measures a yardstick, which has no weights; leave --untrained, --context and --checkpoint out"
+            )
         else:
             summary = evaluate_yardstick(run, split, agent, rounds=rounds, deterministic=deterministic, workers=workers)
         _print_summary(summary)

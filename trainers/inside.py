@@ -185,7 +185,7 @@ def follow(run: Run, split: str, checkpoint: str, most_tasks: int) -> Look:
     """Watches a run's agent through the evaluator's own trials of the first tasks of a split."""
     family = run.family()
     tasks = run.task_set(family, split).tasks[:most_tasks]
-    agent, learner, iteration = run.load(family, checkpoint)
+    agent, weights, iteration = run.load(family, checkpoint)
     settings, size = run.recipe.evaluation, run.recipe.sampling.tasks_per_shard
     repeats = min(settings.repeats, max(1, _MOST_TRIALS // len(tasks)))
     shown = np.unique(np.linspace(0, len(tasks) - 1, _SHOWN).round().astype(int)) * repeats
@@ -197,7 +197,6 @@ def follow(run: Run, split: str, checkpoint: str, most_tasks: int) -> Look:
         for repeat in range(repeats)
     ]
     seen: list[Seen] = []
-    weights = learner.weights()
     with torch_threads(1):
         for shard in make_shards(tasks, rounds, keys, size):
             places = (shown - len(seen)).tolist()

@@ -45,11 +45,11 @@ def render(run: Run, task_index: int, split: str, rounds: int | None, checkpoint
             f"--task is {task_index}, but the {split} set has tasks 0 to {len(tasks) - 1}; choose one of them"
         )
     task = tasks[task_index]
-    agent, learner, iteration = run.load(family, checkpoint)
+    agent, weights, iteration = run.load(family, checkpoint)
     settings = run.recipe.evaluation
     plan = agent.trial_rounds(settings.rounds if rounds is None else rounds, settings.rollouts)
     key = random_key(settings.seed, "evaluation", int(task.digest[:15], 16), 0)
-    batches = _trial(agent, family, learner.weights(), task, plan, key)
+    batches = _trial(agent, family, weights, task, plan, key)
     camera = camera_of(family, task)
     panels, told = [], []
     episode = 0

@@ -47,10 +47,10 @@ def load(
     """
     opened = Run.open(Path(run))
     family = opened.family()
-    agent, learner, _ = opened.load(family, checkpoint)
+    agent, weights, _ = opened.load(family, checkpoint)
     return OnlineAgent(
         agent,
-        learner.weights(),
+        weights,
         family,
         rollouts=opened.recipe.evaluation.rollouts if rollouts is None else rollouts,
         deterministic=deterministic,

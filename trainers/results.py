@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import torch
 
 from agents.contract import Agent, Interface, Weights
+from agents.controls import Context, given_context
 from envs.task import TaskFamily, TaskSet
 from envs.told import TellsTask
 from trainers import pictures, resolve
@@ -30,12 +31,14 @@ def evaluate_runs(
     rounds: int | None = None,
     deterministic: bool = False,
     untrained: bool = False,
+    context: Context = "own",
     checkpoint: str = "last",
     workers: int = 0,
 ) -> dict[str, Any]:
     """The summary of one run, or of all `seed-*` runs in a folder pooled, on the same frozen tasks.
 
-    `untrained` measures the runs' fresh initialisations: the negative control of every learning claim.
+    `untrained` measures the runs' fresh initialisations, another `context` what the agents do without their own: the
+    negative controls of every learning claim.
     """
     keep_freed_memory()
     runs = find_runs(path)
@@ -48,15 +51,16 @@ def evaluate_runs(
             raise RunError(f"{run.path} and {first.path} are runs of different recipes; evaluate them one by one")
         if untrained:
             agent, learner = build(run.recipe, family, torch.device("cpu"))
+            weights: Weights = learner.weights()
             iteration = 0
         else:
-            agent, learner, iteration = run.load(family, checkpoint)
+            agent, weights, iteration = run.load(family, checkpoint)
         tables.append(
             _measure(
                 run,
-                agent,
+                given_context(agent, context),
                 family,
-                learner.weights(),
+                weights,
                 task_set,
                 settings=_settings(run, rounds),
                 deterministic=deterministic,
@@ -148,7 +152,7 @@ def conclude(run: Run) -> tuple[dict[str, Any], list[Path]]:
     """Pictures and report of a finished run, from its last held-out rows: (summary, the files made)."""
     family = run.family()
     task_set = run.task_set(family, "held-out")
-    agent, learner, iteration = run.load(family)
+    agent, weights, iteration = run.load(family)
     rows = run.rows()
     chosen = pc.and_(pc.equal(rows["split"].cast(pa.string()), "held-out"), pc.equal(rows["iteration"], iteration))
     result = curve([rows.filter(chosen)], "stochastic")
@@ -156,7 +160,7 @@ def conclude(run: Run) -> tuple[dict[str, Any], list[Path]]:
         pictures.adaptation_curve(run, result, "held-out", mean_yardsticks(family, task_set)),
         pictures.learning_curve(run),
         pictures.adaptation_during_training(run),
-        pictures.trajectories(run, agent, family, learner.weights(), task_set),
+        pictures.trajectories(run, agent, family, weights, task_set),
     ]
     files = [one for one in made if one is not None]
     told = summary(result, task_set)

@@ -211,11 +211,22 @@ class Run:
         """One line for each iteration."""
         return self.path / "metrics.jsonl"
 
-    def load(self, family: TaskFamily, which: str = "last") -> tuple[Agent, Learner, int]:
-        """(agent, learner, iteration) of a checkpoint: last, best (on the validation tasks), or an iteration."""
+    def load(self, family: TaskFamily, which: str = "last") -> tuple[Agent, Weights, int]:
+        """(agent, weights, iteration) of a checkpoint: last, best (on the validation tasks), or an iteration."""
         agent, learner = build(self.recipe, family, torch.device("cpu"))
-        iteration, _ = self.restore(learner, self.checkpoint(which))
-        return agent, learner, iteration
+        iteration, _ = self._take(learner, self.checkpoint(which), weights_alone=True)
+        return agent, learner.weights(), iteration
+
+    def copy_without_learner(self, target: Path) -> None:
+        """A copy to show: the last checkpoint with weights alone and the held-out rows. It cannot be gone on with."""
+        _, weights, iteration = self.load(self.family())
+        shutil.copytree(self.path / "tasks", target / "tasks")
+        for name in ("config.yaml", PROVENANCE, "metrics.jsonl", "metrics.schema.json"):
+            shutil.copy(self.path / name, target / name)
+        checkpoints.save(target / "checkpoints", iteration, self.recipe.agent_name, {"weights": dict(weights)})
+        rows = self.rows()
+        held_out = pc.equal(rows["split"].cast(pa.string()), "held-out")
+        Run(target, self.recipe).write_rows(rows.filter(held_out))
 
     def checkpoint(self, which: str) -> Path:
         """The place of a checkpoint: last, best or an iteration."""
@@ -230,8 +241,19 @@ class Run:
 
     def restore(self, learner: Learner, where: Path) -> tuple[int, dict[str, Any]]:
         """Gives the learner its state in a checkpoint; returns (iteration, the whole state)."""
+        return self._take(learner, where, weights_alone=False)
+
+    def _take(self, learner: Learner, where: Path, *, weights_alone: bool) -> tuple[int, dict[str, Any]]:
         done, state = checkpoints.load(where, self.recipe.agent_name)
+        if "weights" in state and not weights_alone:
+            raise RunError(
+                f"checkpoint {where} holds weights alone, for it was made to be shown; evaluate it, or train a new run "
+                f"that begins with it: init={self.path}"
+            )
         try:
+            if "weights" in state:
+                learner.load_weights(state["weights"])
+                return done, state
             learner.load_state_dict(state["learner"])
             if not (type(state["environment_steps"]) is int and state["environment_steps"] >= 0):
                 raise ValueError(f"it counts {state['environment_steps']!r} environment steps")

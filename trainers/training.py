@@ -69,8 +69,8 @@ def start(recipe: Recipe, out: Path) -> Run:
 def warm_start(learner: Learner, path: Path) -> dict[str, Any]:
     """Gives a fresh learner the weights of another run's last checkpoint; returns what provenance should say of it."""
     run = Run.open(path)
-    _, other, iteration = run.load(run.family())
-    learner.load_weights(other.weights())
+    _, weights, iteration = run.load(run.family())
+    learner.load_weights(weights)
     where = run.checkpoint("last")
     return {
         "run": str(path.resolve()),

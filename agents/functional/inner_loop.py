@@ -12,18 +12,30 @@ Parameters = dict[str, Tensor]
 StepSize = float | Parameters
 
 
-def chunks(data: Any, tasks: int, size: int | None) -> list[Any]:
+STEPS_AT_ONCE = 40_000  # of a round: larger pieces are no faster on a processor, and hold more memory
+
+
+def tasks_at_once(wanted: int | None, steps: int) -> int:
+    """Tasks that are differentiated together: those wanted, or as many as hold `STEPS_AT_ONCE` steps a round.
+
+    Args:
+        wanted: a fixed number, or None.
+        steps: of one task in one round.
+    """
+    return wanted or max(1, STEPS_AT_ONCE // steps)
+
+
+def chunks(data: Any, tasks: int, size: int) -> list[Any]:
     """Nested tuples and lists of tensors [tasks, ...], cut along their first axis.
 
     Args:
         data: tensors, or (named) tuples and lists of such.
         tasks: length of every first axis.
-        size: tasks in a chunk at the most; None means all in one.
+        size: tasks in a chunk at the most.
 
     Returns:
         the chunks in order, each nested as `data`.
     """
-    size = size or tasks
 
     def cut(node: Any, start: int) -> Any:
         if isinstance(node, Tensor):

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from agents.functional.inner_loop import Parameters, StepSize, adapt, chunks, minus, scaled
+from agents.functional.inner_loop import Parameters, StepSize, adapt, chunks, minus, scaled, tasks_at_once
 from agents.functional.policy_losses import clipped_surrogate, likelihood_ratio, log_likelihood
 from agents.functional.trust_region import flatten, unflatten
 from agents.nets.policies import Distribution, Policy
@@ -54,7 +54,7 @@ class MetaObjective:
         clip_ratio: epsilon of the clipped surrogate; None for the plain likelihood ratio (TRPO).
         inner_kl_coefficient: weight of the KL of the policies before the last one, from those that acted.
         first_order: inner gradients are constants to the outer derivative (FOMAML).
-        task_chunk: tasks differentiated at once; None means all.
+        task_chunk: tasks differentiated at once; None: as many as memory should hold (`tasks_at_once`).
 
     The meta-parameters are the policy's, and with learned step sizes (Meta-SGD) as many again, named `step_size/...`.
     """
@@ -243,7 +243,8 @@ class MetaObjective:
         return {name: value.detach() for name, value in image.items()}
 
     def _chunks(self, *data: Any) -> list[Any]:
-        return chunks(data, len(data[0][0].weight), self.task_chunk)
+        tasks, steps = data[0][0].weight.shape
+        return chunks(data, tasks, tasks_at_once(self.task_chunk, steps))
 
 
 def split(parameters: Parameters) -> tuple[Parameters, Parameters]:

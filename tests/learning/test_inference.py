@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from agents.controls import given_context
 from agents.ppo import PPO
 from agents.rl2 import RL2Agent, RL2Config, RL2Learner
 from agents.varibad import VariBADAgent, VariBADConfig, VariBADLearner
@@ -51,21 +52,6 @@ def varibad() -> VariBADConfig:
     )
 
 
-class Wiped:
-    """Forgets everything before each step: an agent's mixin."""
-
-    def act(self, weights, state, observation, noise):
-        return super().act(weights, self.begin_trial(weights, len(observation)), observation, noise)
-
-
-class WipedRL2(Wiped, RL2Agent):
-    pass
-
-
-class WipedVariBAD(Wiped, VariBADAgent):
-    pass
-
-
 def train(agent_class, learner_class, config, seed, updates=UPDATES):
     torch.set_num_threads(1)
     agent = agent_class(config, interface(FAMILY))
@@ -78,9 +64,9 @@ def train(agent_class, learner_class, config, seed, updates=UPDATES):
     return learner.weights()
 
 
-def closed(agent_class, config, weights) -> float:
+def closed(agent_class, config, weights, context="own") -> float:
     """Share of the gap between blind and Bayes-optimal that held-out trials close."""
-    agent = agent_class(config, interface(FAMILY))
+    agent = given_context(agent_class(config, interface(FAMILY)), context)
     keys = tuple(random_key(0, "evaluation", index) for index in range(len(HELD_OUT)))
     (batch,) = run_trials(agent, FAMILY, weights, Shard(HELD_OUT, agent.trial_rounds(PULLS - 1, 1), keys))
     return float((batch.row_returns().mean() - BLIND) / (BAYES - BLIND))
@@ -92,7 +78,7 @@ def test_every_memory_learns_and_wiped_knows_nothing(kind):
     config = rl2(kind)
     weights = train(RL2Agent, RL2Learner, config, 0)
     assert 0.6 < closed(RL2Agent, config, weights) < 1.2
-    assert closed(WipedRL2, config, weights) < 0.15
+    assert closed(RL2Agent, config, weights, "none") < 0.15
     if kind == "gru":
         assert closed(RL2Agent, config, train(RL2Agent, RL2Learner, config, 0, updates=0)) < 0.15
 
@@ -102,7 +88,7 @@ def test_varibad_learns_and_without_its_belief_knows_nothing(seed):
     config = varibad()
     weights = train(VariBADAgent, VariBADLearner, config, seed)
     assert closed(VariBADAgent, config, weights) > 0.5
-    assert closed(WipedVariBAD, config, weights) < 0.15
+    assert closed(VariBADAgent, config, weights, "none") < 0.15
 
 
 def test_with_the_sign_of_the_advantage_flipped_it_fails(monkeypatch):

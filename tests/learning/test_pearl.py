@@ -3,12 +3,11 @@ nothing. The returns of the best blind policy and of the oracle are exact."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 
+from agents.controls import given_context
 from agents.pearl import PEARLAgent, PEARLConfig, PEARLLearner
 from envs.point import PointFamily
 from envs.task import Choice
@@ -67,23 +66,6 @@ ITERATIONS = 14
 TRIALS = 40  # of each task
 
 
-class AnothersContext(PEARLAgent):
-    """Sabotage: every trial is told what one on the other task found out."""
-
-    def adapt(self, weights, state, batch):
-        state = super().adapt(weights, state, batch)
-        return replace(
-            state, precision=state.precision.roll(TRIALS, 0), weighted_mean=state.weighted_mean.roll(TRIALS, 0)
-        )
-
-
-class Wiped(PEARLAgent):
-    """Sabotage: what was found out is forgotten."""
-
-    def adapt(self, weights, state, batch):
-        return replace(self.begin_trial(weights, len(batch.task_id)), rounds=state.rounds + 1)
-
-
 def train(seed: int, iterations: int = ITERATIONS) -> dict[str, torch.Tensor]:
     keep_freed_memory()
     agent = PEARLAgent(CONFIG, interface(FAMILY))
@@ -95,9 +77,9 @@ def train(seed: int, iterations: int = ITERATIONS) -> dict[str, torch.Tensor]:
     return learner.weights()
 
 
-def gap_closed(weights, agent_class=PEARLAgent) -> tuple[float, float]:
+def gap_closed(weights, context="own") -> tuple[float, float]:
     """Share of the gap between blind and oracle that is closed, (by an episode from the prior, by the next)."""
-    agent = agent_class(CONFIG, interface(FAMILY))
+    agent = given_context(PEARLAgent(CONFIG, interface(FAMILY)), context)
     keys = [random_key(0, "evaluation", index) for index in range(2 * TRIALS)]
     (shard,) = make_shards(BOTH, agent.trial_rounds(1, 1), keys, 2)
     returns = [one.row_returns().mean() for one in run_trials(agent, FAMILY, weights, shard)]
@@ -117,12 +99,12 @@ def test_one_episode_tells_the_way_on_every_seed(trained):
 
 
 def test_with_the_other_tasks_context_it_goes_the_wrong_way(trained):
-    closed = [gap_closed(weights, AnothersContext)[1] for weights in trained]
+    closed = [gap_closed(weights, "another")[1] for weights in trained]
     assert all(posterior < -0.4 for posterior in closed), closed
 
 
 def test_without_its_context_it_fails(trained):
-    closed = [gap_closed(weights, Wiped)[1] for weights in trained]
+    closed = [gap_closed(weights, "none")[1] for weights in trained]
     assert all(abs(posterior) < 0.25 for posterior in closed), closed
 
 

@@ -15,6 +15,7 @@ import torch
 from agents.contract import AgentError
 from tests.helpers import call
 from trainers import recipes, training
+from trainers.errors import RunError
 from trainers.metrics import read
 from trainers.results import evaluate_runs
 from trainers.run_folder import Run, best_iteration
@@ -36,7 +37,7 @@ def recipe(agent, *more):
 
 def weights(folder):
     run = Run.open(folder)
-    return run.load(run.family())[1].weights()
+    return run.load(run.family())[1]
 
 
 def same(one, other):
@@ -104,3 +105,17 @@ def test_rollouts_that_share_no_adaptation_are_refused_before_training(tmp_path)
     with pytest.raises(AgentError, match="rollouts must be 1"):
         training.train(recipe("rl2", "evaluation.rollouts=4"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_copy_to_show_scores_the_same_and_is_not_gone_on_with(agent, tmp_path):
+    training.train(recipe(agent), tmp_path / "run")
+    run = Run.open(tmp_path / "run")
+    run.copy_without_learner(tmp_path / "shown")
+    shown = Run.open(tmp_path / "shown")
+    assert evaluate_runs(shown.path, "held-out") == evaluate_runs(run.path, "held-out")
+    assert set(shown.rows()["split"].to_pylist()) == {"held-out"}
+    with pytest.raises(RunError, match=r"holds weights alone.*init="):
+        training.go_on(training.reopen(shown.path, ["iterations=9"]))
+    training.start(recipe(agent, f"init={shown.path}"), tmp_path / "next")
+    assert all(torch.equal(value, weights(tmp_path / "next")[name]) for name, value in weights(shown.path).items())

@@ -63,11 +63,11 @@ def begun(tmp_path_factory):
 def shard_of(run, count=5):
     """The agent and its weights, the family, and a shard of held-out trials."""
     family = run.family()
-    agent, learner, _ = run.load(family)
+    agent, weights, _ = run.load(family)
     settings = run.recipe.evaluation
     tasks = run.task_set(family, "held-out").tasks[:count]
     keys = tuple(random_key(0, "evaluation", index) for index in range(count))
-    return agent, learner.weights(), family, Shard(tasks, agent.trial_rounds(settings.rounds, settings.rollouts), keys)
+    return agent, weights, family, Shard(tasks, agent.trial_rounds(settings.rounds, settings.rollouts), keys)
 
 
 # -- what is seen

@@ -1,0 +1,116 @@
+"""Another context than their own: what agents that infer their task are given as a control."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from agents.contract import AgentError
+from agents.controls import given_context
+from agents.maml import MAMLLearner
+from agents.pearl import PEARLAgent, PEARLConfig, PEARLLearner
+from agents.rl2 import RL2Agent, RL2Config, RL2Learner
+from envs.bandit import Bandit5Arms
+from envs.point_robot import PointRobot
+from tests.helpers import interface, sample, small_maml, some_tasks
+
+TASKS, TRIALS = 3, 2  # of each task, side by side
+
+
+def far_from_its_start(learner):
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for value in learner.parameters.values():
+            value += 0.5 * torch.randn(value.shape, generator=generator)
+    return learner.weights()
+
+
+def test_in_a_row_every_step_is_the_first():
+    family = Bandit5Arms()
+    config = RL2Config(meta_batch_size=4, episodes_per_trial=5)
+    agent = RL2Agent(config, interface(family))
+    weights = far_from_its_start(RL2Learner(agent, config, 0, torch.device("cpu")))
+
+    def chances(agent):
+        """Of the arm pulled at each step of a trial, without noise."""
+        state, told = agent.begin_trial(weights, 2), []
+        for reward in (1.0, 0.0, 1.0):
+            observation = np.zeros((2, 1), np.int64)
+            action, log_prob, state = agent.act(weights, state, observation, None)
+            told.append(log_prob)
+            step = {
+                "observation": observation, "action": action, "reward": np.full((2, 1), reward, np.float32),
+                "terminated": np.ones((2, 1), bool), "truncated": np.zeros((2, 1), bool),
+            }  # fmt: skip
+            state = agent.observe(weights, state, step)
+        return told
+
+    own, none = chances(given_context(agent, "own")), chances(given_context(agent, "none"))
+    assert np.array_equal(own[0], none[0])
+    assert not np.allclose(own[1], own[0])
+    assert not np.allclose(own[2], own[1])
+    assert np.array_equal(none[1], none[0])
+    assert np.array_equal(none[2], none[0])
+
+
+@pytest.fixture
+def pearl():
+    """The agent, its weights, and a round of trials."""
+    family = PointRobot()
+    config = PEARLConfig(
+        train_tasks=3, meta_batch_size=2, tasks_per_iteration=2, latent_size=2, hidden_sizes=(8,), encoder_sizes=(8,)
+    )
+    agent = PEARLAgent(config, interface(family))
+    learner = PEARLLearner(agent, config, 0, torch.device("cpu"))
+    weights = far_from_its_start(learner)
+    tasks = [task for task in some_tasks(TASKS, family) for _ in range(TRIALS)]
+    return agent, weights, sample(agent, learner, tasks, agent.trial_rounds(1, 1), family)[0].by_trial()
+
+
+def posterior_means(agent, weights, batch):
+    state = agent.adapt(weights, agent.begin_trial(weights, TASKS * TRIALS), batch)
+    return agent.inspect(weights, state)["posterior_mean"]
+
+
+def test_after_a_round_nothing_is_left(pearl):
+    agent, weights, batch = pearl
+    assert posterior_means(agent, weights, batch).all()
+    assert not posterior_means(given_context(agent, "none"), weights, batch).any()
+
+
+def test_every_trial_is_told_of_another_task(pearl):
+    agent, weights, batch = pearl
+    own = posterior_means(agent, weights, batch)
+    anothers = posterior_means(given_context(agent, "another"), weights, batch)
+    assert np.array_equal(anothers, np.roll(own, TRIALS, 0))
+    of = np.roll(batch.task_id, TRIALS)
+    assert (of != batch.task_id).all()
+
+
+def test_adapted_parameters_are_exchanged_too():
+    agent, learner = small_maml()
+    assert isinstance(learner, MAMLLearner)
+    tasks = [task for task in some_tasks(TASKS) for _ in range(TRIALS)]
+    weights, batch = learner.weights(), sample(agent, learner, tasks)[0].by_trial()
+    states = [
+        one.adapt(weights, one.begin_trial(weights, TASKS * TRIALS), batch)
+        for one in (agent, given_context(agent, "another"), given_context(agent, "none"))
+    ]
+    for name, value in weights.items():
+        own, anothers, none = (state.parameters[name] for state in states)
+        assert torch.equal(anothers, own.roll(TRIALS, 0))
+        assert not torch.equal(own, anothers)
+        assert torch.equal(none, value.expand_as(none))
+
+
+def test_a_context_that_cannot_be_given_is_a_sentence(pearl):
+    agent, weights, batch = pearl
+    with pytest.raises(AgentError, match="context is foreign; it is one of own, none, another"):
+        given_context(agent, "foreign")
+    alone = batch.map(lambda array: array[:TRIALS])
+    told = given_context(agent, "another")
+    with pytest.raises(AgentError, match="no other to be told of"):
+        told.adapt(weights, told.begin_trial(weights, TRIALS), alone)
+    with pytest.raises(AgentError, match=r"learns at every step, .*--context none"):
+        given_context(RL2Agent(RL2Config(), interface(Bandit5Arms())), "another")
