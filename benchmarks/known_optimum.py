@@ -1,12 +1,13 @@
 """Where the optimum is known or bounded: every yardstick, and trained runs beside them, on the same held-out tasks.
 
-    python benchmarks/known_optimum.py [--tasks 20000] [--run NAME FOLDER]...
+    python benchmarks/known_optimum.py [--tasks 20000] [--only SETTING]... [--run NAME FOLDER]...
 
 Mean total reward of a trial and its standard error, and the difference to the best yardstick that is not told the
 task, task by task, in standard errors of that difference. Tasks are drawn with task seed 0; what happens in a trial
 depends on (evaluation seed 0, task, repeat) alone, so agents that do the same earn the same. Policies act
 stochastically. A run belongs to the setting of its family and of its recipe's evaluation.rounds; its seed-* folders are
 averaged task by task. Where the tasks are finitely many, each is repeated, and the error is that of the repeats.
+Settings that are not measured keep their figures in the record.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from trainers.errors import RunError
 from trainers.evaluation import evaluate
 from trainers.recipes import Evaluation
 from trainers.results import find_runs
+from trainers.run_folder import provenance
 from trainers.workers import LocalSampler
 
 ROWS_PER_SHARD = 500
@@ -91,12 +93,12 @@ def measure_yardstick(name: str, setting: Setting, family: TaskFamily, tasks: Ta
 
 
 def measure_runs(folder: Path, setting: Setting, family: TaskFamily, tasks: TaskSet, count: int) -> np.ndarray:
-    """The mean over the runs of a folder."""
+    """[seeds, tasks, repeats] of the runs in a folder."""
     each = []
     for run in find_runs(folder):
         agent, weights, _ = run.load(family)
         each.append(totals(agent, family, weights, tasks, setting.episodes, count))
-    return np.mean(each, 0)
+    return np.stack(each)
 
 
 def setting_of(folder: Path) -> str:
@@ -110,10 +112,14 @@ def setting_of(folder: Path) -> str:
 
 
 def compare(measured: dict[str, np.ndarray], reference: str) -> dict[str, dict[str, Any]]:
-    """Mean and standard error of each, and its paired difference to the reference."""
+    """Mean and standard error of each, and its paired difference to the reference; of runs also each seed's mean."""
     told: dict[str, dict[str, Any]] = {}
-    for name, values in measured.items():
+    for name, given in measured.items():
+        seeds = given if given.ndim == 3 else given[None]
+        values = seeds.mean(0)
         told[name] = {"mean": float(values.mean()), "standard_error": standard_error(values)}
+        if given.ndim == 3:
+            told[name]["of_each_seed"] = seeds.mean((1, 2)).tolist()
         if name != reference:
             difference = values - measured[reference]
             error = standard_error(difference)
@@ -139,21 +145,26 @@ def table(setting: Setting, rows: dict[str, dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tasks", type=int, default=20_000)
+    parser.add_argument("--only", action="append", choices=[one.name for one in SETTINGS])
     parser.add_argument("--run", nargs=2, action="append", default=[], metavar=("NAME", "FOLDER"))
     options = parser.parse_args()
     runs = {name: Path(folder) for name, folder in options.run}
     belongs = {name: setting_of(folder) for name, folder in runs.items()}
-    figures: dict[str, Any] = {"tasks": options.tasks}
+    figures: dict[str, Any] = {}
     for setting in SETTINGS:
+        if options.only and setting.name not in options.only:
+            continue
         family = resolve.family(setting.family)
         tasks = family.task_set("held-out", options.tasks, 0)
         measured = {name: measure_yardstick(name, setting, family, tasks, options.tasks) for name in setting.yardsticks}
         for name, folder in runs.items():
             if belongs[name] == setting.name:
                 measured[name] = measure_runs(folder, setting, family, tasks, options.tasks)
-        figures[setting.name] = compare(measured, setting.reference)
-        print(table(setting, figures[setting.name]), flush=True)
-    record("known_optimum", figures)
+        figures[setting.name] = {
+            "trials": options.tasks, "commit": provenance()["commit"], "agents": compare(measured, setting.reference)
+        }  # fmt: skip
+        print(table(setting, figures[setting.name]["agents"]), flush=True)
+    record("known_optimum", figures, keep=True)
 
 
 if __name__ == "__main__":

@@ -18,9 +18,10 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "min": min(values), "max": max(values), "runs": len(values)}
 
 
-def record(name: str, figures: dict[str, Any]) -> None:
-    """Prints the figures and writes them to docs/results/benchmarks/<name>.json."""
+def record(name: str, figures: dict[str, Any], *, keep: bool = False) -> None:
+    """Prints the figures and writes them to docs/results/benchmarks/<name>.json; `keep` leaves the others in it."""
     RESULTS.mkdir(parents=True, exist_ok=True)
-    content = {"figures": figures, **provenance()}
-    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+    path = RESULTS / f"{name}.json"
+    others = json.loads(path.read_text())["figures"] if keep and path.exists() else {}
+    path.write_text(json.dumps({"figures": others | figures, **provenance()}, indent=2) + "\n")
     print(json.dumps(figures, indent=2))

@@ -4,8 +4,9 @@
     python benchmarks/publish.py                     only writes docs/results/README.md again from the summaries
 
 Each published seed is a run folder that `acclimate evaluate` takes as it is: configuration, task sets, metrics, the
-final checkpoint and the held-out rows. `summary.json` beside the seeds is what `acclimate evaluate --json` writes for
-them pooled, made of their rows; `untrained.json` is the same with `--untrained`, the negative control.
+final weights and the held-out rows. `summary.json` beside the seeds is what `acclimate evaluate --json` writes for
+them pooled, made of their rows; the negative controls are the same with `--untrained` (`untrained.json`) and, of agents
+that infer their task, with `--context none` and of PEARL `--context another`.
 """
 
 from __future__ import annotations
@@ -17,10 +18,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
-from trainers import checkpoints
 from trainers.evaluation import curve, summary
 from trainers.metrics import read
 from trainers.results import conclude, evaluate_runs, find_runs
@@ -28,6 +25,14 @@ from trainers.results import conclude, evaluate_runs, find_runs
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
 PICTURES = ("adaptation_curve.png", "adaptation_during_training.png", "learning_curve.png", "trajectories.png")
+# Controls of agents that infer their task: what they do with another context than their own.
+CONTEXTS = {"rl2": ("none",), "varibad": ("none",), "pearl": ("none", "another")}
+LABELS = {
+    "summary": "",
+    "untrained": ", untrained",
+    "none": ", its context forgotten",
+    "another": ", another task's context",
+}
 # Finn et al. 2017: the result files behind the paper's tables, means over the same 40 goals, horizon 100.
 PAPER = {
     "MAML (paper)": [-40.41, -11.68, -3.33, -3.23],
@@ -43,15 +48,7 @@ def publish(runs: Path) -> None:
         shutil.rmtree(target)
     for run in find_runs(runs):
         seed = target / f"seed-{run.recipe.seed}"
-        newest = checkpoints.newest(run.checkpoints)
-        shutil.copytree(run.path / "tasks", seed / "tasks")
-        shutil.copytree(newest, seed / "checkpoints" / newest.name)
-        for name in ("config.yaml", "provenance.json", "metrics.jsonl", "metrics.schema.json"):
-            shutil.copy(run.path / name, seed / name)
-        rows = run.rows()
-        pq.write_table(
-            rows.filter(pc.equal(rows["split"], "held-out")), seed / "adaptation.parquet", compression="zstd"
-        )
+        run.copy_without_learner(seed)
         if run.recipe.seed == 0:
             conclude(run)
             for name in PICTURES:
@@ -60,8 +57,10 @@ def publish(runs: Path) -> None:
         size = sum(path.stat().st_size for path in seed.rglob("*") if path.is_file())
         print(f"{seed.relative_to(ROOT)}: {size / 1e3:.0f} kB")
     (target / "summary.json").write_text("{}\n")  # from its rows, with all others
-    told = evaluate_runs(target, "held-out", untrained=True)
-    (target / "untrained.json").write_text(json.dumps(told) + "\n")
+    (target / "untrained.json").write_text(json.dumps(evaluate_runs(target, "held-out", untrained=True)) + "\n")
+    for context in CONTEXTS.get(run.recipe.agent_name, ()):
+        told = evaluate_runs(target, "held-out", context=context)
+        (target / f"{context}.json").write_text(json.dumps(told) + "\n")
 
 
 def table() -> str:
@@ -85,32 +84,47 @@ def table() -> str:
     for label, values in PAPER.items():
         lines.append(f"| {label} | - | {' | '.join(f'{value:.2f}' for value in values)} | - |")
     lines += ["", "Exact yardsticks there: staying at the origin -40.08, the best deterministic policy -0.54.", ""]
-    return "\n".join(lines + locomotion() + speed() + variants() + sinusoid() + endurance())
+    return "\n".join(lines + locomotion() + inference() + optimum() + speed() + variants() + sinusoid() + endurance())
 
 
 def rows(folder: Path, points: int, *, gains: bool = False) -> list[str]:
     """The table rows of a published recipe and its untrained control."""
-    minutes = [read(seed / "metrics.jsonl")[-1]["seconds_elapsed"] / 60 for seed in sorted(folder.glob("seed-*/"))]
     lines = []
-    for name, label in (("summary", folder.name), ("untrained", f"{folder.name}, untrained")):
+    for name in ("summary", "untrained"):
         told = json.loads((folder / f"{name}.json").read_text())
-        cells = [
-            f"{mean:.2f} [{low:.2f}, {high:.2f}]" for mean, (low, high) in zip(told["mean"], told["ci95"], strict=True)
-        ]
+        cells = each(told)
         cells += ["-"] * (points - len(cells))
         if gains:
-            low, high = told["gain"]["ci95"]
-            cells.append(f"{told['gain']['mean']:.2f} [{low:.2f}, {high:.2f}]")
-        spent = f"{statistics.median(minutes):.1f}" if name == "summary" else "-"
-        lines.append(f"| {label} | {told['training_seeds']} | {' | '.join(cells)} | {spent} |")
+            cells.append(within(told["gain"]["mean"], told["gain"]["ci95"]))
+        lines.append(row(folder, name, told, cells))
     return lines
+
+
+def each(told: dict[str, Any]) -> list[str]:
+    """Every point of a curve with its interval."""
+    return [within(mean, bounds) for mean, bounds in zip(told["mean"], told["ci95"], strict=True)]
+
+
+def within(mean: float, bounds: list[float]) -> str:
+    """A mean with its interval."""
+    return f"{mean:.2f} [{bounds[0]:.2f}, {bounds[1]:.2f}]"
+
+
+def row(folder: Path, name: str, told: dict[str, Any], cells: list[str]) -> str:
+    """A table row; training was paid once, so the minutes stand in the first of a recipe."""
+    spent = f"{minutes(folder):.1f}" if name == "summary" else "-"
+    return f"| {folder.name}{LABELS[name]} | {told['training_seeds']} | {' | '.join(cells)} | {spent} |"
+
+
+def minutes(folder: Path) -> float:
+    """Wall time of one seed's training, the median of the seeds."""
+    seeds = sorted(folder.glob("seed-*/"))
+    return statistics.median(read(seed / "metrics.jsonl")[-1]["seconds_elapsed"] / 60 for seed in seeds)
 
 
 def locomotion() -> list[str]:
     """Robots: one table of all recipes on MuJoCo."""
-    folders = sorted(path.parent for path in RESULTS.glob("*/summary.json") if not path.parent.name.startswith("point"))
-    if not folders:
-        return []
+    folders = [one for one in published() if not one.name.startswith("point") and agent_of(one) not in CONTEXTS]
     return [
         "## Locomotion: held-out tasks of each family",
         "",
@@ -123,6 +137,66 @@ def locomotion() -> list[str]:
         *[row for folder in folders for row in rows(folder, 2, gains=True)],
         "",
     ]
+
+
+def published() -> list[Path]:
+    """The folders of all published recipes."""
+    return sorted(path.parent for path in RESULTS.glob("*/summary.json"))
+
+
+def agent_of(folder: Path) -> str:
+    """The name of the agent that a recipe trains."""
+    return find_runs(folder)[0].recipe.agent_name
+
+
+def inference() -> list[str]:
+    """Agents that infer their task, with their controls."""
+    lines = [
+        "## Adapting by inference: held-out tasks of each family",
+        "",
+        "Return of an episode: the first of a trial, the second, the last. Gained: the last less the first, by task.",
+        "A bandit's episode is one pull. The controls have the same weights: *its context forgotten* after every step",
+        "(RL², VariBAD) or episode (PEARL), *another task's context* in place of its own.",
+        "",
+        "| what | seeds | first episode | second | last | gained | whole trial | minutes |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for folder in (one for one in published() if agent_of(one) in CONTEXTS):
+        for name in ("summary", "untrained", *CONTEXTS[agent_of(folder)]):
+            told = json.loads((folder / f"{name}.json").read_text())
+            points = each(told)
+            cells = [points[0], points[1], points[-1]]
+            cells += [within(told[key]["mean"], told[key]["ci95"]) for key in ("gain", "trial_total")]
+            lines.append(row(folder, name, told, cells))
+    return [*lines, ""]
+
+
+def optimum() -> list[str]:
+    """Where the optimum is known, from benchmarks/known_optimum.json."""
+    lines = [
+        "## Where the optimum is known or bounded",
+        "",
+        "`python benchmarks/known_optimum.py --run RECIPE docs/results/RECIPE ...`: total reward of a trial, mean and",
+        "standard error over the same held-out tasks for all; of what is trained also each seed's mean. The difference",
+        "to the best agent that is not told the task is taken task by task, in standard errors of it.",
+        "",
+    ]
+    for setting, told in figures("known_optimum").items():
+        against = next(name for name, one in told["agents"].items() if "difference" not in one)
+        what = f"{setting}; {told['trials']:,} trials"
+        lines += [
+            f"| {what} | total reward | of each seed | minus {against} | in standard errors |",
+            "|---|---|---|---|---|",
+        ]
+        for name, one in told["agents"].items():
+            seeds = ", ".join(f"{mean:.2f}" for mean in one.get("of_each_seed", ())) or "-"
+            cells = [f"{one['mean']:.3f} ± {one['standard_error']:.3f}", seeds, "-", "-"]
+            if "difference" in one:
+                share = one["difference_in_standard_errors"]
+                cells[2:] = [f"{one['difference']:+.3f}", "-" if share is None else f"{share:+.1f}"]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+        lines.append("")
+    return lines
 
 
 def speed() -> list[str]:
