@@ -33,7 +33,7 @@ from agents.functional.advantages import fit_linear_baseline, gae, normalise, ti
 from agents.functional.inner_loop import Parameters, adapt
 from agents.functional.meta_objective import InnerObjective, MetaObjective, Outcome, Steps, for_each, join, split
 from agents.functional.trust_region import flatten, full_step, line_search, unflatten
-from agents.nets.policies import Activation, Distribution, Policy, make_policy, take_weights
+from agents.nets.policies import Activation, Distribution, Policy, check_adam, make_policy, take_weights
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Shrink = Annotated[float, Field(gt=0, lt=1)]
@@ -352,10 +352,7 @@ class MAMLLearner:
         if (self._adam is None) != (state["adam"] is None):
             raise AgentError("this checkpoint was written with another outer loop; use the recipe of its own run")
         if self._adam is not None:
-            moments = state["adam"]["state"].values()
-            for parameter, moment in zip(self.parameters.values(), moments, strict=bool(moments)):
-                if moment["exp_avg"].shape != parameter.shape or moment["exp_avg_sq"].shape != parameter.shape:
-                    raise AgentError("this checkpoint's optimiser belongs to another policy; use its own recipe")
+            check_adam(state["adam"], self.parameters.values())
         self.load_weights(state["parameters"])
         if self._adam is not None:
             self._adam.load_state_dict(state["adam"])

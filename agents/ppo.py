@@ -18,7 +18,7 @@ from torch import Tensor
 from agents.contract import AgentError, Config, MetricInfo
 from agents.functional.advantages import gae
 from agents.functional.policy_losses import clipped_surrogate
-from agents.nets.policies import Distribution, Parameters, Policy, take_weights
+from agents.nets.policies import Distribution, Parameters, Policy, check_adam, take_weights
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -244,10 +244,7 @@ class PPO:
         for name in ("updates", "seed"):
             if not isinstance(state[name], int) or state[name] < 0:
                 raise AgentError(f"this checkpoint's {name} is {state[name]!r}, no count; it is damaged")
-        moments = state["adam"]["state"].values()
-        for parameter, moment in zip(self.parameters.values(), moments, strict=bool(moments)):
-            if moment["exp_avg"].shape != parameter.shape or moment["exp_avg_sq"].shape != parameter.shape:
-                raise AgentError("this checkpoint's optimiser belongs to another network; use its own recipe")
+        check_adam(state["adam"], self.parameters.values())
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes back what `state_dict` gave."""

@@ -36,6 +36,7 @@ from agents.nets.policies import (
     Activation,
     Distribution,
     Parameters,
+    check_adam,
     init_mlp,
     make_policy,
     mlp,
@@ -293,8 +294,8 @@ class VariBADLearner(InRowLearner):
     def _bound(self, kept: Mapping[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """The negated evidence lower bound of trials [L, B, ...], and its terms.
 
-        Each chosen posterior decodes the same chosen steps, past and future (eq. 7); sums over the trial, means over
-        trials and posteriors. With fewer steps chosen, their sum stands for that of all.
+        Each chosen posterior decodes the same chosen steps, past and future (section 3.1); sums over the trial, means
+        over trials and posteriors. With fewer steps chosen, their sum stands for that of all.
         """
         config, networks = self.config, self.agent.networks
         steps, trials = kept["valid"].shape
@@ -346,6 +347,7 @@ class VariBADLearner(InRowLearner):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._ppo.check(state["ppo"])
+        check_adam(state["vae"], self._vae.param_groups[0]["params"])
         self.load_weights({**state["parameters"], **state["statistics"]})
         self._ppo.load_state_dict(state["ppo"])
         self._vae.load_state_dict(state["vae"])

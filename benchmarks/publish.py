@@ -6,7 +6,8 @@
 Each published seed is a run folder that `acclimate evaluate` takes as it is: configuration, task sets, metrics, the
 final weights and the held-out rows. `summary.json` beside the seeds is what `acclimate evaluate --json` writes for
 them pooled, made of their rows; the negative controls are the same with `--untrained` (`untrained.json`) and, of agents
-that infer their task, with `--context none` and of PEARL `--context another`.
+that infer their task, with `--context none` and of PEARL `--context another`. PEARL's `deterministic.json` is with
+`--deterministic`, as the paper tests.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ LABELS = {
     "untrained": ", untrained",
     "none": ", its context forgotten",
     "another": ", another task's context",
+    "deterministic": ", without noise",
 }
 # Finn et al. 2017: the result files behind the paper's tables, means over the same 40 goals, horizon 100.
 PAPER = {
@@ -61,6 +63,9 @@ def publish(runs: Path) -> None:
     for context in CONTEXTS.get(run.recipe.agent_name, ()):
         told = evaluate_runs(target, "held-out", context=context)
         (target / f"{context}.json").write_text(json.dumps(told) + "\n")
+    if run.recipe.agent_name == "pearl":  # the published test has no noise
+        told = evaluate_runs(target, "held-out", deterministic=True)
+        (target / "deterministic.json").write_text(json.dumps(told) + "\n")
 
 
 def table() -> str:
@@ -162,7 +167,9 @@ def inference() -> list[str]:
         "|---|---|---|---|---|---|---|---|",
     ]
     for folder in (one for one in published() if agent_of(one) in CONTEXTS):
-        for name in ("summary", "untrained", *CONTEXTS[agent_of(folder)]):
+        for name in ("summary", "deterministic", "untrained", *CONTEXTS[agent_of(folder)]):
+            if not (folder / f"{name}.json").exists():
+                continue
             told = json.loads((folder / f"{name}.json").read_text())
             points = each(told)
             cells = [points[0], points[1], points[-1]]

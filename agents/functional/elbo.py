@@ -1,4 +1,4 @@
-"""Terms of VariBAD's evidence lower bound. Zintgraf et al. 2020 (arXiv:1910.08348), eq. 6 to 8."""
+"""Terms of VariBAD's evidence lower bound. Zintgraf et al. 2020 (arXiv:1910.08348), section 3.1."""
 
 from __future__ import annotations
 

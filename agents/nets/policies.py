@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
@@ -74,6 +74,14 @@ def take_weights(parameters: Parameters, weights: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, value in parameters.items():
             value.copy_(weights[name])
+
+
+def check_adam(state: Mapping[str, Any], parameters: Iterable[Tensor]) -> None:
+    """AgentError unless an Adam of these parameters could take this state."""
+    moments = state["state"].values()
+    for parameter, moment in zip(parameters, moments, strict=bool(moments)):
+        if not moment["exp_avg"].shape == moment["exp_avg_sq"].shape == parameter.shape:
+            raise AgentError("this checkpoint's optimiser belongs to another network; use its own recipe")
 
 
 class Policy(ABC):

@@ -122,6 +122,19 @@ def test_only_the_newest_trials_are_kept_and_a_checkpoint_holds_them():
     assert torch.equal(other._kept["reward"], learner._kept["reward"])
 
 
+def test_another_optimiser_of_the_decoders_is_refused_and_nothing_taken():
+    family = GridNavi()
+    agent, learner = build(family)
+    learner.update(trials(agent, learner, family))
+    state = learner.state_dict()
+    state["vae"]["state"][0]["exp_avg"] = torch.zeros(2, 2)
+    _, other = build(family, seed=1)
+    before = other.weights()
+    with pytest.raises(AgentError, match="optimiser belongs to another network"):
+        other.load_state_dict(state)
+    assert all(torch.equal(value, before[name]) for name, value in other.weights().items())
+
+
 def test_inspect_tells_the_belief():
     family = GridNavi()
     agent, learner = build(family)
