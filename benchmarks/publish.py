@@ -89,7 +89,9 @@ def table() -> str:
     for label, values in PAPER.items():
         lines.append(f"| {label} | - | {' | '.join(f'{value:.2f}' for value in values)} | - |")
     lines += ["", "Exact yardsticks there: staying at the origin -40.08, the best deterministic policy -0.54.", ""]
-    return "\n".join(lines + locomotion() + inference() + optimum() + speed() + variants() + sinusoid() + endurance())
+    return "\n".join(
+        lines + locomotion() + inference() + optimum() + speed() + variants() + sinusoid() + learners() + endurance()
+    )
 
 
 def rows(folder: Path, points: int, *, gains: bool = False) -> list[str]:
@@ -289,6 +291,40 @@ def sinusoid() -> list[str]:
             cells += [f"{told[name]['mean'][steps]:.2f} ({each})", f"{told['paper'][name][steps]:.2f}"]
         lines.append(f"| {steps} | {' | '.join(cells)} |")
     return [*lines, ""]
+
+
+def learners() -> list[str]:
+    """What learning by inference costs, and a whole run's memory, from their records."""
+    rl2, pearl, memory = figures("rl2_update"), figures("pearl_step"), figures("memory")
+    lines = [
+        "## What learning costs",
+        "",
+        "One thread. `python benchmarks/rl2_update.py`: an update of RL² against `nn.GRU` forward and backward and the",
+        "heads' bare matrix products at the same shapes. `python benchmarks/pearl_step.py`: a gradient step of PEARL",
+        "against its bare matrix products. Medians; this machine's own speed changes by half from minute to minute.",
+        "",
+        "| what | ms | bare (ms) | ratio |",
+        "|---|---|---|---|",
+    ]
+    for name, one in rl2.items():
+        whole, bare = (1e3 * one[key]["median"] for key in ("update (s)", "bare products (s)"))
+        lines.append(f"| RL², {name} | {whole:.0f} | {bare:.0f} | {one['ratio']:.2f} |")
+    for name, one in pearl.items():
+        whole, bare = (one[key]["median"] for key in ("step (ms)", "bare products (ms)"))
+        lines.append(f"| PEARL, {name} | {whole:.1f} | {bare:.1f} | {one['ratio']['median']:.2f} |")
+    small = pearl["2 x 128, 16 x 32"]["steps a second"]
+    early, late = (memory[f"median peak of the {third} third, GB"] for third in ("first", "last"))
+    return [
+        *lines,
+        "",
+        f"PEARL takes {small['median']:.0f} gradient steps a second at 2 x 128, 16 x 32 ({small['min']:.0f} to "
+        f"{small['max']:.0f}).",
+        "",
+        f"`python benchmarks/memory.py --iterations {memory['iterations']}`, HalfCheetahVel, 40 tasks x 20 rollouts x 200 "
+        f"steps, two workers: all processes together hold {memory['largest sum of PSS, GB']} GB (PSS) at most, {early} GB "
+        f"in the first third of the meta-updates and {late} GB in the last.",
+        "",
+    ]
 
 
 def endurance() -> list[str]:
