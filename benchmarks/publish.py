@@ -320,9 +320,9 @@ def learners() -> list[str]:
         f"PEARL takes {small['median']:.0f} gradient steps a second at 2 x 128, 16 x 32 ({small['min']:.0f} to "
         f"{small['max']:.0f}).",
         "",
-        f"`python benchmarks/memory.py --iterations {memory['iterations']}`, HalfCheetahVel, 40 tasks x 20 rollouts x 200 "
-        f"steps, two workers: all processes together hold {memory['largest sum of PSS, GB']} GB (PSS) at most, {early} GB "
-        f"in the first third of the meta-updates and {late} GB in the last.",
+        f"`python benchmarks/memory.py --iterations {memory['iterations']}`, HalfCheetahVel, 40 tasks x 20 rollouts x "
+        f"200 steps, two workers: all processes together hold {memory['largest sum of PSS, GB']} GB (PSS) at most, "
+        f"{early} GB in the first third of the meta-updates and {late} GB in the last.",
         "",
     ]
 
