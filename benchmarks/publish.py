@@ -177,7 +177,13 @@ def inference() -> list[str]:
             cells = [points[0], points[1], points[-1]]
             cells += [within(told[key]["mean"], told[key]["ci95"]) for key in ("gain", "trial_total")]
             lines.append(row(folder, name, told, cells))
-    return [*lines, ""]
+    found = {
+        LABELS[name] or "as trained": json.loads(path.read_text())["share_above_zero"][-1]
+        for name in LABELS
+        if (path := RESULTS / "sparse_point_robot_pearl" / f"{name}.json").exists()
+    }
+    told = "; ".join(f"{label.removeprefix(', ')} {share:.0%}" for label, share in found.items())
+    return [*lines, "", f"sparse_point_robot_pearl, held-out goals whose last episode is rewarded: {told}.", ""]
 
 
 def optimum() -> list[str]:

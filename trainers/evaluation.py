@@ -279,6 +279,7 @@ def summary(result: Curve, task_set: TaskSet) -> dict[str, Any]:
         "mean": result.mean.tolist(),
         "iqm": result.iqm.tolist(),
         "ci95": result.interval().tolist(),
+        "share_above_zero": (result.returns > 0).mean((0, 1)).tolist(),
         "task_count": len(result.parameters),
         "tasks": [
             {"params": parameters, "returns": returns.tolist()}

@@ -92,13 +92,14 @@ def test_summary_has_the_documented_keys():
     told = summary(curve([table, table], "stochastic"), TASKS)
     assert set(told) == {
         "family", "split", "task_set_hash", "policy", "training_seeds", "rounds", "env_steps", "mean", "iqm", "ci95",
-        "tasks", "task_count",
+        "tasks", "task_count", "share_above_zero",
     }  # fmt: skip
     assert told["rounds"] == [0]
     assert told["training_seeds"] == 2
     # Task 0: rollouts return 3 and 2, task 1: 6 and 8.
     assert told["tasks"] == [{"params": {"x": 0.0}, "returns": [2.5]}, {"params": {"x": 1.0}, "returns": [7.0]}]
     assert told["mean"] == [4.75]
+    assert told["share_above_zero"] == [1.0]
     assert told["task_count"] == 2
 
 
@@ -108,6 +109,7 @@ def test_gains_and_totals_are_paired_by_task():
     result = Curve("stochastic", np.zeros(2), returns, [{}, {}])
     assert result.gains.tolist() == [[1.0, 2.0]]
     assert result.totals.tolist() == [[1.0, 202.0]]
+    assert summary(result, TASKS)["share_above_zero"] == [0.5, 1.0]  # of the tasks, at each point
     told = summary(result, TASKS)
     assert told["gain"]["mean"] == 1.5
     assert told["gain"]["ci95"] == [1.0, 2.0]
