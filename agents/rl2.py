@@ -8,7 +8,7 @@ episode to episode and new with each trial. See docs/algorithms/rl2.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium
@@ -102,7 +102,14 @@ class Network:
         return each.gather(-2, which).squeeze(-2)
 
 
-class RL2Agent(InRowAgent[State]):
+@dataclass(frozen=True)
+class Remembering(State):
+    """And what the memory said last: [B, H], 0 before the first step."""
+
+    output: Tensor
+
+
+class RL2Agent(InRowAgent[Remembering]):
     """Adapts at every step, by its memory alone."""
 
     def __init__(self, config: RL2Config, interface: Interface) -> None:
@@ -134,20 +141,21 @@ class RL2Agent(InRowAgent[State]):
                 f"{config.bptt_steps} steps; set bptt_steps to null or choose a gru, lstm or external memory"
             )
 
-    def begin_trial(self, weights: Weights, trials: int) -> State:
+    def begin_trial(self, weights: Weights, trials: int) -> Remembering:
         memory = self.network.memory.start(part(weights, "memory"), trials)
-        return State(memory, self.reader.start(trials), 0)
+        return Remembering(memory, self.reader.start(trials), 0, torch.zeros(trials, self.network.memory.output_size))
 
-    def decide(self, weights: Weights, state: State, observation: Tensor, inputs: Tensor) -> tuple[Distribution, State]:
+    def decide(
+        self, weights: Weights, state: Remembering, observation: Tensor, inputs: Tensor
+    ) -> tuple[Distribution, Remembering]:
         output, memory = self.network.memory.step(part(weights, "memory"), inputs, state.memory)
         distribution, _ = self.network.heads(weights, output, observation)
-        return distribution, replace(state, memory=memory)
+        return distribution, replace(state, memory=memory, output=output)
 
-    def inspect(self, weights: Weights, state: State) -> dict[str, np.ndarray]:
-        shown = state.memory.get("hidden")
-        told = {} if shown is None else {"hidden_state": shown.numpy()}
+    def inspect(self, weights: Weights, state: Remembering) -> dict[str, np.ndarray]:
         attention = self.network.memory.attention(state.memory)
-        return told | {f"attention/{name}": value.numpy() for name, value in attention.items()}
+        told = {f"attention/{name}": value.numpy() for name, value in attention.items()}
+        return {"hidden_state": state.output.numpy()} | told
 
 
 class RL2Learner(InRowLearner):

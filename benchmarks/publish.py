@@ -211,7 +211,26 @@ def optimum() -> list[str]:
                 cells[2:] = [f"{one['difference']:+.3f}", "-" if share is None else f"{share:+.1f}"]
             lines.append(f"| {name} | {' | '.join(cells)} |")
         lines.append("")
-    return lines
+    return lines + memories()
+
+
+def memories() -> list[str]:
+    """RL²'s kinds of memory, from benchmarks/memories.json."""
+    told = figures("memories")
+    blind, bayes = told["gap"]
+    lines = [
+        f"`python benchmarks/memories.py`: RL² on two arms, 10 pulls, {told['tasks']:,} held-out bandits; the share of",
+        f"the gap between blind ({blind}) and Bayes-optimal ({bayes}) that each of three seeds closes, and with its memory",
+        "wiped.",
+        "",
+        "| memory | closed | wiped | seconds of training |",
+        "|---|---|---|---|",
+    ]
+    for kind, one in told["kinds"].items():
+        cells = [", ".join(f"{value:.2f}" for value in one[key]) for key in ("closed", "wiped")]
+        seconds = statistics.median(one["seconds of training"])
+        lines.append(f"| {kind} | {' | '.join(cells)} | {seconds:.0f} |")
+    return [*lines, ""]
 
 
 def speed() -> list[str]:

@@ -62,7 +62,7 @@ def adaptation_curve(run: Run, result: Curve, split: str, yardsticks: dict[str, 
     axes.set_xlabel("environment steps spent on the task (small figures: adaptations)")
     axes.set_ylabel("return of an episode")
     axes.set_title(f"Adaptation on {split} tasks of {run.recipe.family}, {result.policy} policy", fontsize=11)
-    axes.legend(frameon=False, fontsize=9, loc="best")
+    axes.legend(framealpha=0.8, edgecolor="none", fontsize=9, loc="best")
     return _save(figure, run.path / "adaptation_curve.png")
 
 

@@ -157,7 +157,7 @@ def test_closed_families_are_followed_through_repeats_of_their_tasks(begun):
 
 PICTURES = {
     "gru": ["embedding_hidden_state"],
-    "transformer": ["attention_layer_0"],
+    "transformer": ["embedding_hidden_state", "attention_layer_0"],
     "external": ["embedding_hidden_state", "attention_slots"],
     "varibad": ["embedding_belief_mean", "narrowing_belief", "along_the_trial_belief"],
     "maml": ["embedding_parameter_shift"],
