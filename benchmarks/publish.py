@@ -220,8 +220,8 @@ def memories() -> list[str]:
     blind, bayes = told["gap"]
     lines = [
         f"`python benchmarks/memories.py`: RL² on two arms, 10 pulls, {told['tasks']:,} held-out bandits; the share of",
-        f"the gap between blind ({blind}) and Bayes-optimal ({bayes}) that each of three seeds closes, and with its memory",
-        "wiped.",
+        f"the gap between blind ({blind}) and Bayes-optimal ({bayes}) that each of three seeds closes, and with its",
+        "memory wiped.",
         "",
         "| memory | closed | wiped | seconds of training |",
         "|---|---|---|---|",
