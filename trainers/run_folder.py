@@ -218,11 +218,24 @@ class Run:
         return agent, learner.weights(), iteration
 
     def copy_without_learner(self, target: Path) -> None:
-        """A copy to show: the last checkpoint with weights alone and the held-out rows. It cannot be gone on with."""
+        """A copy to show, which cannot be gone on with: the last weights, the held-out rows, some 300 lines of metrics.
+
+        Of more meta-updates, evenly spaced ones are kept, those that were validated and the last one.
+        """
         _, weights, iteration = self.load(self.family())
         shutil.copytree(self.path / "tasks", target / "tasks")
-        for name in ("config.yaml", PROVENANCE, "metrics.jsonl", "metrics.schema.json"):
+        for name in ("config.yaml", PROVENANCE, "metrics.schema.json"):
             shutil.copy(self.path / name, target / name)
+        lines = metrics.read(self.metrics_file)
+        every = -(-len(lines) // 300)
+        kept = [
+            line
+            for line in lines
+            if line["iteration"] % every == 0
+            or line is lines[-1]
+            or any(name.startswith("validation_") for name in line)
+        ]
+        metrics.write(target / self.metrics_file.name, kept)
         checkpoints.save(target / "checkpoints", iteration, self.recipe.agent_name, {"weights": dict(weights)})
         rows = self.rows()
         held_out = pc.equal(rows["split"].cast(pa.string()), "held-out")
