@@ -82,8 +82,8 @@ def test_after_a_round_nothing_is_left(pearl):
 def test_every_trial_is_told_of_another_task(pearl):
     agent, weights, batch = pearl
     own = posterior_means(agent, weights, batch)
-    anothers = posterior_means(given_context(agent, "another"), weights, batch)
-    assert np.array_equal(anothers, np.roll(own, TRIALS, 0))
+    exchanged = posterior_means(given_context(agent, "another"), weights, batch)
+    assert np.array_equal(exchanged, np.roll(own, TRIALS, 0))
     of = np.roll(batch.task_id, TRIALS)
     assert (of != batch.task_id).all()
 
@@ -98,9 +98,9 @@ def test_adapted_parameters_are_exchanged_too():
         for one in (agent, given_context(agent, "another"), given_context(agent, "none"))
     ]
     for name, value in weights.items():
-        own, anothers, none = (state.parameters[name] for state in states)
-        assert torch.equal(anothers, own.roll(TRIALS, 0))
-        assert not torch.equal(own, anothers)
+        own, exchanged, none = (state.parameters[name] for state in states)
+        assert torch.equal(exchanged, own.roll(TRIALS, 0))
+        assert not torch.equal(own, exchanged)
         assert torch.equal(none, value.expand_as(none))
 
 
