@@ -21,6 +21,9 @@ def tasks_at_once(wanted: int | None, steps: int) -> int:
     Args:
         wanted: a fixed number, or None.
         steps: of one task in one round.
+
+    Returns:
+        their number, at least 1.
     """
     return wanted or max(1, STEPS_AT_ONCE // steps)
 

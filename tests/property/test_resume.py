@@ -238,7 +238,7 @@ def test_init_starts_from_another_runs_weights(tmp_path, straight):
     training.train(recipe(f"init={source}", "seed=9", "iterations=1"), tmp_path / "run")
     run, parent = Run.open(tmp_path / "run"), Run.open(source)
     _, state = checkpoints.load(tmp_path / "run" / "checkpoints" / "iteration-000000", "maml")
-    weights = parent.load(parent.family())[1].weights()
+    weights = parent.load(parent.family())[1]
     assert all(torch.equal(state["learner"]["parameters"][name], weights[name]) for name in weights)
     assert state["learner"]["updates"] == 0, "the optimiser and the counters are fresh"
     assert run.provenance()["init"]["iteration"] == 6

@@ -456,7 +456,7 @@ def test_deterministic_probes_are_taken_of_yardsticks_too(bandit_run):
     [
         (["--agent", "tompson"], "--agent: there is no 'tompson'; did you mean thompson?"),
         (["--agent", "agents.maml:MAML"], "not the class of a yardstick"),
-        (["--agent", "psrl", "--untrained"], "has no weights; leave --untrained and --checkpoint out"),
+        (["--agent", "psrl", "--untrained"], "has no weights; leave --untrained, --context and --checkpoint out"),
         (["--agent", "belief"], "the belief agent plays GridNavi"),
         (["--agent", "random", "--deterministic"], "nothing but noise"),
         (["--agent", "gittins", "--rounds", 300], "at most 200 pulls, not 301"),
