@@ -25,7 +25,7 @@ def given_context(agent: Agent, context: Context) -> Agent:
     return agent if context == "own" else _WithoutContext(agent) if context == "none" else _AnothersContext(agent)
 
 
-class _Inside:
+class Inside:
     """Acts as the agent inside."""
 
     def __init__(self, agent: Agent) -> None:
@@ -55,7 +55,7 @@ class _Inside:
         return self._agent.inspect(weights, state)
 
 
-class _WithoutContext(_Inside):
+class _WithoutContext(Inside):
     """Forgets everything whenever it could learn something: after a round, and where it learns in a row, after a step.
 
     Agents whose episodes follow each other in a row learn at every step; all others learn between rounds and may keep
@@ -64,10 +64,10 @@ class _WithoutContext(_Inside):
 
     def __init__(self, agent: Agent) -> None:
         super().__init__(agent)
-        self._learns_in_row = any(one.episodes > 1 for one in agent.trial_rounds(1, 1))
+        self._forgets_steps = _learns_in_row(agent)
 
     def observe(self, weights: Weights, state: Any, transition: Mapping[str, np.ndarray]) -> Any:
-        if self._learns_in_row:
+        if self._forgets_steps:
             return self._agent.begin_trial(weights, len(transition["reward"]))
         return self._agent.observe(weights, state, transition)
 
@@ -75,12 +75,12 @@ class _WithoutContext(_Inside):
         return self._agent.begin_trial(weights, len(batch.task_id))
 
 
-class _AnothersContext(_Inside):
+class _AnothersContext(Inside):
     """After each round every trial is given the state of a trial on the next task of its shard."""
 
     def __init__(self, agent: Agent) -> None:
         super().__init__(agent)
-        if any(one.episodes > 1 for one in agent.trial_rounds(1, 1)):
+        if _learns_in_row(agent):
             raise AgentError(
                 "this agent learns at every step, so between its episodes there is no context to exchange; measure it "
                 "with --context none"
@@ -96,6 +96,11 @@ class _AnothersContext(_Inside):
             )
         order = torch.roll(torch.arange(trials), of_each)
         return _reordered(self._agent.adapt(weights, state, batch), order)
+
+
+def _learns_in_row(agent: Agent) -> bool:
+    """Whether its episodes follow each other in a row, so that it learns at every step and not between rounds."""
+    return any(one.episodes > 1 for one in agent.trial_rounds(1, 1))
 
 
 def _reordered(node: Any, order: torch.Tensor) -> Any:

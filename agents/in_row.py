@@ -9,12 +9,22 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
+from pydantic import PositiveInt
 from torch import Tensor
 
 from agents.contract import Plan, Round, RoundBatch, Weights
 from agents.nets.memories import MemoryState
 from agents.nets.policies import Distribution, Parameters, take_weights
 from agents.nets.reader import Reader, Statistics, one_row, time_first
+from agents.ppo import PPOConfig
+
+
+class InRowConfig(PPOConfig):
+    """What is sampled, and how observations are read."""
+
+    meta_batch_size: PositiveInt  # N, fresh tasks of each iteration, one trial of each
+    episodes_per_trial: PositiveInt = 2
+    normalise_observations: bool = False  # by the running mean and deviation of those of training
 
 
 @dataclass(frozen=True)
@@ -91,20 +101,11 @@ class InRowLearner:
 
     agent: InRowAgent[Any]
 
-    def __init__(
-        self,
-        agent: InRowAgent[Any],
-        initial: Parameters,
-        device: torch.device,
-        *,
-        meta_batch_size: int,
-        episodes_per_trial: int,
-        normalise_observations: bool,
-    ) -> None:
+    def __init__(self, agent: InRowAgent[Any], config: InRowConfig, initial: Parameters, device: torch.device) -> None:
         self.agent, self.device = agent, device
         self.parameters = {name: value.to(device).requires_grad_() for name, value in initial.items()}
-        self.statistics = Statistics(agent.reader.observations) if normalise_observations else None
-        self._plan = Plan(meta_batch_size, agent.trial_rounds(episodes_per_trial - 1, 1))
+        self.statistics = Statistics(agent.reader.observations) if config.normalise_observations else None
+        self._plan = Plan(config.meta_batch_size, agent.trial_rounds(config.episodes_per_trial - 1, 1))
 
     def plan(self, iteration: int) -> Plan:
         return self._plan

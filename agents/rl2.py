@@ -25,7 +25,7 @@ from agents.contract import (
     TrialBatch,
     Weights,
 )
-from agents.in_row import InRowAgent, InRowLearner, State
+from agents.in_row import InRowAgent, InRowConfig, InRowLearner, State
 from agents.nets.memories import GRUConfig, MemoryState
 from agents.nets.memory_kinds import MemoryConfig, make_memory
 from agents.nets.policies import (
@@ -39,14 +39,13 @@ from agents.nets.policies import (
     whole,
 )
 from agents.nets.reader import Reader
-from agents.ppo import PPO, PPOConfig, Sequences
+from agents.ppo import PPO, Sequences
 
 
-class RL2Config(PPOConfig):
+class RL2Config(InRowConfig):
     """Defaults suit small problems; docs/algorithms/rl2.md says what the paper had."""
 
     meta_batch_size: PositiveInt = 200  # N, fresh tasks of each iteration, one trial of each
-    episodes_per_trial: PositiveInt = 2
     memory: MemoryConfig = GRUConfig()
     head_sizes: tuple[PositiveInt, ...] = ()  # hidden layers of actor and critic, each its own
     activation: Activation = "tanh"
@@ -55,7 +54,6 @@ class RL2Config(PPOConfig):
     bptt_steps: PositiveInt | None = None  # gradients flow within pieces of so many steps; None: the whole trial
     reward_offset: float = 0.0  # subtracted from rewards before the network reads them; learning is from the rewards
     reward_scale: PositiveFloat = 1.0  # and what is left is multiplied by this
-    normalise_observations: bool = False  # by the running mean and deviation of those of training
     # Beyond the paper, for discrete observations: the last (observation, action) as one word, by itself and times the
     # reward; and actor and critic of their own for each observation.
     pair_inputs: bool = False
@@ -166,14 +164,7 @@ class RL2Learner(InRowLearner):
 
     def __init__(self, agent: RL2Agent, config: RL2Config, seed: int, device: torch.device) -> None:
         self.config = config
-        super().__init__(
-            agent,
-            agent.network.init(torch.Generator().manual_seed(seed)),
-            device,
-            meta_batch_size=config.meta_batch_size,
-            episodes_per_trial=config.episodes_per_trial,
-            normalise_observations=config.normalise_observations,
-        )
+        super().__init__(agent, config, agent.network.init(torch.Generator().manual_seed(seed)), device)
         self._ppo = PPO(config, self.parameters, agent.reader.policy, agent.reader.trial_steps, seed)
 
     def update(self, batch: TrialBatch) -> dict[str, float]:

@@ -28,7 +28,7 @@ from agents.contract import (
     Weights,
 )
 from agents.functional.elbo import draw, kl_to_previous
-from agents.in_row import InRowAgent, InRowLearner, State
+from agents.in_row import InRowAgent, InRowConfig, InRowLearner, State
 from agents.nets.decoders import Decoders, RewardDecoder, SquaredError
 from agents.nets.memories import GRUConfig
 from agents.nets.memory_kinds import MemoryConfig, make_memory
@@ -45,18 +45,17 @@ from agents.nets.policies import (
     whole,
 )
 from agents.nets.reader import Reader, Statistics
-from agents.ppo import PPO, PPOConfig, Sequences
+from agents.ppo import PPO, Sequences
 
 LOG_VARIANCES = (-10.0, 4.0)  # of a belief
 Belief = tuple[Tensor, Tensor]  # mean and log-variance, [..., D]
 Numbers = tuple[PositiveInt, ...]
 
 
-class VariBADConfig(PPOConfig):
+class VariBADConfig(InRowConfig):
     """Defaults suit small problems; docs/algorithms/varibad.md says what the paper had."""
 
     meta_batch_size: PositiveInt = 16  # N, fresh tasks of each iteration, one trial of each
-    episodes_per_trial: PositiveInt = 2
     encoder: MemoryConfig = GRUConfig()
     latent_size: PositiveInt = 5  # D
     policy_sizes: Numbers = (32,)  # hidden layers of actor and critic, each its own
@@ -65,7 +64,6 @@ class VariBADConfig(PPOConfig):
     min_std: PositiveFloat = 1e-3
     reward_offset: float = 0.0  # subtracted from rewards before the encoder reads them, and
     reward_scale: PositiveFloat = 1.0  # what is left is multiplied by this; decoders of numbers say such rewards
-    normalise_observations: bool = False  # by the running mean and deviation of those of training
     policy_into_encoder: bool = False  # whether the policy's gradients reach the encoder
     reward_decoder: RewardDecoder = SquaredError()
     decoder_sizes: Numbers = (32, 32)
@@ -194,14 +192,7 @@ class VariBADLearner(InRowLearner):
 
     def __init__(self, agent: VariBADAgent, config: VariBADConfig, seed: int, device: torch.device) -> None:
         self.config = config
-        super().__init__(
-            agent,
-            agent.networks.init(torch.Generator().manual_seed(seed)),
-            device,
-            meta_batch_size=config.meta_batch_size,
-            episodes_per_trial=config.episodes_per_trial,
-            normalise_observations=config.normalise_observations,
-        )
+        super().__init__(agent, config, agent.networks.init(torch.Generator().manual_seed(seed)), device)
         acting = ("actor", "critic", *(("encoder", "belief") if config.policy_into_encoder else ()))
         self._ppo = PPO(config, self._of(acting), agent.reader.policy, agent.reader.trial_steps, seed)
         self._vae = torch.optim.Adam(

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from agents.contract import Agent, Round, RoundBatch, Weights
+from agents.contract import Agent, RoundBatch, Weights
+from agents.controls import Inside
 from envs.task import Task, TaskFamily
 from trainers.process import torch_threads
 from trainers.run_folder import Run
@@ -48,7 +49,7 @@ class Seen:
     attention: Mapping[str, tuple[np.ndarray, list[np.ndarray]]]
 
 
-class Watched:
+class Watched(Inside):
     """Acts as the agent inside, to the same bits, and keeps what that one shows.
 
     It serves one shard without probe rounds, in this process. Of rollouts that share an adaptation it notes the
@@ -61,17 +62,12 @@ class Watched:
     """
 
     def __init__(self, agent: Agent, attending: Sequence[int] = (), every: int = 1) -> None:
-        self._agent, self._attending, self._every = agent, list(attending), every
+        super().__init__(agent)
+        self._attending, self._every = list(attending), every
         self._looked_at: Any = None
         self._shown: tuple[Beliefs, Arrays, Arrays] = {}, {}, {}
         self._last: dict[str, np.ndarray] = {}
         self._steps: list[dict[str, Any]] = []
-
-    def trial_rounds(self, adaptations: int, rollouts: int) -> tuple[Round, ...]:
-        return self._agent.trial_rounds(adaptations, rollouts)
-
-    def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-        return self._agent.draw_noise(rng, shape)
 
     def begin_trial(self, weights: Weights, trials: int) -> Any:
         self._begins = np.ones(trials, bool)
@@ -106,9 +102,6 @@ class Watched:
     def adapt(self, weights: Weights, state: Any, batch: RoundBatch) -> Any:
         self._begins = np.ones_like(self._begins)
         return self._agent.adapt(weights, state, batch)
-
-    def inspect(self, weights: Weights, state: Any) -> dict[str, np.ndarray]:
-        return self._agent.inspect(weights, state)
 
     def seen(self) -> list[Seen]:
         """What was seen of each trial, of the actions that it took alone."""
