@@ -33,6 +33,7 @@ class PPOConfig(Config):
     entropy_coefficient: NonNegativeFloat = 0.0
     final_entropy_coefficient: NonNegativeFloat | None = None  # linearly
     decay_updates: PositiveInt = 1000
+    learning_rate_updates: PositiveInt | None = None  # of the rate's own decay; None: decay_updates
     trace_decay: Fraction = 0.95
     epochs: PositiveInt = 2
     minibatches: PositiveInt = 1  # each epoch goes through all sequences, in so many parts
@@ -46,7 +47,8 @@ class PPOConfig(Config):
 
     def learning_rate_at(self, updates: int) -> float:
         """Adam's rate of this meta-update."""
-        return _between(self.learning_rate, self.final_learning_rate, self.progress(updates))
+        progress = min(1.0, updates / (self.learning_rate_updates or self.decay_updates))
+        return _between(self.learning_rate, self.final_learning_rate, progress)
 
     def entropy_coefficient_at(self, updates: int) -> float:
         """The weight of the entropy in this meta-update's loss."""

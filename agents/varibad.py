@@ -229,14 +229,22 @@ class VariBADLearner(InRowLearner):
             _, value = agent.networks.heads(self.parameters, read.observation, belief)
         advantage, target = self._ppo.advantages(value, read.reward, read.valid)
 
-        def judge(which: Tensor) -> tuple[Distribution, Tensor]:
-            if self.config.policy_into_encoder:
-                believed = self._beliefs(read.inputs[:, which])
-            else:
-                believed = belief[0][:, which], belief[1][:, which]
-            return agent.networks.heads(self.parameters, read.observation[:, which], believed)
+        sequences = Sequences(read.action, read.log_prob, advantage, target, read.valid)
+        if self.config.policy_into_encoder:
 
-        told = self._ppo.update(Sequences(read.action, read.log_prob, advantage, target, read.valid), judge)
+            def judge(which: Tensor) -> tuple[Distribution, Tensor]:
+                believed = self._beliefs(read.inputs[:, which])
+                return agent.networks.heads(self.parameters, read.observation[:, which], believed)
+
+        else:  # beliefs are constants, so every step stands for itself and minibatches mix those of all trials
+            sequences = sequences.map(_each_step)
+            observation, mean, log_variance = (_each_step(one) for one in (read.observation, *belief))
+
+            def judge(which: Tensor) -> tuple[Distribution, Tensor]:
+                believed = mean[:, which], log_variance[:, which]
+                return agent.networks.heads(self.parameters, observation[:, which], believed)
+
+        told = self._ppo.update(sequences, judge)
         with torch.no_grad():
             agent.reader.policy.project(part(self.parameters, "actor"))
         return told
@@ -343,6 +351,11 @@ class VariBADLearner(InRowLearner):
         self._ppo.load_state_dict(state["ppo"])
         self._vae.load_state_dict(state["vae"])
         self._kept = dict(state["trials"])
+
+
+def _each_step(one: Tensor) -> Tensor:
+    """Steps [L, B, ...] as sequences of one step, [1, L * B, ...]."""
+    return one.flatten(0, 1)[None]
 
 
 VARIBAD = Algorithm(VariBADConfig, VariBADAgent, VariBADLearner)

@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from envs.task import Task, TaskFamily, TaskSet
+from envs.task import PlanView, Split, Task, TaskFamily, TaskSet
 from envs.vector import SingleEnv
 
 
@@ -59,6 +59,15 @@ class TellsTask(TaskFamily):
 
     def make_env(self, task: Task) -> gymnasium.Env:
         return SingleEnv(self.make_vector_env([task], 1))
+
+    def sample(self, n: int, rng: np.random.Generator, split: Split) -> list[Task]:
+        return self.inner.sample(n, rng, split)
+
+    def task_vector(self, task: Task) -> np.ndarray:
+        return self.inner.task_vector(task)
+
+    def plan_view(self, task: Task) -> PlanView | None:
+        return self.inner.plan_view(task)
 
     def task_set(self, split: Any, count: int, seed: int) -> TaskSet:
         return self.inner.task_set(split, count, seed)

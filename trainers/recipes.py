@@ -57,6 +57,7 @@ class Recipe(Config):
     workers: NonNegativeInt  # Ray actors; 0 samples in this process
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
     family: str
+    tells_task: bool = False  # observations tell the task: the agent is an oracle, the upper end of a comparison
     agent: Any  # the algorithm's own configuration, checked by `load`
     agent_name: str = Field(exclude=True)
     init: str | None = None  # a run folder whose last weights to start from; None starts afresh

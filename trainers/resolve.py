@@ -13,6 +13,7 @@ from agents import ALGORITHMS, YARDSTICKS
 from agents.contract import Agent, Algorithm, Interface
 from envs import FAMILIES
 from envs.task import TaskFamily
+from envs.told import TellsTask
 from envs.typed import nearest
 from trainers.errors import RecipeError
 
@@ -30,8 +31,16 @@ class Yardstick(Protocol):
         """The agent; AgentError where it cannot serve the interface."""
 
 
-def family(name: str) -> TaskFamily:
-    """An instance of the family of this name: a listed one, `package.module:Name`, or a description's YAML file."""
+def family(name: str, *, tells_task: bool = False) -> TaskFamily:
+    """An instance of the family of this name: a listed one, `package.module:Name`, or a description's YAML file.
+
+    With `tells_task` its observations tell the task, for an oracle.
+    """
+    made = _family(name)
+    return TellsTask(made) if tells_task else made
+
+
+def _family(name: str) -> TaskFamily:
     if name.endswith((".yaml", ".yml")):
         from envs.mujoco import described  # MuJoCo is only needed by those who use it
 

@@ -13,7 +13,6 @@ import torch
 from agents.contract import Agent, Interface, Weights
 from agents.controls import Context, given_context
 from envs.task import TaskFamily, TaskSet
-from envs.told import TellsTask
 from trainers import pictures, resolve
 from trainers.errors import RunError
 from trainers.evaluation import curve, evaluate, summary
@@ -80,10 +79,9 @@ def evaluate_yardstick(
     """
     keep_freed_memory()
     run = find_runs(path)[0]
-    family = run.family()
-    task_set = run.task_set(family, split)
     maker = resolve.yardstick(name)
-    played = TellsTask(family) if maker.told else family
+    played = run.family(tells_task=maker.told)
+    task_set = run.task_set(played, split)
     settings = _settings(run, rounds)
     interface = Interface(played.observation_space, played.action_space, played.episode_steps)
     table = _measure(

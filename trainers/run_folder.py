@@ -140,9 +140,13 @@ class Run:
         """The folder of checkpoints."""
         return self.path / "checkpoints"
 
-    def family(self) -> TaskFamily:
-        """The run's task family; one that was read from files must be read from the same ones."""
-        family = resolve.family(self.recipe.family)
+    def family(self, *, tells_task: bool | None = None) -> TaskFamily:
+        """The run's task family, telling its task or not (None: as the recipe says).
+
+        One that was read from files must be read from the same ones.
+        """
+        tells_task = self.recipe.tells_task if tells_task is None else tells_task
+        family = resolve.family(self.recipe.family, tells_task=tells_task)
         if family.digest is not None and family.digest != self.provenance().get("family_sha256"):
             raise RunError(
                 f"{self.recipe.family} or its model file is not what {self.path} was trained on; take back the files "

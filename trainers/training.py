@@ -53,8 +53,8 @@ def train(recipe: Recipe, out: Path, report: Report = lambda metrics: None) -> O
 
 def start(recipe: Recipe, out: Path) -> Run:
     """Makes the run folder, with the checkpoint of iteration 0; everything that can be refused is refused before."""
-    family = resolve.family(recipe.family)
-    check_no_leak(family)
+    check_no_leak(resolve.family(recipe.family))
+    family = resolve.family(recipe.family, tells_task=recipe.tells_task)
     agent, learner = build(recipe, family, choose_device(recipe.device))
     agent.trial_rounds(recipe.evaluation.rounds, recipe.evaluation.rollouts)
     sets = frozen_sets(recipe, family)

@@ -20,6 +20,7 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from agents.contract import Config
+from agents.functional.gru import GRUSequence
 from agents.nets.policies import Parameters
 
 MemoryState = dict[str, Tensor]
@@ -144,6 +145,9 @@ class GRU(Recurrent):
         return hidden, {"hidden": hidden}
 
     def sequence(self, parameters: Parameters, inputs: Tensor, state: MemoryState) -> tuple[Tensor, MemoryState]:
+        if inputs.device.type == "cpu":  # cuDNN has all steps in one kernel
+            outputs = GRUSequence.apply(inputs, state["hidden"], *self._all(parameters))
+            return outputs, {"hidden": outputs[-1]}
         outputs, last = torch.gru(
             inputs, state["hidden"][None], self._all(parameters), True, 1, 0.0, False, False, False
         )

@@ -138,6 +138,9 @@ def test_schedules_reach_their_ends_and_stay():
     assert config.discount_at(5) == pytest.approx(1 - math.sqrt(0.1 * 0.01))  # horizons 10 and 100: 31.6 between
     assert config.entropy_coefficient_at(5) == pytest.approx(0.01)
     assert PPOConfig().discount_at(7) == PPOConfig().discount
+    longer = config.model_copy(update={"learning_rate_updates": 40})
+    assert longer.learning_rate_at(10) == pytest.approx(1e-2 - 0.25 * (1e-2 - 1e-4)), "a quarter of its own way"
+    assert longer.entropy_coefficient_at(10) == 0.0
 
 
 @pytest.mark.parametrize(
