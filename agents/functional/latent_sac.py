@@ -130,7 +130,7 @@ class LatentSAC:
         backward(layers["encoder"], of_encoder, by_outputs.view_as(of_encoder[-1]), into["encoder"])
 
         # policy: the values of its own actions and their density
-        by_action = torch.bmm(passed[:, count:], first[:, self.observations : taught].mT).sum(0)
+        by_action = torch.bmm(first[:, self.observations : taught], passed[:, count:].mT).sum(0).t()
         by_outputs = squash_gradient(own, by_action, by_log_prob)
         of_seen = [one[:, :count] for one in of_policy]
         weight = 2.0 * self.policy_regularisation / own.action.numel()

@@ -19,6 +19,10 @@ Layers = list[tuple[Tensor, Tensor]]  # weights [E, in, out], biases [E, 1, out]
 # A gradient through ReLU, in place: one pass, where masking takes two.
 _through_relu = torch.ops.aten.threshold_backward.grad_input
 
+# CPU libraries multiply by a thin matrix, such as a critic's last layer, at a tenth of their speed or less; the
+# transposes of both, in the other order, are thin on the side that costs nothing (benchmarks/pearl_step.py).
+_THIN = 16  # columns
+
 
 def init_ensemble(sizes: Sequence[int], members: int, generator: torch.Generator, last_scale: float) -> Parameters:
     """`init_mlp` for each of E networks."""
@@ -41,6 +45,8 @@ def forward(layers: Layers, inputs: Tensor) -> list[Tensor]:
     for weight, bias in layers[:-1]:
         seen.append(torch.baddbmm(bias, seen[-1], weight).relu_())
     weight, bias = layers[-1]
+    if weight.shape[-1] < _THIN:
+        return [*seen, torch.baddbmm(bias.mT, weight.mT, seen[-1].mT).mT]
     return [*seen, torch.baddbmm(bias, seen[-1], weight)]
 
 
@@ -60,11 +66,15 @@ def backward(
         [E, T, hidden]; its product with the first weights' transpose is the gradient by the inputs.
     """
     for place in reversed(range(len(layers))):
-        mine = gradient[:, :learned]
-        torch.bmm(seen[place][:, :learned].mT, mine, out=into[place][0])
+        mine, read = gradient[:, :learned], seen[place][:, :learned]
+        if mine.shape[-1] < _THIN:
+            into[place][0].copy_(torch.bmm(mine.mT, read).mT)
+        else:
+            torch.bmm(read.mT, mine, out=into[place][0])
         torch.sum(mine, 1, keepdim=True, out=into[place][1])
         if place:
-            gradient = torch.bmm(gradient, layers[place][0].mT)
+            weight = layers[place][0].mT
+            gradient = gradient * weight if len(weight[0]) == 1 else torch.bmm(gradient, weight)
             _through_relu(gradient, seen[place], 0, grad_input=gradient)
     return gradient
 
