@@ -1,9 +1,10 @@
 """Kills a training driver at random moments with SIGKILL, resumes it, and compares with a run that nobody disturbed.
 
-    python benchmarks/kill_and_resume.py [--tries 10]
+    python benchmarks/kill_and_resume.py [--tries 10] [--only RECIPE]...
 
 Each try is the command `acclimate train`, killed after a random time between its start and the end of training, then
-`acclimate resume`, which is killed at random as well in every other try, until one of them gets through.
+`acclimate resume`, which is killed at random as well in every other try, until one of them gets through. Recipes that
+are not measured keep their figures in the record.
 """
 
 from __future__ import annotations
@@ -26,14 +27,13 @@ from trainers import checkpoints
 from trainers.metrics import read
 
 ROOT = Path(__file__).resolve().parents[1]
-SETTINGS = [
-    "iterations=20",
-    "agent.meta_batch_size=10",
-    "checkpoints.every=3",
-    "evaluation.every=5",
-    "workers=2",
-    "learner_threads=1",
-]
+SETTINGS = ["iterations=20", "checkpoints.every=3", "evaluation.every=5", "workers=2", "learner_threads=1"]
+RECIPES = {
+    "point_nav_maml": ["agent.meta_batch_size=10"],
+    "grid_navi_rl2": ["sampling.tasks_per_shard=20"],
+    "grid_navi_varibad": ["sampling.tasks_per_shard=20", "agent.vae_updates=5"],
+    "sparse_point_robot_pearl": ["sampling.tasks_per_shard=5", "agent.gradient_steps=50"],
+}
 
 
 def command(*words: str) -> subprocess.Popen[bytes]:
@@ -78,16 +78,15 @@ def result(run: Path) -> dict[str, object]:
     }
 
 
-def main() -> None:
-    arguments = argparse.ArgumentParser()
-    arguments.add_argument("--tries", type=int, default=10)
-    tries = arguments.parse_args().tries
+def disturb(recipe: str, tries: int) -> dict[str, object]:
+    """The figures of one recipe."""
+    settings = SETTINGS + RECIPES[recipe]
     rng = random.Random(0)
     told = []
     with tempfile.TemporaryDirectory() as folder:
         straight = Path(folder) / "straight"
         began = time.perf_counter()
-        finished("train", "point_nav_maml", "--out", str(straight), *SETTINGS)
+        finished("train", recipe, "--out", str(straight), *settings)
         whole = time.perf_counter() - began
         expected = result(straight)
         for number in range(tries):
@@ -95,9 +94,7 @@ def main() -> None:
             moments = []
             kills = 1 + number % 2
             while True:
-                words = (
-                    ["resume", str(run)] if run.exists() else ["train", "point_nav_maml", "--out", str(run), *SETTINGS]
-                )
+                words = ["resume", str(run)] if run.exists() else ["train", recipe, "--out", str(run), *settings]
                 if len(moments) == kills:
                     finished(*words)
                     break
@@ -112,13 +109,21 @@ def main() -> None:
             same = {name: mine[name] == expected[name] for name in expected}
             told.append({"killed": moments, "the same": same})
             print(json.dumps(told[-1]), flush=True)
-    figures = {
+    return {
         "seconds of a run": round(whole, 1),
         "tries": tries,
         "bit-identical": sum(all(one["the same"].values()) for one in told),
         "each": told,
     }
-    record("kill_and_resume", figures)
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--tries", type=int, default=10)
+    arguments.add_argument("--only", action="append", choices=RECIPES)
+    options = arguments.parse_args()
+    chosen = options.only or RECIPES
+    record("kill_and_resume", {recipe: disturb(recipe, options.tries) for recipe in chosen}, keep=True)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from envs.mujoco.bodies import BODY_CHANGES, body_laws
 from envs.mujoco.changes import Change
 from envs.mujoco.locomotion import Locomotion, Robot
 from envs.mujoco.state import Motion
-from envs.task import Choice, LogUniform, Uniform
+from envs.task import Choice, LogUniform, Task, Uniform
 
 HALF_CHEETAH = Robot("half_cheetah.xml", frame_skip=5, hidden=1, height=1, reset_noise=0.1)
 
@@ -43,6 +43,13 @@ class HalfCheetahVel(Locomotion):
 
     def reward(self, motion: Motion) -> np.ndarray:
         return -np.abs(motion.forward - motion.command["velocity_m_per_s"]) - 0.05 * motion.effort
+
+    def yardsticks(self, task: Task) -> dict[str, float]:
+        """`blind`: the law's middle velocity at every step and without effort; on average over the law no policy that
+        is not told its velocity, and does not learn it, earns more."""
+        law = self.parameters["velocity_m_per_s"]
+        assert isinstance(law, Uniform)
+        return {"blind": -self.episode_steps * abs(task["velocity_m_per_s"] - (law.low + law.high) / 2)}
 
 
 class HalfCheetahVelU03(HalfCheetahVel):

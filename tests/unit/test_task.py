@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from envs.half_cheetah import HalfCheetahVelU03
 from envs.point_nav import PointNav
 from envs.point_robot import SparsePointRobot
 from envs.task import Choice, LogUniform, Task, TaskError, TaskSet, Uniform, check_disjoint
@@ -141,3 +142,12 @@ def test_laws():
     assert choice.draw(rng, ood=True) == "c"
     assert choice.problem("d") == "is 'd' but must be one of 'a', 'b', 'c'"
     assert Uniform(0, 1, unit="m").problem(True) is not None
+
+
+def test_the_best_blind_return_of_hidden_velocities_is_that_of_their_middle():
+    family = HalfCheetahVelU03()
+    # 200 steps, 0.5 m/s off at 1 and at 2 m/s; over U[0, 3] on average 0.75 m/s.
+    assert [family.yardsticks(family.task(velocity_m_per_s=one))["blind"] for one in (1.0, 2.0)] == [-100.0, -100.0]
+    drawn = family.sample(4000, np.random.default_rng(0), "train")
+    # standard error of |v - 1.5| ~ U[0, 1.5]: 0.433 / sqrt(4000) = 0.0068 m/s, over 200 steps 1.4
+    assert np.mean([family.yardsticks(task)["blind"] for task in drawn]) == pytest.approx(-150.0, abs=5.0)
