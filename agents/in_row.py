@@ -104,7 +104,8 @@ class InRowLearner:
     def __init__(self, agent: InRowAgent[Any], config: InRowConfig, initial: Parameters, device: torch.device) -> None:
         self.agent, self.device = agent, device
         self.parameters = {name: value.to(device).requires_grad_() for name, value in initial.items()}
-        self.statistics = Statistics(agent.reader.observations) if config.normalise_observations else None
+        cpu = torch.device("cpu")  # trials are read there
+        self.statistics = Statistics(agent.reader.observations, cpu) if config.normalise_observations else None
         self._plan = Plan(config.meta_batch_size, agent.trial_rounds(config.episodes_per_trial - 1, 1))
 
     def plan(self, iteration: int) -> Plan:

@@ -64,6 +64,7 @@ class VariBADConfig(InRowConfig):
     min_std: PositiveFloat = 1e-3
     reward_offset: float = 0.0  # subtracted from rewards before the encoder reads them, and
     reward_scale: PositiveFloat = 1.0  # what is left is multiplied by this; decoders of numbers say such rewards
+    normalise_beliefs: bool = False  # by running mean and deviation, where the policy reads them
     policy_into_encoder: bool = False  # whether the policy's gradients reach the encoder
     reward_decoder: RewardDecoder = SquaredError()
     decoder_sizes: Numbers = (32, 32)
@@ -116,7 +117,8 @@ class Networks:
         self, parameters: Mapping[str, Tensor], observation: Tensor, belief: Belief
     ) -> tuple[Distribution, Tensor]:
         """The policy's distribution and the value at observations [..., rows, O]."""
-        features = torch.cat([observation, *belief], -1)
+        believed = Statistics.scale(parameters, torch.cat(belief, -1), "believed")
+        features = torch.cat([observation, believed], -1)
         actor, critic = part(parameters, "actor"), part(parameters, "critic")
         outputs = mlp(actor, len(self._actor) - 1, self._activation, features)
         value = mlp(critic, len(self._critic) - 1, self._activation, features)
@@ -200,10 +202,15 @@ class VariBADLearner(InRowLearner):
             lr=config.vae_learning_rate,
             fused=True,
         )
+        self._believed = Statistics(2 * config.latent_size, device, "believed") if config.normalise_beliefs else None
         self._kept: dict[str, Tensor] = {}  # [trials, L, ...]
 
     def _of(self, parts: tuple[str, ...]) -> Parameters:
         return {name: value for name, value in self.parameters.items() if name.partition("/")[0] in parts}
+
+    def scales(self) -> Parameters:
+        """The statistics of observations and beliefs by name; {} without any."""
+        return super().scales() | (self._believed.tensors if self._believed else {})
 
     # -- the meta-update
 
@@ -224,17 +231,17 @@ class VariBADLearner(InRowLearner):
 
     def _policy_update(self, trials: RoundBatch) -> dict[str, float]:
         agent, read = self.agent, self.read(trials)
+        parameters = {**self.parameters, **self.scales()}
         with torch.no_grad():
             belief = self._beliefs(read.inputs)
-            _, value = agent.networks.heads(self.parameters, read.observation, belief)
+            _, value = agent.networks.heads(parameters, read.observation, belief)
         advantage, target = self._ppo.advantages(value, read.reward, read.valid)
-
         sequences = Sequences(read.action, read.log_prob, advantage, target, read.valid)
         if self.config.policy_into_encoder:
 
             def judge(which: Tensor) -> tuple[Distribution, Tensor]:
                 believed = self._beliefs(read.inputs[:, which])
-                return agent.networks.heads(self.parameters, read.observation[:, which], believed)
+                return agent.networks.heads(parameters, read.observation[:, which], believed)
 
         else:  # beliefs are constants, so every step stands for itself and minibatches mix those of all trials
             sequences = sequences.map(_each_step)
@@ -242,11 +249,13 @@ class VariBADLearner(InRowLearner):
 
             def judge(which: Tensor) -> tuple[Distribution, Tensor]:
                 believed = mean[:, which], log_variance[:, which]
-                return agent.networks.heads(self.parameters, observation[:, which], believed)
+                return agent.networks.heads(parameters, observation[:, which], believed)
 
         told = self._ppo.update(sequences, judge)
         with torch.no_grad():
             agent.reader.policy.project(part(self.parameters, "actor"))
+        if self._believed:
+            self._believed.follow(torch.cat(belief, -1)[read.valid], self._ppo.updates - 1)
         return told
 
     def _beliefs(self, inputs: Tensor) -> Belief:

@@ -124,25 +124,25 @@ def time_first(array: np.ndarray) -> np.ndarray:
 
 
 class Statistics:
-    """Running mean and deviation of training observations, to scale what the network reads; part of the weights."""
+    """Running mean and deviation of what a network reads in training, to scale it; part of the weights, by `name`."""
 
     SLOWEST = 0.05  # share of the newest batch once the average has settled
     LARGEST = 10.0  # deviations; farther ones are cut
 
-    def __init__(self, size: int) -> None:
-        self.tensors: Parameters = {"observation/mean": torch.zeros(size), "observation/deviation": torch.ones(size)}
+    def __init__(self, size: int, device: torch.device, name: str = "observation") -> None:
+        mean, deviation = torch.zeros(size, device=device), torch.ones(size, device=device)
+        self.tensors: Parameters = {f"{name}/mean": mean, f"{name}/deviation": deviation}
 
     @classmethod
-    def scale(cls, weights: Weights, observation: Tensor) -> Tensor:
-        """Encoded observations [..., O] in deviations from the mean; as they are if the weights hold no statistics."""
-        if "observation/mean" not in weights:
-            return observation
-        scaled = (observation - weights["observation/mean"]) / weights["observation/deviation"]
+    def scale(cls, weights: Weights, values: Tensor, name: str = "observation") -> Tensor:
+        """Values [..., O] in deviations from the mean; as they are if the weights hold no statistics of this name."""
+        if f"{name}/mean" not in weights:
+            return values
+        scaled = (values - weights[f"{name}/mean"]) / weights[f"{name}/deviation"]
         return scaled.clamp(-cls.LARGEST, cls.LARGEST)
 
-    def follow(self, observation: Tensor, updates: int) -> None:
-        """Moves towards encoded observations [steps, O]; all the way at the first of the updates, counted from 0."""
+    def follow(self, values: Tensor, updates: int) -> None:
+        """Moves towards those of values [steps, O]; all the way at the first of the updates, counted from 0."""
         share = max(self.SLOWEST, 1.0 / (updates + 1))
-        now = {"observation/mean": observation.mean(0), "observation/deviation": observation.std(0) + 1e-3}
-        for name, value in self.tensors.items():
-            value += share * (now[name] - value)
+        for value, now in zip(self.tensors.values(), (values.mean(0), values.std(0) + 1e-3), strict=True):
+            value += share * (now - value)

@@ -45,11 +45,35 @@ def test_a_latent_is_drawn_at_its_mean_and_deviation():
 
 
 @pytest.mark.parametrize("family", [LineFamily(), TwoEnds()], ids=["continuous, ends early", "discrete"])
-@pytest.mark.parametrize("options", [{}, {"policy_into_encoder": True}, {"normalise_observations": True}])
+@pytest.mark.parametrize(
+    "options", [{}, {"policy_into_encoder": True}, {"normalise_observations": True}, {"normalise_beliefs": True}]
+)
 def test_the_learner_believes_what_the_agent_believed(family, options):
     agent, learner = build(family, **options)
     for iteration in range(2):
         assert abs(learner.update(trials(agent, learner, family, iteration))["policy_kl"]) < 1e-6
+
+
+def test_the_policy_reads_beliefs_in_their_deviations_and_a_checkpoint_holds_these():
+    family = GridNavi()
+    agent, learner = build(family, normalise_beliefs=True)
+    batch = trials(agent, learner, family)
+    with torch.no_grad():
+        believed = torch.cat(learner._beliefs(learner.read(batch[0].by_trial()).inputs), -1).flatten(0, 1)
+    learner.update(batch)
+    weights = learner.weights()
+    torch.testing.assert_close(weights["believed/mean"], believed.mean(0))
+    torch.testing.assert_close(weights["believed/deviation"], believed.std(0) + 1e-3)
+    _, other = build(family, seed=1, normalise_beliefs=True)
+    other.load_state_dict(learner.state_dict())
+    assert all(torch.equal(value, weights[name]) for name, value in other.weights().items())
+    # A belief one deviation above the mean is read as ones.
+    plain = {name: value for name, value in weights.items() if not name.startswith("believed")}
+    observation, one = torch.zeros(1, agent.reader.observations), torch.ones(1, 6)
+    above = weights["believed/mean"] + weights["believed/deviation"]
+    scaled = agent.networks.heads(weights, observation, above[None].chunk(2, -1))
+    as_read = agent.networks.heads(plain, observation, one.chunk(2, -1))
+    torch.testing.assert_close(scaled[1], as_read[1])
 
 
 def changed(before, after):
