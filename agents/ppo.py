@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
 from agents.contract import AgentError, Config, MetricInfo
@@ -24,7 +24,10 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class PPOConfig(Config):
-    """What the updates are made with. `final_*` are reached after `decay_updates`; None keeps a value constant."""
+    """What the updates are made with. `final_*` are reached after `decay_updates`; None keeps a value constant.
+
+    The rate may have a length of its own, `learning_rate_updates`.
+    """
 
     learning_rate: PositiveFloat = 1e-3
     final_learning_rate: PositiveFloat | None = None  # linearly
@@ -40,6 +43,14 @@ class PPOConfig(Config):
     clip_ratio: PositiveFloat = 0.2
     value_coefficient: NonNegativeFloat = 0.5
     max_gradient_norm: PositiveFloat = 0.5
+
+    @model_validator(mode="after")
+    def _a_length_has_an_end(self) -> Self:
+        if self.learning_rate_updates is not None and self.final_learning_rate is None:
+            raise ValueError(
+                "learning_rate_updates is the length of a decay, but there is no final_learning_rate; set both"
+            )
+        return self
 
     def progress(self, updates: int) -> float:
         """How far the decays are, 0 to 1."""

@@ -217,7 +217,7 @@ class VariBADLearner(InRowLearner):
     def update(self, batch: TrialBatch) -> dict[str, float]:
         (trials,) = (one.by_trial() for one in batch)
         before = {name: value.detach().clone() for name, value in self.parameters.items()}
-        told = self._policy_update(trials)
+        told, believed = self._policy_update(trials)
         self._keep(trials)
         told |= self._encoder_update()
         if not np.isfinite(list(told.values())).all():
@@ -227,9 +227,12 @@ class VariBADLearner(InRowLearner):
                 "parameters are those before it: lower agent.vae_learning_rate"
             )
         self.follow(trials, self._ppo.updates - 1)
+        if self._believed:
+            self._believed.follow(believed, self._ppo.updates - 1)
         return told
 
-    def _policy_update(self, trials: RoundBatch) -> dict[str, float]:
+    def _policy_update(self, trials: RoundBatch) -> tuple[dict[str, float], Tensor]:
+        """What to report of it, and the beliefs [steps, 2 D] that the policy acted on."""
         agent, read = self.agent, self.read(trials)
         parameters = {**self.parameters, **self.scales()}
         with torch.no_grad():
@@ -243,9 +246,9 @@ class VariBADLearner(InRowLearner):
                 believed = self._beliefs(read.inputs[:, which])
                 return agent.networks.heads(parameters, read.observation[:, which], believed)
 
-        else:  # beliefs are constants, so every step stands for itself and minibatches mix those of all trials
-            sequences = sequences.map(_each_step)
-            observation, mean, log_variance = (_each_step(one) for one in (read.observation, *belief))
+        else:  # beliefs are constants: every step is a sequence of its own, and minibatches mix those of all trials
+            sequences = sequences.map(lambda one: one[read.valid][None])
+            observation, mean, log_variance = (one[read.valid][None] for one in (read.observation, *belief))
 
             def judge(which: Tensor) -> tuple[Distribution, Tensor]:
                 believed = mean[:, which], log_variance[:, which]
@@ -254,9 +257,7 @@ class VariBADLearner(InRowLearner):
         told = self._ppo.update(sequences, judge)
         with torch.no_grad():
             agent.reader.policy.project(part(self.parameters, "actor"))
-        if self._believed:
-            self._believed.follow(torch.cat(belief, -1)[read.valid], self._ppo.updates - 1)
-        return told
+        return told, torch.cat(belief, -1)[read.valid]
 
     def _beliefs(self, inputs: Tensor) -> Belief:
         """After each step, [L, B, D]: from the start of the trial on."""
@@ -360,11 +361,6 @@ class VariBADLearner(InRowLearner):
         self._ppo.load_state_dict(state["ppo"])
         self._vae.load_state_dict(state["vae"])
         self._kept = dict(state["trials"])
-
-
-def _each_step(one: Tensor) -> Tensor:
-    """Steps [L, B, ...] as sequences of one step, [1, L * B, ...]."""
-    return one.flatten(0, 1)[None]
 
 
 VARIBAD = Algorithm(VariBADConfig, VariBADAgent, VariBADLearner)

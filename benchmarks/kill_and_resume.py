@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from measure import record
 
 from trainers import checkpoints
 from trainers.metrics import read
+from trainers.run_folder import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = ["iterations=20", "checkpoints.every=3", "evaluation.every=5", "workers=2", "learner_threads=1"]
@@ -103,13 +105,15 @@ def disturb(recipe: str, tries: int) -> dict[str, object]:
                     done = max(checkpoints.iterations(run / "checkpoints"), default=None) if run.exists() else None
                     lines = len(read(run / "metrics.jsonl")) if (run / "metrics.jsonl").exists() else 0
                     moments.append({"seconds": round(after, 2), "iterations": lines, "checkpoint": done})
-                else:
-                    moments.append({"seconds": round(after, 2), "finished before": True})
+                elif run.exists():  # through before the kill, which is drawn again in a fresh run
+                    shutil.rmtree(run)
+                    moments.clear()
             mine = result(run)
             same = {name: mine[name] == expected[name] for name in expected}
             told.append({"killed": moments, "the same": same})
             print(json.dumps(told[-1]), flush=True)
     return {
+        "commit": provenance()["commit"],
         "seconds of a run": round(whole, 1),
         "tries": tries,
         "bit-identical": sum(all(one["the same"].values()) for one in told),

@@ -104,6 +104,8 @@ def measure_runs(folder: Path, setting: Setting, family: TaskFamily, tasks: Task
 def setting_of(folder: Path) -> str:
     """The name of the setting that a folder's runs belong to."""
     run = find_runs(folder)[0]
+    if run.recipe.tells_task:
+        raise RunError(f"{folder} is an oracle's, which is told the task; compare learners here")
     family, episodes = run.family().name, run.recipe.evaluation.rounds + 1
     for one in SETTINGS:
         if (one.family, one.episodes) == (family, episodes):

@@ -1,6 +1,6 @@
 """PEARL's gradient step against its bare matrix products, and how many fit into a second; one core.
 
-The products are those that the step cannot do without, on the same shapes, with the same batched kernel, forward and
+The products are those that the step cannot do without, on the same shapes, thin ones the faster way round, forward and
 backward: encoder, critics, target critics, policy on observations and on next observations, critics on the policy's own
 actions (no gradients of weights). Both are timed in turn, so that a busy machine slows both alike.
 
@@ -20,6 +20,7 @@ import torch
 from measure import record, spread
 
 from agents.contract import Interface
+from agents.nets import ensembles
 from agents.pearl import PEARLAgent, PEARLConfig, PEARLLearner
 from trainers.process import keep_freed_memory, torch_threads
 
@@ -84,9 +85,18 @@ def bare_products(config: PEARLConfig) -> Callable[[], None]:
 
     def multiply() -> None:
         for left, right in products:
-            torch.bmm(left, right)
+            product(left, right)
 
     return multiply
+
+
+def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """left @ right, or its transpose: whichever way is faster."""
+    if left.shape[-1] == 1:
+        return left * right
+    if right.shape[-1] < ensembles.THIN:
+        return torch.bmm(right.mT, left.mT)
+    return torch.bmm(left, right)
 
 
 def compare(settings: dict[str, Any], steps: int, repeats: int = 9) -> dict[str, Any]:

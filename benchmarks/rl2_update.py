@@ -4,6 +4,7 @@
 
 The same shapes, minibatches and epochs, one after the other in one process and thread; the ratio is of medians. The
 update also reads trials into inputs, estimates advantages (one more forward pass), computes losses and steps Adam.
+Beside it the GRU alone, a minibatch forward and backward, by our own gradient (`agents/functional/gru.py`) and torch's.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from measure import record, spread
 
 from agents.contract import Interface, TrialBatch
+from agents.functional.gru import GRUSequence
 from agents.rl2 import RL2Agent, RL2Config, RL2Learner
 from envs.bandit import Bandit5Arms
 from envs.tabular_mdp import TabularMDP
@@ -66,6 +68,23 @@ def bare(agent: RL2Agent, config: RL2Config) -> Callable[[], None]:
     return run
 
 
+def gru_alone(agent: RL2Agent, config: RL2Config) -> dict[str, Callable[[], None]]:
+    """A minibatch through the GRU and back, by our own gradient and by torch's."""
+    memory, steps = agent.network.memory, agent.reader.trial_steps
+    rows = config.meta_batch_size // config.minibatches
+    parameters = [value.requires_grad_() for value in memory.init(torch.Generator().manual_seed(0)).values()]
+    given, start = torch.randn(steps, rows, agent.reader.size), torch.zeros(rows, memory.output_size)
+    upstream = torch.randn(steps, rows, memory.output_size)
+
+    def ours() -> None:
+        GRUSequence.apply(given, start, *parameters).backward(upstream)
+
+    def torchs() -> None:
+        torch.gru(given, start[None], parameters, True, 1, 0.0, False, False, False)[0].backward(upstream)
+
+    return {"ours": ours, "torch": torchs}
+
+
 def seconds(work: Callable[[], object], repeats: int) -> list[float]:
     """Wall time of each repeat after one that warms up."""
     work()
@@ -92,7 +111,8 @@ def main() -> None:
         whole = spread(seconds(lambda learner=learner, batch=batch: learner.update(batch), repeats))
         products = spread(seconds(bare(agent, config), repeats))
         ratio = round(whole["median"] / products["median"], 2)
-        figures[name] = {"update (s)": whole, "bare products (s)": products, "ratio": ratio}
+        alone = {which: spread(seconds(work, repeats)) for which, work in gru_alone(agent, config).items()}
+        figures[name] = {"update (s)": whole, "bare products (s)": products, "ratio": ratio, "GRU alone (s)": alone}
         print(name, ratio, flush=True)
     record("rl2_update", figures)
 

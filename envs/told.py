@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from envs.task import PlanView, Split, Task, TaskFamily, TaskSet
+from envs.task import PlanView, Split, Task, TaskError, TaskFamily, TaskSet
 from envs.vector import SingleEnv
 
 
@@ -52,6 +52,14 @@ class TellsTask(TaskFamily):
         self.inner = inner
         for name in ("name", "parameters", "episode_steps", "kind", "reward_terms", "digest"):
             setattr(self, name, getattr(inner, name))
+
+    def check_task(self, task: Task) -> Task:
+        if task.schedule:
+            raise TaskError(
+                f"task {task.index} of {self.name} has a schedule, and what is told of it would be wrong once it "
+                "switches; only an agent that is not told its task can play it (tells_task: false)"
+            )
+        return self.inner.check_task(task)
 
     def make_vector_env(self, tasks: Sequence[Task], rows: int) -> VectorEnv:
         vectors = np.array([self.inner.task_vector(self.check_task(task)) for task in tasks])

@@ -117,7 +117,7 @@ def _go_on(runs: list[Any]) -> None:
     for run in runs:
         recipe = run.recipe
         done = max(checkpoints.iterations(run.checkpoints), default=0)
-        title = f"{recipe.agent_name} on {recipe.family}, seed {recipe.seed}"
+        title = f"{recipe.title}, seed {recipe.seed}"
         span = f"{recipe.iterations} meta-updates" + (f" ({done} are done)" if done else "")
         console.print(f"Training {title}, {span}, workers: {recipe.workers} → {run.path}")
         if done and (others := run.other_versions()):

@@ -196,7 +196,5 @@ def follow(run: Run, split: str, checkpoint: str, most_tasks: int) -> Look:
             watched = Watched(agent, [place for place in places if 0 <= place < len(shard.keys)], every)
             run_trials(watched, family, weights, shard)
             seen += watched.seen()
-    title = (
-        f"{run.recipe.agent_name} on {len(tasks)} {Path(split).stem} tasks of {family.name}, meta-update {iteration}"
-    )
+    title = f"{run.recipe.learner} on {len(tasks)} {Path(split).stem} tasks of {family.name}, meta-update {iteration}"
     return Look(title, family, [task for task in tasks for _ in range(repeats)], seen, shown.tolist())

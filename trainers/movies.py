@@ -38,18 +38,18 @@ def render(run: Run, task_index: int, split: str, rounds: int | None, checkpoint
         what was drawn: the task, and for each panel the return shown and the mean over the round's rollouts.
     """
     keep_freed_memory()
-    family = run.family()
+    family, played = run.family(tells_task=False), run.family()  # drawn as it is; an oracle reads more
     tasks = run.task_set(family, split).tasks
     if not 0 <= task_index < len(tasks):
         raise RunError(
             f"--task is {task_index}, but the {split} set has tasks 0 to {len(tasks) - 1}; choose one of them"
         )
     task = tasks[task_index]
-    agent, weights, iteration = run.load(family, checkpoint)
+    agent, weights, iteration = run.load(played, checkpoint)
     settings = run.recipe.evaluation
     plan = agent.trial_rounds(settings.rounds if rounds is None else rounds, settings.rollouts)
     key = random_key(settings.seed, "evaluation", int(task.digest[:15], 16), 0)
-    batches = _trial(agent, family, weights, task, plan, key)
+    batches = _trial(agent, played, weights, task, plan, key)
     camera = camera_of(family, task)
     panels, told = [], []
     episode = 0

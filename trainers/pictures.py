@@ -61,7 +61,8 @@ def adaptation_curve(run: Run, result: Curve, split: str, yardsticks: dict[str, 
         axes.axhline(value, color="#b5651d", linestyle=style, linewidth=1, label=f"{name} {value:.4g}")
     axes.set_xlabel("environment steps spent on the task (small figures: adaptations)")
     axes.set_ylabel("return of an episode")
-    axes.set_title(f"Adaptation on {split} tasks of {run.recipe.family}, {result.policy} policy", fontsize=11)
+    who = "an oracle, " if run.recipe.tells_task else ""
+    axes.set_title(f"Adaptation on {split} tasks of {run.recipe.family}, {who}{result.policy} policy", fontsize=11)
     axes.legend(framealpha=0.8, edgecolor="none", fontsize=9, loc="best")
     return _save(figure, run.path / "adaptation_curve.png")
 
@@ -86,7 +87,7 @@ def learning_curve(run: Run) -> Path:
         )  # fmt: skip
     axes.set_xlabel("meta-updates")
     axes.set_ylabel("return of an episode")
-    axes.set_title(f"Meta-training of {run.recipe.agent_name} on {run.recipe.family}", fontsize=11)
+    axes.set_title(f"Meta-training of {run.recipe.title}", fontsize=11)
     axes.legend(frameon=False, fontsize=8, loc="best")
     return _save(figure, run.path / "learning_curve.png")
 

@@ -76,6 +76,16 @@ class Recipe(Config):
         """YAML 1.1 reads the word off as false."""
         return "off" if value is False else value
 
+    @property
+    def learner(self) -> str:
+        """Who learns, in a title: an oracle is not to be taken for an agent that adapts."""
+        return f"{self.agent_name}, told the task," if self.tells_task else self.agent_name
+
+    @property
+    def title(self) -> str:
+        """Who learns what."""
+        return f"{self.learner} on {self.family}"
+
     def to_yaml(self) -> str:
         """The resolved recipe, every default written out; `load` takes it back."""
         data = self.model_dump(mode="json")

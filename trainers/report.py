@@ -58,7 +58,7 @@ def write_report(run: Run, summary: dict[str, Any], pictures: Sequence[Path], it
         Environment(autoescape=True)
         .from_string(TEMPLATE)
         .render(
-            title=f"{run.recipe.agent_name} on {run.recipe.family}",
+            title=run.recipe.title,
             summary=summary,
             shown=shown_points(len(summary["rounds"])),
             seed=run.recipe.seed,

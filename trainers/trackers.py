@@ -122,7 +122,7 @@ class WeightsAndBiases:
                 project=recipe.wandb_project,
                 name=f"{run.path.parent.name}/{run.path.name}",
                 id=told.get("id"),
-                group=f"{recipe.agent_name} on {recipe.family}",
+                group=recipe.title,
                 dir=os.fspath(run.path.resolve()),
                 mode=mode,
                 resume="allow",

@@ -2,8 +2,8 @@
 
 Autograd over single steps spends most of its time on bookkeeping at the sizes of meta-RL (25 to 200 rows, 64 to 128
 units). Here a step forward is two products and four element-wise operations into buffers, a step backward one product
-and two; everything that needs no earlier step is done once for all of them. 1.2 to 2 times as fast as torch's
-(benchmarks/rl2_update.py), which stays the twin in the tests.
+and four; everything that needs no earlier step is done once for all of them. `benchmarks/rl2_update.py` times it beside
+torch's, which stays the twin in the tests.
 """
 
 from __future__ import annotations

@@ -19,9 +19,9 @@ Layers = list[tuple[Tensor, Tensor]]  # weights [E, in, out], biases [E, 1, out]
 # A gradient through ReLU, in place: one pass, where masking takes two.
 _through_relu = torch.ops.aten.threshold_backward.grad_input
 
-# CPU libraries multiply by a thin matrix, such as a critic's last layer, at a tenth of their speed or less; the
-# transposes of both, in the other order, are thin on the side that costs nothing (benchmarks/pearl_step.py).
-_THIN = 16  # columns
+# CPU libraries are slow at products with a thin matrix, such as a critic's last layer; those of the transposes, in the
+# other order, are thin on the side that costs nothing (timed in benchmarks/pearl_step.py).
+THIN = 16  # columns
 
 
 def init_ensemble(sizes: Sequence[int], members: int, generator: torch.Generator, last_scale: float) -> Parameters:
@@ -45,7 +45,7 @@ def forward(layers: Layers, inputs: Tensor) -> list[Tensor]:
     for weight, bias in layers[:-1]:
         seen.append(torch.baddbmm(bias, seen[-1], weight).relu_())
     weight, bias = layers[-1]
-    if weight.shape[-1] < _THIN:
+    if weight.shape[-1] < THIN:
         return [*seen, torch.baddbmm(bias.mT, weight.mT, seen[-1].mT).mT]
     return [*seen, torch.baddbmm(bias, seen[-1], weight)]
 
@@ -67,7 +67,7 @@ def backward(
     """
     for place in reversed(range(len(layers))):
         mine, read = gradient[:, :learned], seen[place][:, :learned]
-        if mine.shape[-1] < _THIN:
+        if mine.shape[-1] < THIN:
             into[place][0].copy_(torch.bmm(mine.mT, read).mT)
         else:
             torch.bmm(read.mT, mine, out=into[place][0])

@@ -66,5 +66,5 @@ def test_a_published_run_was_made_by_its_recipe(folder):
         same = {"seed", "workers", "device", "learner_threads"}
         assert run.recipe.model_dump(exclude=same) == recipe.model_dump(exclude=same)
         size = sum(path.stat().st_size for path in run.path.rglob("*") if path.is_file())
-        assert size < 1_000_000
+        assert size < 1_300_000  # PEARL's published networks alone are 1.1 MB
         assert isinstance(Run.open(run.path), Run)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
+from envs.half_cheetah import HalfCheetahVelU03
+from envs.task import TaskError
+from envs.told import TellsTask
 from tests.helpers import call
-from trainers import recipes, training
+from trainers import recipes, resolve, training
+from trainers.errors import RunError
+from trainers.movies import camera_of
 from trainers.results import evaluate_runs, evaluate_yardstick
+from trainers.run_folder import Run
 
 SMALL = [
     "family=grid_navi-v1", "iterations=1", "device=cpu", "learner_threads=1", "workers=0",
@@ -50,3 +60,41 @@ def test_it_is_evaluated_and_drawn_like_any_other(runs, tmp_path):
     assert len(told["mean"]) == 2
     assert call("evaluate", runs[1].path).exit_code == 0
     assert call("embed", runs[1].path, "--out", tmp_path / "inside").exit_code == 0
+
+
+def test_a_robot_that_is_told_is_drawn_as_it_is():
+    family = HalfCheetahVelU03()
+    with pytest.raises(RunError, match="says nothing of how it is drawn"):
+        camera_of(TellsTask(family), family.task(velocity_m_per_s=1.0))
+    told = Run(Path("nowhere"), recipes.load(recipes.find("half_cheetah_vel_u03_pearl_oracle")))
+    assert isinstance(told.family(tells_task=False), HalfCheetahVelU03)
+    assert isinstance(told.family(), TellsTask)
+
+
+def test_a_task_that_switches_cannot_be_told():
+    family = resolve.family("half_cheetah_motor_fails-v1", tells_task=True)
+    with pytest.raises(TaskError, match="would be wrong once it switches"):
+        family.check_task(family.sample(1, np.random.default_rng(0), "train")[0])
+
+
+def test_an_oracle_and_a_learner_are_not_pooled(runs):
+    with pytest.raises(RunError, match="are runs of different recipes"):
+        evaluate_runs(pooled(runs), "held-out")
+    assert "told the task" in runs[1].recipe.title
+    assert "told" not in runs[0].recipe.title
+
+
+def pooled(runs):
+    folder = runs[0].path.parent / "pooled"
+    for number, run in enumerate(runs):
+        shutil.copytree(run.path, folder / f"seed-{number}", dirs_exist_ok=True)
+    return folder
+
+
+@pytest.mark.ray
+def test_it_goes_on_with_workers_to_the_same_bits(runs, tmp_path):
+    straight = trained(tmp_path / "straight", "tells_task=true", "iterations=2")
+    shutil.copytree(runs[1].path, tmp_path / "resumed")
+    training.go_on(training.reopen(tmp_path / "resumed", ["iterations=2", "workers=1"]))
+    one, other = (run.load(run.family())[1] for run in (straight, Run.open(tmp_path / "resumed")))
+    assert all(torch.equal(one[name], other[name]) for name in one)

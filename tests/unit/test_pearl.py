@@ -138,8 +138,11 @@ def test_the_losses_by_hand():
 
 
 @pytest.mark.parametrize("sees_next", [False, True])
-def test_every_gradient_is_that_of_autograd(sees_next):
+@pytest.mark.parametrize("sizes", [{}, {"hidden_sizes": (20, 17), "encoder_sizes": (18,), "latent_size": 9}])
+def test_every_gradient_is_that_of_autograd(sees_next, sizes):
+    """With layers on both sides of what counts as thin (`ensembles.THIN`)."""
     _, learner = filled(
+        **sizes,
         next_observation_in_context=sees_next,
         temperature={"name": "learned", "value": 0.3, "target_entropy": -1.5},
         policy_regularisation=0.1,

@@ -141,6 +141,8 @@ def test_schedules_reach_their_ends_and_stay():
     longer = config.model_copy(update={"learning_rate_updates": 40})
     assert longer.learning_rate_at(10) == pytest.approx(1e-2 - 0.25 * (1e-2 - 1e-4)), "a quarter of its own way"
     assert longer.entropy_coefficient_at(10) == 0.0
+    with pytest.raises(ValueError, match="there is no final_learning_rate; set both"):
+        PPOConfig(learning_rate_updates=40)
 
 
 @pytest.mark.parametrize(

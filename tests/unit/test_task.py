@@ -144,7 +144,7 @@ def test_laws():
     assert Uniform(0, 1, unit="m").problem(True) is not None
 
 
-def test_the_best_blind_return_of_hidden_velocities_is_that_of_their_middle():
+def test_no_blind_return_exceeds_that_of_the_middle_of_hidden_velocities():
     family = HalfCheetahVelU03()
     # 200 steps, 0.5 m/s off at 1 and at 2 m/s; over U[0, 3] on average 0.75 m/s.
     assert [family.yardsticks(family.task(velocity_m_per_s=one))["blind"] for one in (1.0, 2.0)] == [-100.0, -100.0]

@@ -50,8 +50,10 @@ def test_a_latent_is_drawn_at_its_mean_and_deviation():
 )
 def test_the_learner_believes_what_the_agent_believed(family, options):
     agent, learner = build(family, **options)
+    with torch.no_grad():  # a fresh policy hardly depends on what it reads
+        learner.parameters["actor/weight_1"].mul_(30.0)
     for iteration in range(2):
-        assert abs(learner.update(trials(agent, learner, family, iteration))["policy_kl"]) < 1e-6
+        assert abs(learner.update(trials(agent, learner, family, iteration))["policy_kl"]) < 1e-7
 
 
 def test_the_policy_reads_beliefs_in_their_deviations_and_a_checkpoint_holds_these():
