@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 from agents.contract import Agent, RoundBatch, Weights
 from envs.task import TaskFamily, TaskSet
@@ -61,34 +62,39 @@ def adaptation_curve(run: Run, result: Curve, split: str, yardsticks: dict[str, 
         axes.axhline(value, color="#b5651d", linestyle=style, linewidth=1, label=f"{name} {value:.4g}")
     axes.set_xlabel("environment steps spent on the task (small figures: adaptations)")
     axes.set_ylabel("return of an episode")
-    who = "an oracle, " if run.recipe.tells_task else ""
-    axes.set_title(f"Adaptation on {split} tasks of {run.recipe.family}, {who}{result.policy} policy", fontsize=11)
+    who = f"{run.recipe.agent_name}, {'told the task, ' if run.recipe.tells_task else ''}{result.policy} policy"
+    axes.set_title(f"Adaptation on {split} tasks of {run.recipe.family}\n{who}", fontsize=11)
     axes.legend(framealpha=0.8, edgecolor="none", fontsize=9, loc="best")
     return _save(figure, run.path / "adaptation_curve.png")
 
 
 def learning_curve(run: Run) -> Path:
-    """Return on the training and validation tasks, before and after each adaptation, against meta-updates."""
+    """Return on the training and validation tasks, before and after each adaptation, against environment steps."""
     lines = read(run.path / "metrics.jsonl")
     figure, axes = _axes(6.4, 4.2)
-    rounds = sorted(int(name.rpartition("_")[2]) for name in lines[0] if name.startswith("return_round_"))
+    shown = set().union(*lines)  # an off-policy agent's first iteration has fewer rounds
+    rounds = sorted(int(name.rpartition("_")[2]) for name in shown if name.startswith("return_round_"))
     rounds = rounds if len(rounds) <= _MOST_CURVES else [rounds[0], rounds[len(rounds) // 2], rounds[-1]]
     colours = _round_colours(max(len(rounds), 2))
     for index, one in enumerate(rounds):
         name, label = f"return_round_{one}", _adapted(one)
+        trained = [line for line in lines if name in line]
         axes.plot(
-            [line["iteration"] for line in lines], [line[name] for line in lines],
+            [line["environment_steps"] for line in trained], [line[name] for line in trained],
             color=colours[index], linewidth=1.4, label=f"{label}, training tasks",
         )  # fmt: skip
         measured = [line for line in lines if f"validation_{name}" in line]
+        if not measured:  # training trials may have more rounds than test trials
+            continue
         axes.plot(
-            [line["iteration"] for line in measured], [line[f"validation_{name}"] for line in measured],
+            [line["environment_steps"] for line in measured], [line[f"validation_{name}"] for line in measured],
             "o", color=colours[index], markersize=5, markeredgecolor="white", label=f"{label}, validation",
         )  # fmt: skip
-    axes.set_xlabel("meta-updates")
+    axes.set_xlabel(f"environment steps of training ({lines[-1]['iteration']} meta-updates)")
     axes.set_ylabel("return of an episode")
     axes.set_title(f"Meta-training of {run.recipe.title}", fontsize=11)
-    axes.legend(frameon=False, fontsize=8, loc="best")
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.legend(framealpha=0.8, edgecolor="none", fontsize=8, loc="best")
     return _save(figure, run.path / "learning_curve.png")
 
 
