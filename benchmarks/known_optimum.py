@@ -5,9 +5,9 @@
 Mean total reward of a trial and its standard error, and the difference to the best yardstick that is not told the
 task, task by task, in standard errors of that difference. Tasks are drawn with task seed 0; what happens in a trial
 depends on (evaluation seed 0, task, repeat) alone, so agents that do the same earn the same. Policies act
-stochastically. A run belongs to the setting of its family and of its recipe's evaluation.rounds; its seed-* folders are
-averaged task by task. Where the tasks are finitely many, each is repeated, and the error is that of the repeats.
-Settings that are not measured keep their figures in the record.
+stochastically; what is trained is measured without noise as well. A run belongs to the setting of its family and of its
+recipe's evaluation.rounds; its seed-* folders are averaged task by task. Where the tasks are finitely many, each is
+repeated, and the error is that of the repeats. Settings that are not measured keep their figures in the record.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from measure import record
 
 from agents.contract import Agent, Interface, Weights
@@ -60,7 +62,16 @@ SETTINGS = (
 )
 
 
-def totals(agent: Agent, family: TaskFamily, weights: Weights, tasks: TaskSet, episodes: int, count: int) -> np.ndarray:
+def totals(
+    agent: Agent,
+    family: TaskFamily,
+    weights: Weights,
+    tasks: TaskSet,
+    episodes: int,
+    count: int,
+    *,
+    deterministic: bool = False,
+) -> np.ndarray:
     """[tasks, repeats] total reward of a trial, with as many repeats as make about `count` trials."""
     repeats = max(1, count // len(tasks.tasks))
     settings = Evaluation(rounds=episodes - 1, rollouts=1, repeats=repeats, seed=0)
@@ -70,8 +81,10 @@ def totals(agent: Agent, family: TaskFamily, weights: Weights, tasks: TaskSet, e
     for start in range(0, len(tasks.tasks), size):
         part = TaskSet(tasks.family, tasks.split, tasks.tasks[start : start + size])
         rows = evaluate(
-            agent, family, weights, part, sampler, settings, tasks_per_shard=size, iteration=0, training_seed=0
-        )
+            agent, family, weights, part, sampler, settings,
+            tasks_per_shard=size, iteration=0, training_seed=0, deterministic=deterministic,
+        )  # fmt: skip
+        rows = rows.filter(pc.equal(rows["charge"].cast(pa.string()), "probe" if deterministic else "online"))
         trial = rows["task"].to_numpy() * repeats + rows["repeat"].to_numpy()
         found.append(np.bincount(trial, rows["return"].to_numpy()).reshape(-1, repeats))
     return np.concatenate(found)
@@ -92,12 +105,14 @@ def measure_yardstick(name: str, setting: Setting, family: TaskFamily, tasks: Ta
     return totals(maker(interface, setting.episodes), played, {}, tasks, setting.episodes, count)
 
 
-def measure_runs(folder: Path, setting: Setting, family: TaskFamily, tasks: TaskSet, count: int) -> np.ndarray:
+def measure_runs(
+    folder: Path, setting: Setting, family: TaskFamily, tasks: TaskSet, count: int, *, deterministic: bool
+) -> np.ndarray:
     """[seeds, tasks, repeats] of the runs in a folder."""
     each = []
     for run in find_runs(folder):
         agent, weights, _ = run.load(family)
-        each.append(totals(agent, family, weights, tasks, setting.episodes, count))
+        each.append(totals(agent, family, weights, tasks, setting.episodes, count, deterministic=deterministic))
     return np.stack(each)
 
 
@@ -161,7 +176,10 @@ def main() -> None:
         measured = {name: measure_yardstick(name, setting, family, tasks, options.tasks) for name in setting.yardsticks}
         for name, folder in runs.items():
             if belongs[name] == setting.name:
-                measured[name] = measure_runs(folder, setting, family, tasks, options.tasks)
+                for label, deterministic in ((name, False), (f"{name}, without noise", True)):
+                    measured[label] = measure_runs(
+                        folder, setting, family, tasks, options.tasks, deterministic=deterministic
+                    )
         figures[setting.name] = {
             "trials": options.tasks, "commit": provenance()["commit"], "agents": compare(measured, setting.reference)
         }  # fmt: skip

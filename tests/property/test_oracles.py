@@ -66,7 +66,7 @@ def test_a_robot_that_is_told_is_drawn_as_it_is():
     family = HalfCheetahVelU03()
     with pytest.raises(RunError, match="says nothing of how it is drawn"):
         camera_of(TellsTask(family), family.task(velocity_m_per_s=1.0))
-    told = Run(Path("nowhere"), recipes.load(recipes.find("half_cheetah_vel_u03_pearl_oracle")))
+    told = Run(Path("nowhere"), recipes.load(recipes.find("half_cheetah_vel_u03_pearl"), ["tells_task=true"]))
     assert isinstance(told.family(tells_task=False), HalfCheetahVelU03)
     assert isinstance(told.family(), TellsTask)
 
