@@ -46,7 +46,7 @@ def evaluate_runs(
     task_set = first.task_set(family, split)
     tables = []
     for run in runs:
-        if (run.recipe.title, run.recipe.agent_name) != (first.recipe.title, first.recipe.agent_name):
+        if run.recipe.title != first.recipe.title:
             raise RunError(f"{run.path} and {first.path} are runs of different recipes; evaluate them one by one")
         if untrained:
             agent, learner = build(run.recipe, family, torch.device("cpu"))

@@ -20,7 +20,7 @@ Layers = list[tuple[Tensor, Tensor]]  # weights [E, in, out], biases [E, 1, out]
 _through_relu = torch.ops.aten.threshold_backward.grad_input
 
 # CPU libraries are slow at products with a thin matrix, such as a critic's last layer; those of the transposes, in the
-# other order, are thin on the side that costs nothing (timed in benchmarks/pearl_step.py).
+# other order, are thin on the side that costs nothing.
 THIN = 16  # columns
 
 
