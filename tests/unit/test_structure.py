@@ -91,6 +91,15 @@ def readme_commands() -> list[list[str]]:
     return [shlex.split(line) for line in lines if line.startswith("acclimate ")]
 
 
+def test_the_tests_of_a_group_run_in_one_process(request):
+    """What a file trains is trained once, and Ray is started by one process at a time."""
+    if not hasattr(request.config, "workerinput"):
+        pytest.skip("all tests run in this one process")
+    grouped = [item for item in request.session.items if item.get_closest_marker("xdist_group")]
+    assert grouped
+    assert all("@" in item.nodeid for item in grouped)  # where xdist reads the group
+
+
 def test_the_readmes_commands_parse():
     commands = readme_commands()
     assert len(commands) >= 5
