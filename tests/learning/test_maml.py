@@ -17,7 +17,7 @@ from trainers.sampling import generator, make_shards, random_key, run_trials
 
 pytestmark = pytest.mark.learning
 FAMILY = PointNav()
-UPDATES = 15
+UPDATES = 12
 HELD_OUT = FAMILY.task_set("held-out", 40, 0).tasks
 BLIND, ORACLE = (np.mean([FAMILY.yardsticks(task)[name] for task in HELD_OUT]) for name in ("blind", "oracle"))
 THRESHOLD = 0.55  # of the gap between blind and oracle
@@ -85,10 +85,10 @@ def test_an_untrained_start_fails(trained):
 
 @pytest.mark.parametrize("option", ["first_order", "learn_step_sizes"])
 def test_first_order_maml_and_meta_sgd_close_the_gap_too(option):
-    """10 updates; the control is the same trained policy with its inner step taken away."""
+    """8 updates; the control is the same trained policy with its inner step taken away."""
     settings = config(**{option: True})
     for seed in (0, 1, 2):
-        weights = train(seed, 10, settings)
+        weights = train(seed, 8, settings)
         assert gap_closed(weights, **{option: True})[1] > THRESHOLD
         still = {name: 0 * value if name.startswith("step_size/") else value for name, value in weights.items()}
         unmoved = gap_closed(
