@@ -10,14 +10,14 @@ ALGORITHMS = {
 
 # Agents that learn nothing across tasks: what `acclimate evaluate RUN --agent` may say.
 YARDSTICKS = {
-    "bayes": "agents.yardsticks.bandits:Bayes",
-    "belief": "agents.yardsticks.grid_navi:Belief",
-    "gittins": "agents.yardsticks.bandits:Gittins",
-    "oracle": "agents.yardsticks.oracle:Oracle",
-    "posterior_greedy": "agents.yardsticks.tabular:PosteriorGreedy",
-    "posterior_replan": "agents.yardsticks.tabular:PosteriorReplan",
-    "psrl": "agents.yardsticks.tabular:PSRL",
-    "random": "agents.yardsticks.uniform:Random",
-    "thompson": "agents.yardsticks.bandits:Thompson",
-    "ucb1": "agents.yardsticks.bandits:UCB1",
+    "bayes": "agents.baselines.bandits:Bayes",
+    "belief": "agents.baselines.grid_navi:Belief",
+    "gittins": "agents.baselines.bandits:Gittins",
+    "oracle": "agents.baselines.oracle:Oracle",
+    "posterior_greedy": "agents.baselines.tabular:PosteriorGreedy",
+    "posterior_replan": "agents.baselines.tabular:PosteriorReplan",
+    "psrl": "agents.baselines.tabular:PSRL",
+    "random": "agents.baselines.uniform:Random",
+    "thompson": "agents.baselines.bandits:Thompson",
+    "ucb1": "agents.baselines.bandits:UCB1",
 }

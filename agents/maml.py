@@ -17,6 +17,7 @@ import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
+from agents.common.meta_objective import InnerObjective, MetaObjective, Outcome, Steps, for_each, join, split
 from agents.contract import (
     AgentError,
     Algorithm,
@@ -31,7 +32,6 @@ from agents.contract import (
 )
 from agents.functional.advantages import fit_linear_baseline, gae, normalise, time_features
 from agents.functional.inner_loop import Parameters, adapt
-from agents.functional.meta_objective import InnerObjective, MetaObjective, Outcome, Steps, for_each, join, split
 from agents.functional.trust_region import flatten, full_step, line_search, unflatten
 from agents.nets.policies import Activation, Distribution, Policy, check_adam, make_policy, take_weights
 

@@ -16,6 +16,7 @@ import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
+from agents.common.replay import TaskReplay
 from agents.contract import (
     AgentError,
     Algorithm,
@@ -34,7 +35,6 @@ from agents.functional.sac import squash
 from agents.nets.ensembles import Vector, forward, layers_of
 from agents.nets.latent_actor import LatentActor
 from agents.nets.policies import Parameters, check_shapes, part, take_weights
-from agents.replay import TaskReplay
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Sizes = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]

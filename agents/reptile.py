@@ -15,9 +15,9 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
+from agents.common.meta_objective import Steps
 from agents.contract import AgentError, Algorithm, MetricInfo, Plan, TrialBatch, Weights
 from agents.functional.inner_loop import Parameters, adapt, chunks, tasks_at_once
-from agents.functional.meta_objective import Steps
 from agents.functional.trust_region import flatten
 from agents.maml import InnerLoopConfig, MAMLAgent, prepare
 from agents.nets.policies import take_weights

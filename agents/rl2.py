@@ -1,7 +1,7 @@
 """RL^2: a memory that reads what happened learns to explore and adapt. Duan et al. 2016 (arXiv:1611.02779).
 
-In reading order: configuration, the network (memory, actor, critic), the agent, the learner (by PPO, agents/ppo.py).
-What the network is told at a step is in agents/nets/reader.py. The memory lives as long as the trial: it is kept from
+In reading order: configuration, the network (memory, actor, critic), the agent, the learner (by PPO, agents/common/ppo.py).
+What the network is told at a step is in agents/nets/trial_inputs.py. The memory lives as long as the trial: it is kept from
 episode to episode and new with each trial. See docs/algorithms/rl2.md.
 """
 
@@ -17,29 +17,13 @@ import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
-from agents.contract import (
-    AgentError,
-    Algorithm,
-    Interface,
-    MetricInfo,
-    TrialBatch,
-    Weights,
-)
-from agents.in_row import InRowAgent, InRowConfig, InRowLearner, State
+from agents.common.in_context import InRowAgent, InRowConfig, InRowLearner, State
+from agents.common.ppo import PPO, Sequences
+from agents.contract import AgentError, Algorithm, Interface, MetricInfo, TrialBatch, Weights
 from agents.nets.memories import GRUConfig, MemoryState
 from agents.nets.memory_kinds import MemoryConfig, make_memory
-from agents.nets.policies import (
-    Activation,
-    Distribution,
-    Parameters,
-    init_mlp,
-    make_policy,
-    mlp,
-    part,
-    whole,
-)
-from agents.nets.reader import Reader
-from agents.ppo import PPO, Sequences
+from agents.nets.policies import Activation, Distribution, Parameters, init_mlp, make_policy, mlp, part, whole
+from agents.nets.trial_inputs import Reader
 
 
 class RL2Config(InRowConfig):

@@ -2,7 +2,7 @@
 (arXiv:1910.08348).
 
 In reading order: configuration, the networks (encoder, decoders, actor, critic), the agent, the learner (PPO on
-observation and belief, agents/ppo.py; the evidence lower bound for encoder and decoders). See
+observation and belief, agents/common/ppo.py; the evidence lower bound for encoder and decoders). See
 docs/algorithms/varibad.md.
 """
 
@@ -18,17 +18,10 @@ import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from agents.contract import (
-    AgentError,
-    Algorithm,
-    Interface,
-    MetricInfo,
-    RoundBatch,
-    TrialBatch,
-    Weights,
-)
+from agents.common.in_context import InRowAgent, InRowConfig, InRowLearner, State
+from agents.common.ppo import PPO, Sequences
+from agents.contract import AgentError, Algorithm, Interface, MetricInfo, RoundBatch, TrialBatch, Weights
 from agents.functional.elbo import draw, kl_to_previous
-from agents.in_row import InRowAgent, InRowConfig, InRowLearner, State
 from agents.nets.decoders import Decoders, RewardDecoder, SquaredError
 from agents.nets.memories import GRUConfig
 from agents.nets.memory_kinds import MemoryConfig, make_memory
@@ -44,8 +37,7 @@ from agents.nets.policies import (
     take_weights,
     whole,
 )
-from agents.nets.reader import Reader, Statistics
-from agents.ppo import PPO, Sequences
+from agents.nets.trial_inputs import Reader, Statistics
 
 LOG_VARIANCES = (-10.0, 4.0)  # of a belief
 Belief = tuple[Tensor, Tensor]  # mean and log-variance, [..., D]

@@ -21,12 +21,12 @@ import numpy as np
 from measure import record, spread
 
 from agents.contract import TrialBatch
-from envs.point_nav import PointNav
-from trainers import recipes, resolve
-from trainers.run_folder import build
-from trainers.sampling import make_shards, random_key, run_trials
-from trainers.training import choose_device
-from trainers.workers import RaySampler
+from envs.navigation.point_nav import PointNav
+from trainers.recipes import loading, registry
+from trainers.runs.run_folder import build
+from trainers.sampling.samplers import RaySampler
+from trainers.sampling.trial_loop import make_shards, random_key, run_trials
+from trainers.training.loop import choose_device
 
 TASKS, TASKS_PER_SHARD, WORKERS, REPEATS = 48, 4, 3, 7
 
@@ -69,9 +69,9 @@ def same(one: list[TrialBatch], other: list[TrialBatch]) -> bool:
 
 
 def main() -> None:
-    recipe = recipes.load(recipes.find("point_nav_maml"))
+    recipe = loading.load(loading.find("point_nav_maml"))
     family = PointNav()
-    agent, learner = build(recipe, resolve.family(recipe.family), choose_device("cpu"))
+    agent, learner = build(recipe, registry.family(recipe.family), choose_device("cpu"))
     tasks = family.sample(TASKS, np.random.default_rng(0), "train")
     keys = [random_key(0, "training", 0, index) for index in range(TASKS)]
     shards = make_shards(tasks, learner.plan(0).rounds, keys, TASKS_PER_SHARD)

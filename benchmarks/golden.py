@@ -92,19 +92,23 @@ def cases() -> dict[str, dict[str, Any]]:
         "maml_told": recipe("point_nav-v1", CLIP, SMALL_EVALUATION, tells_task=True),
         "maml_discrete": recipe("grid_navi-v1", CLIP, SMALL_EVALUATION),
         "maml_own_region": recipe("own_family:PendulumMass", CLIP, SMALL_EVALUATION),
-        "reptile": recipe("point_nav-v1", CLIP | {"name": "reptile", "inner_steps": 2} | {"outer": None}, SMALL_EVALUATION),
+        "reptile": recipe(
+            "point_nav-v1", CLIP | {"name": "reptile", "inner_steps": 2} | {"outer": None}, SMALL_EVALUATION
+        ),
         "pearl": recipe("point_robot-v1", PEARL | {"normalise_observations": True}, pearl, train_tasks=4)
         | {"then": [*controls, "evaluate RUN --context another", "evaluate RUN --deterministic"]},
         "pearl_ray": recipe(
             "half_cheetah_dir-v1",
             PEARL | {"train_tasks": 2, "tasks_per_iteration": 2, "temperature": {"name": "learned"}},
             pearl | {"validation_tasks": 2, "held_out_tasks": 2},
-            train_tasks=2, workers=2,
+            train_tasks=2,
+            workers=2,
         ),  # fmt: skip
         "pearl_dense": recipe(
             "sparse_point_robot-v1",
             PEARL | {"dense_reward": True, "held_exploration": True, "next_observation_in_context": True},
-            pearl, train_tasks=4,
+            pearl,
+            train_tasks=4,
         ),  # fmt: skip
         "rl2_gru": recipe(
             "bandit_5_arms-v1",
@@ -120,7 +124,8 @@ def cases() -> dict[str, dict[str, Any]]:
         "rl2_lstm": recipe(
             "half_cheetah_vel-v1",
             RL2 | {"memory": {"name": "lstm", "size": 6, "chrono_steps": 24}, "normalise_observations": True},
-            row, workers=2,
+            row,
+            workers=2,
         ),  # fmt: skip
         "rl2_transformer": recipe(
             "point_robot-v1", RL2 | {"memory": {"name": "transformer", "size": 8, "heads": 2, "layers": 1}}, row
@@ -145,8 +150,13 @@ def cases() -> dict[str, dict[str, Any]]:
         | {"then": [*controls, "evaluate RUN --agent belief"]},
         "varibad_into_encoder": recipe(
             "point_robot-v1",
-            VARIBAD | {"encoder": {"name": "lstm", "size": 6}, "state_coefficient": 1.0, "decoded": 4,
-                       "policy_into_encoder": True},
+            VARIBAD
+            | {
+                "encoder": {"name": "lstm", "size": 6},
+                "state_coefficient": 1.0,
+                "decoded": 4,
+                "policy_into_encoder": True,
+            },
             row,
         ),  # fmt: skip
         "varibad_normalised": recipe(
@@ -174,7 +184,9 @@ def cases() -> dict[str, dict[str, Any]]:
 
 def command(*words: str) -> str:
     """What the tree's command prints for these words; raises RuntimeError where it fails."""
-    module, _, function = tomllib.loads(Path("pyproject.toml").read_text())["project"]["scripts"]["acclimate"].partition(":")
+    module, _, function = tomllib.loads(Path("pyproject.toml").read_text())["project"]["scripts"][
+        "acclimate"
+    ].partition(":")
     said = io.StringIO()
     sys.argv = ["acclimate", *words]
     try:
@@ -202,7 +214,9 @@ def record_of(run: Path) -> dict[str, Any]:
     rows = pq.read_table(run / "adaptation.parquet").to_pandas()
     return {
         "weights": sorted(digest(value.tobytes()) for value in tensors.values()),
-        "metrics": [{name: repr(value) for name, value in line.items() if not schema[name]["timing"]} for line in lines],
+        "metrics": [
+            {name: repr(value) for name, value in line.items() if not schema[name]["timing"]} for line in lines
+        ],
         "rows": {RENAMED.get(name, name): digest(rows[name].tolist()) for name in rows if name != "success"},
         "tasks": {path.name: json.loads(path.read_text())["hash"] for path in (run / "tasks").glob("*.json")},
     }
@@ -262,7 +276,11 @@ def differences(base: Any, new: Any, where: str = "") -> list[str]:
             for one in (differences(value, new[key], f"{where}/{key}") if key in new else [f"{where}/{key}: is gone"])
         ]
     if isinstance(base, list) and isinstance(new, list) and len(base) == len(new):
-        return [one for index, pair in enumerate(zip(base, new, strict=True)) for one in differences(*pair, f"{where}/{index}")]
+        return [
+            one
+            for index, pair in enumerate(zip(base, new, strict=True))
+            for one in differences(*pair, f"{where}/{index}")
+        ]
     return [] if base == new else [f"{where}: {str(base)[:60]} -> {str(new)[:60]}"]
 
 

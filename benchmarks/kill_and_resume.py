@@ -24,9 +24,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from measure import record
 
-from trainers import checkpoints
-from trainers.metrics import read
-from trainers.run_folder import provenance
+from trainers.runs import checkpoints
+from trainers.runs.metrics import read
+from trainers.runs.run_folder import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = ["iterations=20", "checkpoints.every=3", "evaluation.every=5", "workers=2", "learner_threads=1"]
@@ -41,7 +41,7 @@ RECIPES = {
 def command(*words: str) -> subprocess.Popen[bytes]:
     """`acclimate` in a process group of its own, so that a kill of the driver hits nobody else."""
     return subprocess.Popen(
-        [sys.executable, "-m", "trainers.command", *words],
+        [sys.executable, "-m", "trainers.cli.app", *words],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -23,15 +23,15 @@ import pyarrow.compute as pc
 from measure import record
 
 from agents.contract import Agent, Interface, Weights
+from envs.oracle import TellsTask
 from envs.task import TaskFamily, TaskSet
-from envs.told import TellsTask
-from trainers import resolve
 from trainers.errors import RunError
-from trainers.evaluation import evaluate
-from trainers.recipes import Evaluation
-from trainers.results import find_runs
-from trainers.run_folder import provenance
-from trainers.workers import LocalSampler
+from trainers.evaluation.evaluator import evaluate
+from trainers.evaluation.run_evaluation import find_runs
+from trainers.recipes import registry
+from trainers.recipes.schema import Evaluation
+from trainers.runs.run_folder import provenance
+from trainers.sampling.samplers import LocalSampler
 
 ROWS_PER_SHARD = 500
 
@@ -99,7 +99,7 @@ def standard_error(values: np.ndarray) -> float:
 
 
 def measure_yardstick(name: str, setting: Setting, family: TaskFamily, tasks: TaskSet, count: int) -> np.ndarray:
-    maker = resolve.yardstick(name)
+    maker = registry.yardstick(name)
     played = TellsTask(family) if maker.told else family
     interface = Interface(played.observation_space, played.action_space, played.episode_steps)
     return totals(maker(interface, setting.episodes), played, {}, tasks, setting.episodes, count)
@@ -171,7 +171,7 @@ def main() -> None:
     for setting in SETTINGS:
         if options.only and setting.name not in options.only:
             continue
-        family = resolve.family(setting.family)
+        family = registry.family(setting.family)
         tasks = family.task_set("held-out", options.tasks, 0)
         measured = {name: measure_yardstick(name, setting, family, tasks, options.tasks) for name in setting.yardsticks}
         for name, folder in runs.items():

@@ -27,11 +27,11 @@ from mujoco import rollout
 from agents.contract import Interface, Round
 from agents.maml import MAMLAgent, MAMLConfig
 from envs.mujoco.locomotion import Locomotion
-from trainers import resolve
 from trainers.process import keep_freed_memory
-from trainers.run_folder import Run
-from trainers.sampling import Shard, random_key, run_trials
-from trainers.workers import RaySampler
+from trainers.recipes import registry
+from trainers.runs.run_folder import Run
+from trainers.sampling.samplers import RaySampler
+from trainers.sampling.trial_loop import Shard, random_key, run_trials
 
 PEERS = {
     "half_cheetah_vel-v1": "HalfCheetah-v5",
@@ -151,7 +151,7 @@ def loop_against_raw(family: Locomotion, agent, weights, repeats: int = REPEATS)
 def robots(names: list[str], trained: Path | None, python: str | None) -> dict[str, object]:
     found = {}
     for name in names:
-        family = resolve.family(name)
+        family = registry.family(name)
         agent, weights = agent_of(family)
         closed, bare, ratio = loop_against_raw(family, agent, weights)
         sync = peer(PEERS[name], "sync", TASKS * ROLLOUTS, agent, weights, 20)
@@ -181,7 +181,7 @@ def varied_models() -> dict[str, object]:
     """Families whose model changes with the task: the loop with model building, and a thousand tasks prepared."""
     found = {}
     for name in VARIED:
-        family = resolve.family(name)
+        family = registry.family(name)
         agent, weights = agent_of(family)
         closed, bare, ratio = loop_against_raw(family, agent, weights, 3)
         tasks = family.sample(1000, np.random.default_rng(1), "train")
@@ -199,7 +199,7 @@ def varied_models() -> dict[str, object]:
 
 def workers() -> dict[str, object]:
     """Two Ray workers against one, and sampling with adaptation against the bare closed loop on two workers."""
-    family = resolve.family("half_cheetah_vel-v1")
+    family = registry.family("half_cheetah_vel-v1")
     agent, weights = agent_of(family)
     rates = {}
     for count in (1, 2):
@@ -231,7 +231,7 @@ PHYSICS = """
 import time
 import mujoco, numpy as np
 from mujoco import rollout
-from envs.half_cheetah import HALF_CHEETAH
+from envs.locomotion.half_cheetah import HALF_CHEETAH
 from envs.mujoco.locomotion import base_model
 model = base_model(HALF_CHEETAH.path)
 starts = np.zeros((100, mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS)))

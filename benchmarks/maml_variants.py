@@ -20,10 +20,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from measure import RESULTS
 
-from trainers import checkpoints, recipes, training
-from trainers.metrics import read
-from trainers.results import evaluate_runs
-from trainers.run_folder import provenance
+from trainers.evaluation.run_evaluation import evaluate_runs
+from trainers.recipes import loading
+from trainers.runs import checkpoints
+from trainers.runs.metrics import read
+from trainers.runs.run_folder import provenance
+from trainers.training import loop
 
 SEEDS = (0, 1, 2)
 ALONE = ("workers=0", "learner_threads=1", "device=cpu")
@@ -45,7 +47,7 @@ def train_all(runs: Path) -> None:
         for seed in SEEDS:
             folder = runs / name / f"seed-{seed}"
             if folder.is_dir():
-                run = training.reopen(folder)
+                run = loop.reopen(folder)
             else:
                 settings = [
                     f"iterations={iterations}",
@@ -53,10 +55,10 @@ def train_all(runs: Path) -> None:
                     "evaluation.validation_tasks=40",
                     f"seed={seed}",
                 ]
-                run = training.start(recipes.load(recipes.find(name), [*settings, *ALONE]), folder)
+                run = loop.start(loading.load(loading.find(name), [*settings, *ALONE]), folder)
             if checkpoints.iterations(run.checkpoints)[-1] < iterations:
                 print(f"{name}, seed {seed}", flush=True)
-                training.go_on(run)
+                loop.go_on(run)
 
 
 def seconds_a_meta_update() -> dict[str, float]:
@@ -66,8 +68,8 @@ def seconds_a_meta_update() -> dict[str, float]:
         for name in found:
             settings = ["iterations=4", "evaluation={every: 0, rollouts: 1}", *ALONE]
             with tempfile.TemporaryDirectory() as folder:
-                run = training.start(recipes.load(recipes.find(name), settings), Path(folder) / "run")
-                training.go_on(run)
+                run = loop.start(loading.load(loading.find(name), settings), Path(folder) / "run")
+                loop.go_on(run)
                 lines = read(run.metrics_file)[1:]  # the first one warms up
             found[name] += [line["seconds_sampling"] + line["seconds_learning"] for line in lines]
     return {name: statistics.median(values) for name, values in found.items()}

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from measure import record
 
+from agents.common.ablations import given_context
 from agents.contract import Agent, Interface, concatenate
-from agents.controls import given_context
 from agents.rl2 import RL2Agent, RL2Config, RL2Learner
-from envs.bandit import Bandit2Arms
+from envs.tabular.bandit import Bandit2Arms
 from trainers.process import keep_freed_memory
-from trainers.sampling import generator, make_shards, random_key, run_trials
+from trainers.sampling.trial_loop import generator, make_shards, random_key, run_trials
 
 BLIND, BAYES, PULLS, UPDATES, TRIALS = 5.0, 6.022, 10, 60, 300
 KINDS = {

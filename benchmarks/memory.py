@@ -53,7 +53,7 @@ def main() -> None:
         run = Path(folder) / "run"
         process = subprocess.Popen(
             [
-                sys.executable, "-m", "trainers.command", "train", "half_cheetah_vel_maml", "--out", str(run),
+                sys.executable, "-m", "trainers.cli.app", "train", "half_cheetah_vel_maml", "--out", str(run),
                 "workers=2", "agent.meta_batch_size=40", "agent.rollouts=20", f"iterations={iterations}",
                 "evaluation.every=0",
             ],

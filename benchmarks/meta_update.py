@@ -13,16 +13,17 @@ from pathlib import Path
 
 from measure import record, spread
 
-from trainers import recipes, training
-from trainers.metrics import read
+from trainers.recipes import loading
+from trainers.runs.metrics import read
+from trainers.training import loop
 
 
 def measure(*overrides: str) -> dict[str, dict[str, float]]:
-    recipe = recipes.load(
-        recipes.find("point_nav_maml_trpo"), ["iterations=15", "evaluation.every=0", "checkpoints.every=15", *overrides]
+    recipe = loading.load(
+        loading.find("point_nav_maml_trpo"), ["iterations=15", "evaluation.every=0", "checkpoints.every=15", *overrides]
     )
     with tempfile.TemporaryDirectory() as folder:
-        training.train(recipe, Path(folder) / "run")
+        loop.train(recipe, Path(folder) / "run")
         lines = read(Path(folder) / "run" / "metrics.jsonl")[3:]
     return {
         "sampling (s)": spread([line["seconds_sampling"] for line in lines]),

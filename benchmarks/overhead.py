@@ -14,8 +14,8 @@ from typing import Any
 
 from measure import record, spread
 
-from trainers import recipes, training
-from trainers.training import Loop
+from trainers.recipes import loading
+from trainers.training.loop import Loop, loop
 
 
 class Timed(Loop):
@@ -36,12 +36,12 @@ class Timed(Loop):
 
 
 def main() -> None:
-    training.Loop = Timed  # type: ignore[misc]
-    recipe = recipes.load(recipes.find("point_nav_maml"))
+    loop.Loop = Timed  # type: ignore[misc]
+    recipe = loading.load(loading.find("point_nav_maml"))
     with tempfile.TemporaryDirectory() as folder:
-        run = training.start(recipe, Path(folder) / "run")
+        run = loop.start(recipe, Path(folder) / "run")
         began = time.perf_counter()
-        training.go_on(run)
+        loop.go_on(run)
         whole = time.perf_counter() - began
     figures: dict[str, Any] = {"iterations": recipe.iterations, "seconds of the run": round(whole, 1)}
     for name, seconds in Timed.seconds.items():

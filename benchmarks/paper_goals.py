@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from envs.point_nav import PointNav
+from envs.navigation.point_nav import PointNav
 from envs.task import Split, TaskSet
 
 

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 
 from envs.task import TaskSet
-from trainers.evaluation import curve, summary
-from trainers.metrics import read
-from trainers.results import conclude, evaluate_runs, find_runs, mean_yardsticks
+from trainers.evaluation.evaluator import curve, summary
+from trainers.evaluation.run_evaluation import conclude, evaluate_runs, find_runs, mean_yardsticks
+from trainers.runs.metrics import read
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"

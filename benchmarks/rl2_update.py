@@ -19,11 +19,11 @@ from measure import record, spread
 from agents.contract import Interface, TrialBatch
 from agents.functional.gru import GRUSequence
 from agents.rl2 import RL2Agent, RL2Config, RL2Learner
-from envs.bandit import Bandit5Arms
-from envs.tabular_mdp import TabularMDP
+from envs.tabular.bandit import Bandit5Arms
+from envs.tabular.tabular_mdp import TabularMDP
 from envs.task import TaskFamily
 from trainers.process import keep_freed_memory
-from trainers.sampling import generator, make_shards, random_key, run_trials
+from trainers.sampling.trial_loop import generator, make_shards, random_key, run_trials
 
 SHAPES: dict[str, tuple[TaskFamily, dict[str, object]]] = {
     "bandit, 1,000 trials of 10 pulls, GRU 64, 8 minibatches": (

@@ -16,10 +16,10 @@ from measure import record, spread
 
 from agents.contract import Interface, Round
 from agents.maml import MAMLAgent, MAMLConfig, MAMLLearner, State
-from envs.point_nav import PointNav
+from envs.navigation.point_nav import PointNav
 from trainers.process import keep_freed_memory
-from trainers.sampling import make_shards, random_key, run_trials
-from trainers.workers import RaySampler
+from trainers.sampling.samplers import RaySampler
+from trainers.sampling.trial_loop import make_shards, random_key, run_trials
 
 REPEATS = 30
 

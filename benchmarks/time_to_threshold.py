@@ -18,7 +18,7 @@ from pathlib import Path
 
 from measure import record, spread
 
-from trainers.metrics import read
+from trainers.runs.metrics import read
 
 THRESHOLD = -18.0
 HERE = Path(__file__).resolve().parent
@@ -31,7 +31,7 @@ def measure(seed: int) -> tuple[float, int]:
         words = ["train", "point_nav_maml", "--out", str(run), f"seed={seed}", "evaluation.every=2"]
         began = time.perf_counter()
         process = subprocess.Popen(
-            [sys.executable, "-m", "trainers.command", *words, "family=paper_goals:PaperGoals"],
+            [sys.executable, "-m", "trainers.cli.app", *words, "family=paper_goals:PaperGoals"],
             env={**os.environ, "PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parent}"},
             stdout=subprocess.DEVNULL,
         )

@@ -314,7 +314,7 @@ class TaskFamily(ABC):
         return {}
 
     def task_vector(self, task: Task) -> np.ndarray:
-        """The task as numbers, for those who are told it (`envs.told`): by default its parameters, by name."""
+        """The task as numbers, for those who are told it (`envs.oracle`): by default its parameters, by name."""
         values = [np.asarray(value, float).reshape(-1) for _, value in task.items]
         return np.concatenate(values)
 

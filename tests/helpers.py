@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 
 from agents.contract import Interface, TrialBatch, concatenate
 from agents.maml import MAMLAgent, MAMLConfig, MAMLLearner
-from envs.point_nav import PointNav
+from envs.navigation.point_nav import PointNav
 from envs.task import TaskFamily, Uniform
-from trainers.command import app
-from trainers.sampling import make_shards, random_key, run_trials
+from trainers.cli.app import app
+from trainers.sampling.trial_loop import make_shards, random_key, run_trials
 
 # Overrides that make a shipped recipe run in a second, in this process, with the same bits everywhere.
 TINY = [

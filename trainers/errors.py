@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agents.contract import AgentError
 from envs.task import TaskError
-from trainers.sampling import SamplingError
+from trainers.sampling.trial_loop import SamplingError
 
 
 class RecipeError(ValueError):

@@ -21,7 +21,7 @@ from agents.contract import Agent, Interface, Round, RoundBatch, Weights
 from envs.task import TaskFamily
 from trainers.errors import RunError
 from trainers.process import torch_threads
-from trainers.run_folder import Run
+from trainers.runs.run_folder import Run
 
 
 def load(

@@ -11,7 +11,7 @@ import mujoco
 import numpy as np
 
 from envs.task import TaskError
-from envs.typed import nearest
+from envs.validation import nearest
 
 How = Literal["scale", "add", "set"]
 

@@ -32,7 +32,7 @@ from envs.mujoco.locomotion import DELAY, Locomotion, Robot, load_mjcf
 from envs.mujoco.state import Motion, State
 from envs.mujoco.terms import Observe, Reward, Roles, base_of, height, observation, reward, up
 from envs.task import Choice, LogUniform, Parameter, Task, TaskError, Uniform
-from envs.typed import Strict, nearest, sentence
+from envs.validation import Strict, nearest, sentence
 
 Interval = tuple[float, float]
 Command = Literal["velocity", "heading", "goal"]

@@ -19,7 +19,7 @@ import mujoco
 import numpy as np
 
 from envs.mujoco.changes import Change, element_names
-from envs.mujoco.simulations import LoopSimulations, RolloutSimulations, Rows, Simulations
+from envs.mujoco.engines.simulations import LoopSimulations, RolloutSimulations, Rows, Simulations
 from envs.mujoco.state import Motion, State
 from envs.mujoco.terrain import Elevation, Terrain, ends_of
 from envs.task import Task, TaskError, TaskFamily

@@ -15,7 +15,7 @@ import numpy as np
 from envs.mujoco.changes import element_names
 from envs.mujoco.state import Motion, State
 from envs.task import TaskError
-from envs.typed import nearest
+from envs.validation import nearest
 
 Observe = Callable[[State], np.ndarray]
 Reward = Callable[[Motion], np.ndarray]

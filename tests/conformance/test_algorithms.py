@@ -13,8 +13,9 @@ from agents import ALGORITHMS
 from agents.contract import AgentError
 from tests.conformance.test_families import TwoEnds
 from tests.helpers import LineFamily, interface, sample, small_maml, some_tasks
-from trainers import checkpoints, resolve
-from trainers.sampling import make_shards, random_key, run_trials
+from trainers.recipes import registry
+from trainers.runs import checkpoints
+from trainers.sampling.trial_loop import make_shards, random_key, run_trials
 
 FEW = {
     "train_tasks": 3,
@@ -59,7 +60,7 @@ CONTINUOUS = ("pearl",)
 
 
 def build(name, index, family, seed=0):
-    algorithm = resolve.algorithm(name)
+    algorithm = registry.algorithm(name)
     config = algorithm.config.model_validate(SMALL[name][index])
     agent = algorithm.make_agent(config, interface(family))
     return agent, algorithm.make_learner(agent, config, seed, torch.device("cpu"))

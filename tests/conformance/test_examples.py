@@ -16,9 +16,9 @@ EXAMPLES = ROOT / "examples"
 RUNS = {
     "adapt_online": [sys.executable, "adapt_online.py"],
     "sinusoid": [sys.executable, "sinusoid.py", "--scale", "0.005"],
-    "own_family": [sys.executable, "-m", "trainers.command", "check", "own_family:CartPoleLength"],
+    "own_family": [sys.executable, "-m", "trainers.cli.app", "check", "own_family:CartPoleLength"],
     "own_agent": [
-        sys.executable, "-m", "trainers.command", "train", "point_nav_maml", "agent={name: own_agent:CROSS_ENTROPY}",
+        sys.executable, "-m", "trainers.cli.app", "train", "point_nav_maml", "agent={name: own_agent:CROSS_ENTROPY}",
         "iterations=1", "workers=0",
         "evaluation={rounds: 4, validation_tasks: 2, held_out_tasks: 4, rollouts: 30}",
     ],

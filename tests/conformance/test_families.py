@@ -13,7 +13,7 @@ import envs
 from envs.check import check_no_leak, check_task_family
 from envs.task import Choice, TaskError, TaskFamily, Uniform
 from tests.helpers import DiscreteWalk, LineFamily, LineWalk
-from trainers import resolve
+from trainers.recipes import registry
 
 
 class TwoEnds(TaskFamily):
@@ -40,7 +40,7 @@ class Region(LineFamily):
 
 @pytest.mark.parametrize("name", envs.FAMILIES)
 def test_listed_families_conform(name):
-    problems = [finding for finding in check_task_family(resolve.family(name)) if finding.problem]
+    problems = [finding for finding in check_task_family(registry.family(name)) if finding.problem]
     assert not problems
 
 
@@ -70,7 +70,7 @@ def test_a_registered_environment_takes_its_parameters():
 @pytest.mark.parametrize("name", envs.FAMILIES)
 def test_the_docstrings_range_is_the_samples_range(name):
     """T9: the numbers in the docstring are read here and compared with ten thousand samples."""
-    family = resolve.family(name)
+    family = registry.family(name)
     text = re.sub(r"\bpi\b", str(np.pi), " ".join(type(family).__doc__.split()))
     tasks = family.sample(10_000 if len(family.parameters) == 1 else 2_000, np.random.default_rng(0), "train")
     for parameter, law in family.parameters.items():

@@ -9,17 +9,17 @@ import pytest
 
 from envs.mujoco.locomotion import Locomotion
 from envs.task import TaskSet
-from trainers import recipes
-from trainers.evaluation import curve
-from trainers.results import evaluate_runs, find_runs
-from trainers.run_folder import Run
+from trainers.evaluation.evaluator import curve
+from trainers.evaluation.run_evaluation import evaluate_runs, find_runs
+from trainers.recipes import loading
+from trainers.runs.run_folder import Run
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 PUBLISHED = sorted(path.parent for path in RESULTS.glob("*/summary.json"))
 
 
 def test_every_recipe_is_published():
-    assert {path.stem for path in recipes.SHIPPED.glob("*.yaml")} == {folder.name for folder in PUBLISHED}
+    assert {path.stem for path in loading.SHIPPED.glob("*.yaml")} == {folder.name for folder in PUBLISHED}
 
 
 @pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)
@@ -63,7 +63,7 @@ def check_some_tasks(folder, claimed, tmp_path):
 
 @pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)
 def test_a_published_run_was_made_by_its_recipe(folder):
-    recipe = recipes.load(recipes.find(folder.name))
+    recipe = loading.load(loading.find(folder.name))
     for run in find_runs(folder):
         same = {"seed", "workers", "device", "learner_threads"}
         assert run.recipe.model_dump(exclude=same) == recipe.model_dump(exclude=same)

@@ -8,13 +8,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from agents.controls import given_context
-from agents.ppo import PPO
+from agents.common.ablations import given_context
+from agents.common.ppo import PPO
 from agents.rl2 import RL2Agent, RL2Config, RL2Learner
 from agents.varibad import VariBADAgent, VariBADConfig, VariBADLearner
-from envs.bandit import Bandit2Arms
+from envs.tabular.bandit import Bandit2Arms
 from tests.helpers import interface, sample, some_tasks
-from trainers.sampling import Shard, random_key, run_trials
+from trainers.sampling.trial_loop import Shard, random_key, run_trials
 
 FAMILY = Bandit2Arms()
 BLIND, BAYES = 5.0, 6.022

@@ -10,10 +10,10 @@ import torch
 from agents.contract import concatenate
 from agents.maml import ClippedSurrogate, MAMLAgent, MAMLConfig, MAMLLearner
 from agents.reptile import ReptileConfig, ReptileLearner
-from envs.point_nav import PointNav
+from envs.navigation.point_nav import PointNav
 from tests.helpers import interface, sample
 from trainers.process import keep_freed_memory
-from trainers.sampling import generator, make_shards, random_key, run_trials
+from trainers.sampling.trial_loop import generator, make_shards, random_key, run_trials
 
 pytestmark = pytest.mark.learning
 FAMILY = PointNav()

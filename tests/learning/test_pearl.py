@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from agents.controls import given_context
+from agents.common.ablations import given_context
 from agents.pearl import PEARLAgent, PEARLConfig, PEARLLearner
-from envs.point import PointFamily
+from envs.navigation.point_env import PointFamily
 from envs.task import Choice
 from tests.helpers import interface, sample
 from trainers.process import keep_freed_memory
-from trainers.sampling import make_shards, random_key, run_trials
+from trainers.sampling.trial_loop import make_shards, random_key, run_trials
 
 pytestmark = pytest.mark.learning
 

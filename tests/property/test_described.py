@@ -11,12 +11,12 @@ import pytest
 import yaml
 
 from envs.check import check_task_family
+from envs.locomotion.walker2d import WALKER2D
 from envs.mujoco import described
 from envs.mujoco.terms import OBSERVATIONS, REWARDS
 from envs.task import TaskError
-from envs.walker2d import WALKER2D
 from tests.helpers import call
-from trainers import recipes, resolve
+from trainers.recipes import loading, registry
 
 ROBOTS = Path(__file__).parents[2] / "examples" / "robots"
 PUCK = """
@@ -157,7 +157,7 @@ def test_robots_of_our_own_conform(name):
 
 
 def test_the_tutorials_recipe_loads():
-    recipe = recipes.load(ROBOTS / "quadruped_maml.yaml")
+    recipe = loading.load(ROBOTS / "quadruped_maml.yaml")
     assert Path(recipe.family) == ROBOTS.relative_to(ROBOTS.parents[1]) / "quadruped.yaml"
 
 
@@ -382,10 +382,10 @@ def test_a_model_that_does_not_compile_and_a_file_that_is_none(tmp_path):
     with pytest.raises(TaskError, match="does not compile as MJCF"):
         puck(tmp_path, model=PUCK.replace('joint="along"', 'joint="beside"'))
     with pytest.raises(TaskError, match="is not a YAML description"):
-        resolve.family(str(tmp_path / "nothing.yaml"))
+        registry.family(str(tmp_path / "nothing.yaml"))
     (tmp_path / "list.yaml").write_text("- 1\n")
     with pytest.raises(TaskError, match="it must be a mapping"):
-        resolve.family(str(tmp_path / "list.yaml"))
+        registry.family(str(tmp_path / "list.yaml"))
 
 
 def test_a_run_knows_its_family_again(tmp_path):

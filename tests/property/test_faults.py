@@ -10,11 +10,11 @@ import time
 import numpy as np
 import pytest
 
-from envs.point_nav import PointNav
+from envs.navigation.point_nav import PointNav
 from tests.helpers import small_maml, some_tasks
 from trainers.errors import RunError
-from trainers.sampling import make_shards, random_key, run_trials
-from trainers.workers import RaySampler
+from trainers.sampling.samplers import RaySampler
+from trainers.sampling.trial_loop import make_shards, random_key, run_trials
 
 pytestmark = pytest.mark.ray
 FAMILY = PointNav()

@@ -21,10 +21,12 @@ import yaml
 from safetensors.torch import load, save
 
 from tests.helpers import TINY
-from trainers import checkpoints, recipes, training
 from trainers.errors import USER_ERRORS
-from trainers.results import evaluate_runs
-from trainers.run_folder import Run
+from trainers.evaluation.run_evaluation import evaluate_runs
+from trainers.recipes import loading
+from trainers.runs import checkpoints
+from trainers.runs.run_folder import Run
+from trainers.training import loop
 
 LAST = "checkpoints/iteration-000002"
 
@@ -32,7 +34,7 @@ LAST = "checkpoints/iteration-000002"
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     out = tmp_path_factory.mktemp("whole") / "run"
-    training.train(recipes.load(recipes.find("point_nav_maml"), TINY), out)
+    loop.train(loading.load(loading.find("point_nav_maml"), TINY), out)
     return out
 
 
@@ -53,7 +55,7 @@ def contents(folder):
 def refused(folder, *, also_by_evaluate=True):
     """Both commands refuse the folder with a user's error of one line, and leave it as it is."""
     before = contents(folder)
-    attempts = [lambda: training.go_on(training.reopen(folder, ["iterations=3"]))]
+    attempts = [lambda: loop.go_on(loop.reopen(folder, ["iterations=3"]))]
     if also_by_evaluate:
         attempts.append(lambda: evaluate_runs(folder, "held-out"))
     for attempt in attempts:
@@ -376,5 +378,5 @@ def test_there_are_more_than_a_hundred_of_them():
 
 def test_the_folder_that_all_this_is_done_to_is_sound(run):
     assert evaluate_runs(run, "held-out")["training_seeds"] == 1
-    assert training.go_on(training.reopen(run, ["iterations=3"])).iteration == 3
+    assert loop.go_on(loop.reopen(run, ["iterations=3"])).iteration == 3
     assert Run.open(run).recipe.iterations == 3

@@ -14,11 +14,12 @@ import torch
 
 from agents.contract import AgentError
 from tests.helpers import call
-from trainers import recipes, training
 from trainers.errors import RunError
-from trainers.metrics import read
-from trainers.results import evaluate_runs
-from trainers.run_folder import Run, best_iteration
+from trainers.evaluation.run_evaluation import evaluate_runs
+from trainers.recipes import loading
+from trainers.runs.metrics import read
+from trainers.runs.run_folder import Run, best_iteration
+from trainers.training import loop
 
 SMALL = [
     "family=grid_navi-v1", "iterations=3", "device=cpu", "learner_threads=1", "sampling.tasks_per_shard=2",
@@ -32,7 +33,7 @@ AGENTS = {
 
 
 def recipe(agent, *more):
-    return recipes.load(recipes.find("point_nav_maml"), [*SMALL, f"agent={AGENTS[agent]}", "workers=0", *more])
+    return loading.load(loading.find("point_nav_maml"), [*SMALL, f"agent={AGENTS[agent]}", "workers=0", *more])
 
 
 def weights(folder):
@@ -58,17 +59,17 @@ def same(one, other):
 @pytest.mark.ray
 @pytest.mark.parametrize("agent", AGENTS)
 def test_workers_change_nothing(agent, tmp_path):
-    training.train(recipe(agent), tmp_path / "0")
-    training.train(recipe(agent, "workers=2"), tmp_path / "2")
+    loop.train(recipe(agent), tmp_path / "0")
+    loop.train(recipe(agent, "workers=2"), tmp_path / "2")
     same(tmp_path / "0", tmp_path / "2")
 
 
 @pytest.mark.parametrize("agent", AGENTS)
 def test_a_killed_run_goes_on_to_the_same_bits(agent, tmp_path):
     """SIGKILL after the first checkpoint, wherever the run is by then; then `acclimate resume`."""
-    training.train(recipe(agent), tmp_path / "straight")
+    loop.train(recipe(agent), tmp_path / "straight")
     (tmp_path / "recipe.yaml").write_text(recipe(agent).to_yaml())
-    command = [sys.executable, "-m", "trainers.command", "train", str(tmp_path / "recipe.yaml")]
+    command = [sys.executable, "-m", "trainers.cli.app", "train", str(tmp_path / "recipe.yaml")]
     process = subprocess.Popen([*command, "--out", str(tmp_path / "killed")], stdout=subprocess.DEVNULL)
     first = tmp_path / "killed" / "checkpoints" / "iteration-000001"
     while not first.is_dir() and process.poll() is None:
@@ -81,7 +82,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(agent, tmp_path):
 
 
 def test_episodes_of_a_trial_are_the_points_of_its_curve(tmp_path):
-    training.train(recipe("rl2"), tmp_path / "run")
+    loop.train(recipe("rl2"), tmp_path / "run")
     lines = read(tmp_path / "run" / "metrics.jsonl")
     assert {"return_round_0", "return_round_2", "trial_return"} <= set(lines[0])
     for line in lines:
@@ -103,19 +104,19 @@ def test_the_best_checkpoint_is_that_of_the_best_whole_trials():
 
 def test_rollouts_that_share_no_adaptation_are_refused_before_training(tmp_path):
     with pytest.raises(AgentError, match="rollouts must be 1"):
-        training.train(recipe("rl2", "evaluation.rollouts=4"), tmp_path / "run")
+        loop.train(recipe("rl2", "evaluation.rollouts=4"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("agent", AGENTS)
 def test_a_copy_to_show_scores_the_same_and_is_not_gone_on_with(agent, tmp_path):
-    training.train(recipe(agent), tmp_path / "run")
+    loop.train(recipe(agent), tmp_path / "run")
     run = Run.open(tmp_path / "run")
     run.copy_without_learner(tmp_path / "shown")
     shown = Run.open(tmp_path / "shown")
     assert evaluate_runs(shown.path, "held-out") == evaluate_runs(run.path, "held-out")
     assert set(shown.rows()["split"].to_pylist()) == {"held-out"}
     with pytest.raises(RunError, match=r"holds weights alone.*init="):
-        training.go_on(training.reopen(shown.path, ["iterations=9"]))
-    training.start(recipe(agent, f"init={shown.path}"), tmp_path / "next")
+        loop.go_on(loop.reopen(shown.path, ["iterations=9"]))
+    loop.start(recipe(agent, f"init={shown.path}"), tmp_path / "next")
     assert all(torch.equal(value, weights(tmp_path / "next")[name]) for name, value in weights(shown.path).items())

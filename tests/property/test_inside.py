@@ -9,16 +9,18 @@ from matplotlib.colors import LogNorm
 from PIL import Image
 
 from agents.rl2 import RL2Agent
-from envs.ant import AntDir
-from envs.grid_navi import GridNavi
-from envs.half_cheetah import HalfCheetahDir, HalfCheetahRandParams
-from envs.tabular_mdp import TabularMDP
+from envs.locomotion.ant import AntDir
+from envs.locomotion.half_cheetah import HalfCheetahDir, HalfCheetahRandParams
+from envs.tabular.grid_navi import GridNavi
+from envs.tabular.tabular_mdp import TabularMDP
 from tests.helpers import call
-from trainers import inside, inside_pictures, recipes, training
 from trainers.errors import RunError
-from trainers.inside import Watched
-from trainers.run_folder import Run
-from trainers.sampling import Shard, random_key, run_trials
+from trainers.recipes import loading
+from trainers.reporting import embeddings, inspection
+from trainers.reporting.inspection import Watched
+from trainers.runs.run_folder import Run
+from trainers.sampling.trial_loop import Shard, random_key, run_trials
+from trainers.training import loop
 
 COMMON = {"seed": 0, "iterations": 1, "workers": 0, "device": "cpu", "learner_threads": 1}
 LINE = "tests.helpers:LineFamily"  # its episodes end early, so trials differ in length
@@ -53,8 +55,8 @@ def begun(tmp_path_factory):
     def of(kind) -> Run:
         if kind not in runs:
             family, agent, evaluation = RECIPES[kind]
-            recipe = recipes.build({**COMMON, "family": family, "agent": agent, "evaluation": evaluation}, kind)
-            runs[kind] = training.start(recipe, folder / kind)
+            recipe = loading.build({**COMMON, "family": family, "agent": agent, "evaluation": evaluation}, kind)
+            runs[kind] = loop.start(recipe, folder / kind)
         return runs[kind]
 
     return of
@@ -137,7 +139,7 @@ def test_rollouts_that_share_an_adaptation_are_counted_together(begun):
 
 def test_names_say_what_is_a_belief():
     ones = np.ones((2, 3))
-    beliefs, vectors, attention = inside.sort(
+    beliefs, vectors, attention = inspection.sort(
         {"a_mean": ones, "a_variance": 4 * ones, "b_mean": ones, "c": ones, "attention/layer": np.ones((2, 1, 5))}
     )
     assert set(vectors) == {"a_mean", "b_mean", "c"}
@@ -147,7 +149,7 @@ def test_names_say_what_is_a_belief():
 
 
 def test_closed_families_are_followed_through_repeats_of_their_tasks(begun):
-    look = inside.follow(begun("varibad"), "held-out", "last", 200)
+    look = inspection.follow(begun("varibad"), "held-out", "last", 200)
     assert [task["goal"] for task in look.tasks[:4]] == [2, 2, 3, 3]
     assert len(look.seen) == len(look.tasks) == 42
     assert [look.tasks[trial]["goal"] for trial in look.shown] == [2, 11, 17, 24]
@@ -191,8 +193,8 @@ def test_the_trials_are_the_evaluators_and_resume_takes_the_folder(begun, monkey
         batches.append(run_trials(*arguments))
         return batches[-1]
 
-    monkeypatch.setattr(inside, "run_trials", spy)
-    inside.follow(run, "held-out", "last", 200)
+    monkeypatch.setattr(inspection, "run_trials", spy)
+    inspection.follow(run, "held-out", "last", 200)
     followed = np.concatenate([batch[0].row_returns().reshape(-1) for batch in batches])
     np.testing.assert_array_equal(followed, returns.to_numpy())
 
@@ -224,16 +226,16 @@ def test_what_cannot_be_drawn_is_a_sentence(begun, tmp_path, monkeypatch):
     assert "name another one with --out" in refused(path, "--tasks", 2, "--out", tmp_path / "file")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RL2Agent, "inspect", lambda self, weights, state: {"hidden_state": np.full((4, 2), np.nan)})
-        _, notes = inside_pictures.draw(begun("gru"), "held-out", "last", tmp_path / "nan", 4)
+        _, notes = embeddings.draw(begun("gru"), "held-out", "last", tmp_path / "nan", 4)
         assert notes == ["hidden_state is not finite, so it has no embedding"]
         rounding = 1 + 1e-7 * np.arange(8).reshape(4, 2)
         patch.setattr(RL2Agent, "inspect", lambda self, weights, state: {"hidden_state": rounding})
-        made, (note,) = inside_pictures.draw(begun("gru"), "held-out", "last", tmp_path / "same", 4)
+        made, (note,) = embeddings.draw(begun("gru"), "held-out", "last", tmp_path / "same", 4)
         assert note.startswith("hidden_state is the same")
         assert not made
     monkeypatch.setattr(RL2Agent, "inspect", lambda self, weights, state: {})
     with pytest.raises(RunError, match="rl2 shows nothing of what it has learned"):
-        inside_pictures.draw(begun("gru"), "held-out", "last", tmp_path / "none", 4)
+        embeddings.draw(begun("gru"), "held-out", "last", tmp_path / "none", 4)
     assert not (tmp_path / "none").exists()
 
 
@@ -245,19 +247,19 @@ def test_what_lies_apart_stays_apart():
     which = np.repeat([0, 1], 15)
     for entries in (1, 2, 80):  # one entry leaves a line; of 80, t-SNE is given principal components
         vectors = rng.normal(size=(30, entries)) + 50 * which[:, None]
-        places = inside_pictures.neighbours(vectors)
-        assert np.array_equal(places, inside_pictures.neighbours(vectors)), "nothing is left to chance"
+        places = embeddings.neighbours(vectors)
+        assert np.array_equal(places, embeddings.neighbours(vectors)), "nothing is left to chance"
         centres = np.stack([places[which == side].mean(0) for side in (0, 1)])
         distances = np.linalg.norm(places[:, None] - centres, axis=-1)
         assert np.array_equal(distances.argmin(1), which)
-        points, shares = inside_pictures.principal(vectors)
+        points, shares = embeddings.principal(vectors)
         assert points.shape == (30, 2)
         assert 0.9 < shares.sum() < 1 + 1e-9
 
 
 def test_a_colouring_for_each_entry_that_differs():
     def colourings(family, count=30):
-        return inside_pictures.told_apart(family, family.sample(count, np.random.default_rng(0), "train"))
+        return embeddings.told_apart(family, family.sample(count, np.random.default_rng(0), "train"))
 
     (goal,) = colourings(GridNavi())
     assert goal.ticks is None
@@ -273,7 +275,7 @@ def test_a_colouring_for_each_entry_that_differs():
     assert len(tables) == 10 * 5 * 10 + 10 * 5, "a number of a draw says nothing: its tables do"
     # The plane tells two entries exactly, and those are among the six that are drawn.
     points = np.column_stack([tables[100].values, tables[7].values])
-    chosen = inside_pictures.most_told(points, tables)
+    chosen = embeddings.most_told(points, tables)
     assert len(chosen) == 6
     assert {tables[7].name, tables[100].name} <= {one.name for one in chosen}
     assert not colourings(GridNavi(), 1)
@@ -290,19 +292,21 @@ def test_many_entries_of_tasks_and_beliefs_are_drawn(begun):
         heads = [torch.softmax(torch.as_tensor(rng.normal(size=(6, step + 1))), -1).numpy() for step in range(40)]
         begins = np.arange(40) % 10 == 0
         seen.append(
-            inside.Seen(np.arange(40), begins, {"v": mean[-1]}, {"b": (mean, deviation)}, {"x": (np.arange(40), heads)})
+            inspection.Seen(
+                np.arange(40), begins, {"v": mean[-1]}, {"b": (mean, deviation)}, {"x": (np.arange(40), heads)}
+            )
         )
-    look = inside.Look("title", family, tasks, seen, [0, 4, 8])
-    embedding = inside_pictures.embedding(look, "v", np.array([one.vectors["v"] for one in seen]))
+    look = inspection.Look("title", family, tasks, seen, [0, 4, 8])
+    embedding = embeddings.embedding(look, "v", np.array([one.vectors["v"] for one in seen]))
     assert len(embedding.axes) == 2 * 6 + 6, "two planes and a colour bar for each of six entries"
     assert "the 6 of 550 entries" in embedding.get_suptitle()
-    narrowing = inside_pictures.narrowing(look, "b")
+    narrowing = embeddings.narrowing(look, "b")
     assert narrowing.axes[0].get_yscale() == "log"
     mean = next(line for line in narrowing.axes[0].lines if line.get_label() == "mean over trials")
     np.testing.assert_allclose(mean.get_ydata(), np.exp(-0.1 * np.arange(40)))
-    along = inside_pictures.along_the_trial(look, "b")
+    along = embeddings.along_the_trial(look, "b")
     assert sum(axes.get_visible() for axes in along.axes) == 12
-    maps = inside_pictures.attention_maps(look, "x")
+    maps = embeddings.attention_maps(look, "x")
     assert len(maps.axes) == 4 * 3 + 1
     assert "4 of 6 heads; lines: an episode begins" in maps.get_suptitle()
     shown = maps.axes[0].images[0].get_array()

@@ -8,8 +8,8 @@ import gymnasium
 import pytest
 import torch
 
+from agents.common.meta_objective import MetaObjective, Steps, join, split
 from agents.functional.inner_loop import adapt
-from agents.functional.meta_objective import MetaObjective, Steps, join, split
 from agents.functional.trust_region import flatten, unflatten
 from agents.nets.policies import make_policy
 

@@ -17,9 +17,10 @@ from PIL import Image
 from envs.mujoco.camera import NoCamera, choose_gl
 from envs.task import TaskError
 from tests.helpers import TINY, call
-from trainers import movies, resolve
 from trainers.errors import RunError
-from trainers.run_folder import Run
+from trainers.recipes import registry
+from trainers.reporting import videos
+from trainers.runs.run_folder import Run
 
 CAN_DRAW = "MUJOCO_GL" in os.environ or any(map(ctypes.util.find_library, ("OSMesa", "EGL")))
 
@@ -51,7 +52,7 @@ def test_a_video_shows_the_returns_of_the_evaluation(trained, tmp_path):
         mine = rows[(rows.point == point)].sort_values("rollout")["return"]
         assert f"return {mine.iloc[0]:.2f} (mean of its round {mine.mean():.2f})" in line
     frames = imageio.mimread(out)
-    assert frames[0].shape[1] > 2 * movies.PANEL[0]
+    assert frames[0].shape[1] > 2 * videos.PANEL[0]
     assert np.abs(frames[0][..., :3].astype(int) - frames[-1][..., :3].astype(int)).max() > 50, "something moves"
 
 
@@ -72,12 +73,12 @@ def test_mujoco_is_drawn_headless(tmp_path):
     script = (
         "import sys; from pathlib import Path; from envs.mujoco.camera import choose_gl; choose_gl()\n"
         "from trainers import movies, resolve\n"
-        "movies.preview(resolve.family('half_cheetah_steps-v1'), Path(sys.argv[1]), 2)"
+        "movies.preview(registry.family('half_cheetah_steps-v1'), Path(sys.argv[1]), 2)"
     )
     out = tmp_path / "sheet.png"
     subprocess.run([sys.executable, "-c", script, str(out)], check=True, cwd=Path.cwd(), timeout=120)
     picture = np.asarray(Image.open(out))
-    assert picture.shape[1] > 2 * movies.PANEL[0] - 10
+    assert picture.shape[1] > 2 * videos.PANEL[0] - 10
     first = picture[60:300, 10:390].astype(int)
     assert first.std() > 10, "there is something to see"
 
@@ -96,7 +97,7 @@ def test_a_machine_that_cannot_draw_is_told_what_to_install(monkeypatch):
 
 def test_an_episode_that_does_not_repeat_is_not_shown(trained, monkeypatch, tmp_path):
     path = trained("point_nav-v1")
-    family = type(resolve.family("point_nav-v1"))
+    family = type(registry.family("point_nav-v1"))
     original = family.make_env
 
     def other(self, task):
@@ -112,7 +113,7 @@ def test_an_episode_that_does_not_repeat_is_not_shown(trained, monkeypatch, tmp_
 
     monkeypatch.setattr(family, "make_env", other)
     with pytest.raises(RunError, match="do not follow from seed and actions"):
-        movies.render(Run.open(path), 0, "held-out", None, "last", tmp_path / "task.gif")
+        videos.render(Run.open(path), 0, "held-out", None, "last", tmp_path / "task.gif")
 
 
 def test_a_family_that_says_nothing_of_its_looks_is_refused():
@@ -120,6 +121,6 @@ def test_a_family_that_says_nothing_of_its_looks_is_refused():
 
     family = LineFamily()
     with pytest.raises(RunError, match="plan_view"):
-        movies.camera_of(family, family.sample(1, np.random.default_rng(0), "train")[0])
+        videos.camera_of(family, family.sample(1, np.random.default_rng(0), "train")[0])
     with pytest.raises(TaskError):
         family.task(target_m=99.0)

@@ -7,9 +7,9 @@ import mujoco
 import numpy as np
 import pytest
 
-from envs.half_cheetah import HALF_CHEETAH, HalfCheetahDir, HalfCheetahVel
+from envs.locomotion.half_cheetah import HALF_CHEETAH, HalfCheetahDir, HalfCheetahVel
+from envs.mujoco.engines.simulations import LoopSimulations, RolloutSimulations
 from envs.mujoco.locomotion import base_model
-from envs.mujoco.simulations import LoopSimulations, RolloutSimulations
 
 ENGINES = [RolloutSimulations, LoopSimulations]
 CHEETAH = HALF_CHEETAH.path

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from envs.point_nav import PointNav
+from envs.navigation.point_nav import PointNav
 from tests.helpers import TINY, LineFamily, interface, small_maml, some_tasks
-from trainers import recipes, training
 from trainers.errors import RunError
 from trainers.online import OnlineAgent, load
-from trainers.run_folder import Run
-from trainers.sampling import generator, make_shards, random_key, run_trials
+from trainers.recipes import loading
+from trainers.runs.run_folder import Run
+from trainers.sampling.trial_loop import generator, make_shards, random_key, run_trials
+from trainers.training import loop
 
 LINE = LineFamily()
 ROLLOUTS = 3
@@ -66,7 +67,7 @@ def test_it_is_the_trial_loop(rounds, monkeypatch):
 
 
 def test_a_loaded_agent_acts_like_its_run_and_a_new_trial_knows_nothing(tmp_path):
-    training.train(recipes.load(recipes.find("point_nav_maml"), [*TINY, "evaluation.rollouts=3"]), tmp_path / "run")
+    loop.train(loading.load(loading.find("point_nav_maml"), [*TINY, "evaluation.rollouts=3"]), tmp_path / "run")
     online = load(tmp_path / "run", deterministic=True)
     run = Run.open(tmp_path / "run")
     agent, weights, _ = run.load(run.family())

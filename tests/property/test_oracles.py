@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from envs.half_cheetah import HalfCheetahVelU03
+from envs.locomotion.half_cheetah import HalfCheetahVelU03
+from envs.oracle import TellsTask
 from envs.task import TaskError
-from envs.told import TellsTask
 from tests.helpers import call
-from trainers import recipes, resolve, training
 from trainers.errors import RunError
-from trainers.movies import camera_of
-from trainers.results import evaluate_runs, evaluate_yardstick
-from trainers.run_folder import Run
+from trainers.evaluation.run_evaluation import evaluate_runs, evaluate_yardstick
+from trainers.recipes import loading, registry
+from trainers.reporting.videos import camera_of
+from trainers.runs.run_folder import Run
+from trainers.training import loop
 
 SMALL = [
     "family=grid_navi-v1", "iterations=1", "device=cpu", "learner_threads=1", "workers=0",
@@ -27,7 +28,7 @@ SMALL = [
 
 
 def trained(folder, *more):
-    return training.train(recipes.load(recipes.find("point_nav_maml"), [*SMALL, *more]), folder).run
+    return loop.train(loading.load(loading.find("point_nav_maml"), [*SMALL, *more]), folder).run
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +67,13 @@ def test_a_robot_that_is_told_is_drawn_as_it_is():
     family = HalfCheetahVelU03()
     with pytest.raises(RunError, match="says nothing of how it is drawn"):
         camera_of(TellsTask(family), family.task(velocity_m_per_s=1.0))
-    told = Run(Path("nowhere"), recipes.load(recipes.find("half_cheetah_vel_u03_pearl"), ["tells_task=true"]))
+    told = Run(Path("nowhere"), loading.load(loading.find("half_cheetah_vel_u03_pearl"), ["tells_task=true"]))
     assert isinstance(told.family(tells_task=False), HalfCheetahVelU03)
     assert isinstance(told.family(), TellsTask)
 
 
 def test_a_task_that_switches_cannot_be_told():
-    family = resolve.family("half_cheetah_motor_fails-v1", tells_task=True)
+    family = registry.family("half_cheetah_motor_fails-v1", tells_task=True)
     with pytest.raises(TaskError, match="would be wrong once it switches"):
         family.check_task(family.sample(1, np.random.default_rng(0), "train")[0])
 
@@ -95,6 +96,6 @@ def pooled(runs):
 def test_it_goes_on_with_workers_to_the_same_bits(runs, tmp_path):
     straight = trained(tmp_path / "straight", "tells_task=true", "iterations=2")
     shutil.copytree(runs[1].path, tmp_path / "resumed")
-    training.go_on(training.reopen(tmp_path / "resumed", ["iterations=2", "workers=1"]))
+    loop.go_on(loop.reopen(tmp_path / "resumed", ["iterations=2", "workers=1"]))
     one, other = (run.load(run.family())[1] for run in (straight, Run.open(tmp_path / "resumed")))
     assert all(torch.equal(one[name], other[name]) for name in one)

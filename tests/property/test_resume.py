@@ -17,11 +17,12 @@ import yaml
 
 from agents.pearl import PEARLLearner
 from tests.helpers import TINY_PEARL
-from trainers import checkpoints, recipes, training
 from trainers.errors import RecipeError, RunError
-from trainers.metrics import read
-from trainers.run_folder import Run, best_iteration
-from trainers.training import Loop
+from trainers.recipes import loading
+from trainers.runs import checkpoints
+from trainers.runs.metrics import read
+from trainers.runs.run_folder import Run, best_iteration
+from trainers.training.loop import Loop, loop
 
 SMALL = [
     "iterations=6",
@@ -39,8 +40,8 @@ RECIPES = ["point_nav_maml", "point_nav_maml_trpo", "point_nav_metasgd", "point_
 
 def recipe(*more, name="point_nav_maml"):
     if name == "pearl":
-        return recipes.load(recipes.find("point_nav_maml"), [*SMALL, *TINY_PEARL, *more])
-    return recipes.load(recipes.find(name), [*SMALL, *more])
+        return loading.load(loading.find("point_nav_maml"), [*SMALL, *TINY_PEARL, *more])
+    return loading.load(loading.find(name), [*SMALL, *more])
 
 
 def told(folder):
@@ -63,7 +64,7 @@ class Death(BaseException):
 def straight(tmp_path_factory):
     out = tmp_path_factory.mktemp("straight")
     for name in RECIPES:
-        training.train(recipe(name=name), out / name)
+        loop.train(recipe(name=name), out / name)
     return out
 
 
@@ -94,11 +95,11 @@ def test_death_at_any_moment_then_resume_is_the_same_run(tmp_path, straight, mon
         else:
             patch.setattr(Loop, "measure", dies(Loop.measure, lambda self, split, iteration: split == "held-out"))
         with pytest.raises(Death):
-            training.train(recipe(name=name), tmp_path / "run")
+            loop.train(recipe(name=name), tmp_path / "run")
     with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
         file.write('{"iteration": 5, "environm')  # the line that death cut
     (tmp_path / "run" / "checkpoints" / ".writing-000004-1").mkdir()
-    outcome = training.go_on(training.reopen(tmp_path / "run"))
+    outcome = loop.go_on(loop.reopen(tmp_path / "run"))
     assert outcome.iteration == 6
     assert told(tmp_path / "run") == told(straight / name)
     assert not list((tmp_path / "run" / "checkpoints").glob(".*"))
@@ -107,8 +108,8 @@ def test_death_at_any_moment_then_resume_is_the_same_run(tmp_path, straight, mon
 
 @pytest.mark.parametrize("name", ["point_nav_maml", "pearl"])
 def test_a_finished_run_is_extended_to_the_bits_of_a_longer_one(tmp_path, straight, name):
-    training.train(recipe("iterations=4", name=name), tmp_path / "run")
-    training.go_on(training.reopen(tmp_path / "run", ["iterations=6"]))
+    loop.train(recipe("iterations=4", name=name), tmp_path / "run")
+    loop.go_on(loop.reopen(tmp_path / "run", ["iterations=6"]))
     mine, whole = told(tmp_path / "run"), told(straight / name)
     assert (mine[0], mine[2]) == (whole[0], whole[2])
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["iterations"] == 6
@@ -131,8 +132,8 @@ def test_the_next_iteration_is_sampled_with_the_weights_from_before_this_update(
 
     monkeypatch.setattr(Loop, "sample", watched_sample)
     monkeypatch.setattr(PEARLLearner, "update", watched_update)
-    training.train(recipe("iterations=3", name="pearl"), tmp_path / "run")
-    training.go_on(training.reopen(tmp_path / "run", ["iterations=4"]))
+    loop.train(recipe("iterations=3", name="pearl"), tmp_path / "run")
+    loop.go_on(loop.reopen(tmp_path / "run", ["iterations=4"]))
     assert [iteration for iteration, _ in used] == [0, 1, 2, 3]
     for (_, weights), lagging in zip(used, (0, 0, 1, 2), strict=True):
         assert torch.equal(weights, after[lagging])
@@ -140,13 +141,13 @@ def test_the_next_iteration_is_sampled_with_the_weights_from_before_this_update(
 
 
 def test_a_checkpoint_without_the_weights_of_what_is_pending_is_refused(tmp_path):
-    training.train(recipe("iterations=2", name="pearl"), tmp_path / "run")
+    loop.train(recipe("iterations=2", name="pearl"), tmp_path / "run")
     newest = checkpoints.newest(tmp_path / "run" / "checkpoints")
     iteration, state = checkpoints.load(newest, "pearl")
     del state["weights_before"]
     checkpoints.save(newest.parent, iteration, "pearl", state)
     with pytest.raises(RunError, match="the weights that its pending iteration is sampled with are not those"):
-        training.go_on(training.reopen(tmp_path / "run", ["iterations=3"]))
+        loop.go_on(loop.reopen(tmp_path / "run", ["iterations=3"]))
 
 
 @pytest.mark.parametrize(
@@ -159,24 +160,24 @@ def test_a_checkpoint_without_the_weights_of_what_is_pending_is_refused(tmp_path
 )
 def test_a_plan_that_the_agent_cannot_follow_is_refused_before_anything_is_written(tmp_path, overrides, sentence):
     with pytest.raises(ValueError, match=sentence):
-        training.start(recipe(*overrides, name="pearl"), tmp_path / "run")
+        loop.start(recipe(*overrides, name="pearl"), tmp_path / "run")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_complete_run_stays_as_it_is(tmp_path, straight):
     shutil.copytree(straight / "point_nav_maml", tmp_path / "run")
     before = told(tmp_path / "run")
-    assert training.go_on(training.reopen(tmp_path / "run")).iteration == 6
+    assert loop.go_on(loop.reopen(tmp_path / "run")).iteration == 6
     assert told(tmp_path / "run") == before
 
 
 def test_wall_time_goes_on_where_it_stood(tmp_path):
-    training.train(recipe("iterations=2"), tmp_path / "run")
+    loop.train(recipe("iterations=2"), tmp_path / "run")
     path = tmp_path / "run" / "metrics.jsonl"
     lines = read(path)
     lines[-1]["seconds_elapsed"] = 1000.0
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    training.go_on(training.reopen(tmp_path / "run", ["iterations=3"]))
+    loop.go_on(loop.reopen(tmp_path / "run", ["iterations=3"]))
     assert 1000 < read(path)[-1]["seconds_elapsed"] < 1100
 
 
@@ -193,7 +194,7 @@ def test_what_would_make_another_run_is_refused(tmp_path, straight, overrides, s
     shutil.copytree(straight / "point_nav_maml", tmp_path / "run")
     before = told(tmp_path / "run")
     with pytest.raises((RecipeError, RunError), match=sentence):
-        training.go_on(training.reopen(tmp_path / "run", overrides))
+        loop.go_on(loop.reopen(tmp_path / "run", overrides))
     assert told(tmp_path / "run") == before
 
 
@@ -202,7 +203,7 @@ def test_two_processes_never_train_in_one_folder(straight):
         Run.open(straight / "point_nav_maml").held(),
         pytest.raises(RunError, match="another process is training"),
     ):
-        training.go_on(training.reopen(straight / "point_nav_maml"))
+        loop.go_on(loop.reopen(straight / "point_nav_maml"))
 
 
 def test_the_best_on_validation_is_kept_beside_the_last(tmp_path, monkeypatch):
@@ -213,7 +214,7 @@ def test_the_best_on_validation_is_kept_beside_the_last(tmp_path, monkeypatch):
         return {"validation_return_round_0": 0.0, "validation_return_round_1": next(returns)}
 
     monkeypatch.setattr(Loop, "validate", validate)
-    training.train(recipe("iterations=10", "checkpoints.every=5"), tmp_path / "run")
+    loop.train(recipe("iterations=10", "checkpoints.every=5"), tmp_path / "run")
     assert checkpoints.iterations(tmp_path / "run" / "checkpoints") == [4, 5, 10]
     run = Run.open(tmp_path / "run")
     assert run.load(run.family(), "best")[2] == 4
@@ -235,7 +236,7 @@ def test_the_best_is_chosen_by_validation_alone():
 
 def test_init_starts_from_another_runs_weights(tmp_path, straight):
     source = straight / "point_nav_maml"
-    training.train(recipe(f"init={source}", "seed=9", "iterations=1"), tmp_path / "run")
+    loop.train(recipe(f"init={source}", "seed=9", "iterations=1"), tmp_path / "run")
     run, parent = Run.open(tmp_path / "run"), Run.open(source)
     _, state = checkpoints.load(tmp_path / "run" / "checkpoints" / "iteration-000000", "maml")
     weights = parent.load(parent.family())[1]
@@ -247,15 +248,15 @@ def test_init_starts_from_another_runs_weights(tmp_path, straight):
 
 def test_init_from_another_network_is_refused_and_leaves_nothing(tmp_path, straight):
     with pytest.raises(ValueError, match="belong to another policy"):
-        training.start(recipe(f"init={straight / 'point_nav_maml'}", "agent.hidden_sizes=[9]"), tmp_path / "run")
+        loop.start(recipe(f"init={straight / 'point_nav_maml'}", "agent.hidden_sizes=[9]"), tmp_path / "run")
     with pytest.raises(RunError, match="is not a run folder"):
-        training.start(recipe("init=/nowhere"), tmp_path / "run")
+        loop.start(recipe("init=/nowhere"), tmp_path / "run")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_death_while_the_folder_was_made_leaves_nothing_in_the_way(tmp_path):
     (tmp_path / ".run.making-1" / "tasks").mkdir(parents=True)
-    training.start(recipe(), tmp_path / "run")
+    loop.start(recipe(), tmp_path / "run")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     assert checkpoints.iterations(tmp_path / "run" / "checkpoints") == [0]
 
@@ -266,7 +267,7 @@ def test_a_death_while_the_folder_was_made_leaves_nothing_in_the_way(tmp_path):
 def limited(folder: Path, most_bytes: int, *words: str) -> subprocess.CompletedProcess[str]:
     """The command in a process that may write no file beyond this size: what a full disk does to it."""
     return subprocess.run(
-        [sys.executable, "-m", "trainers.command", *words],
+        [sys.executable, "-m", "trainers.cli.app", *words],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2]), "COLUMNS": "500"},
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes)),
         cwd=folder, capture_output=True, text=True, timeout=120,
@@ -275,8 +276,8 @@ def limited(folder: Path, most_bytes: int, *words: str) -> subprocess.CompletedP
 
 def test_a_full_disk_is_a_sentence_and_the_run_goes_on_later(tmp_path):
     large = "agent.hidden_sizes=[64, 64]"  # so that the checkpoint is the file that does not fit
-    training.train(recipe(large), tmp_path / "straight")
-    training.train(recipe(large, "iterations=2"), tmp_path / "run")
+    loop.train(recipe(large), tmp_path / "straight")
+    loop.train(recipe(large, "iterations=2"), tmp_path / "run")
     newest = checkpoints.newest(tmp_path / "run" / "checkpoints")
     before = {path.name: path.read_bytes() for path in newest.iterdir()}
     assert max(map(len, before.values())) > 40_000
@@ -287,11 +288,11 @@ def test_a_full_disk_is_a_sentence_and_the_run_goes_on_later(tmp_path):
     assert "Traceback" not in full.stderr
     assert checkpoints.newest(tmp_path / "run" / "checkpoints") == newest
     assert {path.name: path.read_bytes() for path in newest.iterdir()} == before
-    training.go_on(training.reopen(tmp_path / "run", ["iterations=6"]))
+    loop.go_on(loop.reopen(tmp_path / "run", ["iterations=6"]))
     assert told(tmp_path / "run")[2] == told(tmp_path / "straight")[2]
 
 
 def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(RunError, match=r"cannot be written \(Not a directory\); name another folder"):
-        training.start(recipe(), tmp_path / "file" / "run")
+        loop.start(recipe(), tmp_path / "file" / "run")

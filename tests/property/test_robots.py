@@ -6,12 +6,12 @@ import gymnasium
 import numpy as np
 import pytest
 
-from envs.ant import ANT, AntDir, AntFwdBack, AntGoal, AntRun, AntVel
-from envs.half_cheetah import HALF_CHEETAH, HalfCheetahRandParams, HalfCheetahRun
-from envs.hopper import HOPPER, HopperRandParams, HopperVel
-from envs.humanoid import HUMANOID, HumanoidDir
+from envs.locomotion.ant import ANT, AntDir, AntFwdBack, AntGoal, AntRun, AntVel
+from envs.locomotion.half_cheetah import HALF_CHEETAH, HalfCheetahRandParams, HalfCheetahRun
+from envs.locomotion.hopper import HOPPER, HopperRandParams, HopperVel
+from envs.locomotion.humanoid import HUMANOID, HumanoidDir
+from envs.locomotion.walker2d import WALKER2D, Walker2dRandParams, Walker2dRun, Walker2dVel
 from envs.mujoco.locomotion import base_model
-from envs.walker2d import WALKER2D, Walker2dRandParams, Walker2dRun, Walker2dVel
 
 PEERS = {
     "HalfCheetah-v5": HALF_CHEETAH,

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from agents.contract import Round, concatenate
-from envs.faults import HalfCheetahGravity
-from envs.point_nav import PointNav
+from envs.locomotion.faults import HalfCheetahGravity
+from envs.navigation.point_nav import PointNav
 from envs.task import Uniform
 from tests.helpers import LineFamily, interface, sample, small_maml, some_tasks
-from trainers.sampling import SamplingError, make_shards, random_key, run_trials
+from trainers.sampling.trial_loop import SamplingError, make_shards, random_key, run_trials
 
 ROUNDS = (Round("support", 3), Round("query", 2))
 

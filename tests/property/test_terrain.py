@@ -6,8 +6,8 @@ import mujoco
 import numpy as np
 import pytest
 
-import envs.terrains
-from envs.faults import (
+import envs.locomotion.terrains
+from envs.locomotion.faults import (
     AntWeakMotor,
     HalfCheetahGravity,
     HalfCheetahLateSensors,
@@ -15,11 +15,11 @@ from envs.faults import (
     HalfCheetahPayload,
     HalfCheetahWind,
 )
-from envs.half_cheetah import HalfCheetahVel
+from envs.locomotion.half_cheetah import HalfCheetahVel
 from envs.mujoco.described import TERRAINS
 from envs.mujoco.terrain import SQUARE, STRIP, Mixed, Rough, Waves, ends_of
 from envs.task import Choice, Task, TaskError, Uniform
-from trainers import resolve
+from trainers.recipes import registry
 
 KINDS = ("slope", "steps", "gaps", "friction", "waves", "rough", "mixed")
 FAMILIES = [f"{robot}_{kind}-v1" for robot in ("half_cheetah", "walker2d", "ant") for kind in KINDS]
@@ -40,7 +40,7 @@ def ground_below(model, data, x, y):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_ground_is_where_the_family_says(name):
     """Rays against `elevation`, far from the robot: what terminations and height scans are computed from."""
-    family = resolve.family(name)
+    family = registry.family(name)
     heights = []
     for task in tasks_of(family):
         model = family.model(task)
@@ -61,7 +61,7 @@ def test_the_ground_is_where_the_family_says(name):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_start_is_level_and_clear(name):
-    family = resolve.family(name)
+    family = registry.family(name)
     env = family.make_vector_env(tasks_of(family, 4), 1)
     env.reset(seed=[0, 1, 2, 3])
     for row, model in enumerate(env.simulations.models):
@@ -75,7 +75,7 @@ def test_the_start_is_level_and_clear(name):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_first_observation_tells_nothing_and_nobody_falls_at_once(name):
     """With one seed, tasks at the ends of their laws begin alike, and no row is over after a step."""
-    family = resolve.family(name)
+    family = registry.family(name)
     ends = [
         family.task(**{key: pick(ends_of(law)) for key, law in family.parameters.items()}) for pick in (min, max)
     ]  # fmt: skip
@@ -87,7 +87,7 @@ def test_the_first_observation_tells_nothing_and_nobody_falls_at_once(name):
 
 
 def test_beyond_a_field_the_plane_goes_on():
-    family = resolve.family("ant_waves-v1")
+    family = registry.family("ant_waves-v1")
     task = tasks_of(family)[0]
     model = family.model(task)
     data = mujoco.MjData(model)
@@ -114,7 +114,7 @@ def test_a_robot_stands_on_every_kind_of_ground():
     for name in FAMILIES:
         if not name.startswith("half_cheetah") or "gaps" in name:
             continue
-        family = resolve.family(name)
+        family = registry.family(name)
         task = tasks_of(family)[1]
         env = family.make_vector_env([task], 1)
         env.reset(seed=[0])
@@ -131,7 +131,7 @@ def test_a_robot_stands_on_every_kind_of_ground():
 
 
 def test_one_task_is_one_ground_and_two_tasks_never_share_it():
-    family = envs.terrains.HalfCheetahRough()
+    family = envs.locomotion.terrains.HalfCheetahRough()
     first, second = tasks_of(family)
     one, other, again = family.model(first), family.model(second), family.model(first)
     assert np.array_equal(one.hfield_data, again.hfield_data)
@@ -158,8 +158,8 @@ def test_a_rough_surface_has_its_deviation_and_correlation():
 
 @pytest.mark.parametrize("name", ["half_cheetah_mixed_scan-v1", "walker2d_mixed_scan-v1", "ant_mixed_scan-v1"])
 def test_a_scan_is_the_height_above_the_ground_ahead(name):
-    family = resolve.family(name)
-    plain = resolve.family(name.replace("_scan", ""))
+    family = registry.family(name)
+    plain = registry.family(name.replace("_scan", ""))
     task = tasks_of(family)[0]
     env = family.make_vector_env([task], 1)
     observation, _ = env.reset(seed=[0])
@@ -182,7 +182,7 @@ def test_ground_that_its_field_cannot_show_is_refused():
 
 def test_patches_are_as_slippery_as_their_task_says():
     """In the model, and in motion: with the same push a cheetah slides farther on the smoother patch."""
-    family = resolve.family("half_cheetah_friction-v1")
+    family = registry.family("half_cheetah_friction-v1")
     tasks = [family.task(patch_friction=friction, patch_length_m=2.0) for friction in (0.05, 0.6)]
     for task in tasks:
         model = family.model(task)
@@ -206,7 +206,7 @@ def test_patches_are_as_slippery_as_their_task_says():
 
 
 def test_the_ground_does_not_change_its_shape_within_a_trial():
-    family = resolve.family("half_cheetah_rough-v1")
+    family = registry.family("half_cheetah_rough-v1")
     first, second = tasks_of(family)
     schedule = ({"episode": 1, "step": 0, "parameters": second.parameters},)
     with pytest.raises(TaskError, match="cannot change within a trial"):

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 
-from envs.point_nav import PointNav
-from envs.point_robot import PointRobot, SparsePointRobot
+from envs.navigation.point_nav import PointNav
+from envs.navigation.point_robot import PointRobot, SparsePointRobot
 from tests.helpers import LineFamily
 from tests.oracles.point import episode
 

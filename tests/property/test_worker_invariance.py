@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from tests.helpers import TINY_PEARL
-from trainers import checkpoints, recipes, training
 from trainers.errors import USER_ERRORS
-from trainers.metrics import read
-from trainers.sampling import SamplingError
+from trainers.recipes import loading
+from trainers.runs import checkpoints
+from trainers.runs.metrics import read
+from trainers.sampling.trial_loop import SamplingError
+from trainers.training import loop
 
 SMALL = [
     "iterations=3",
@@ -30,8 +32,8 @@ ALGORITHMS = {"maml": [], "pearl": TINY_PEARL}
 
 def run(folder, workers, *more, algorithm="maml"):
     overrides = [*SMALL, *ALGORITHMS[algorithm], f"workers={workers}", *more]
-    recipe = recipes.load(recipes.find("point_nav_maml"), overrides)
-    training.train(recipe, folder)
+    recipe = loading.load(loading.find("point_nav_maml"), overrides)
+    loop.train(recipe, folder)
     schema = json.loads((folder / "metrics.schema.json").read_text())
     metrics = [
         {name: value for name, value in line.items() if not schema[name]["timing"]}

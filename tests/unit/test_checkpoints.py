@@ -6,8 +6,8 @@ import shutil
 import pytest
 import torch
 
-from trainers import checkpoints
 from trainers.errors import RunError
+from trainers.runs import checkpoints
 
 STATE = {
     "weights": {"a": torch.arange(6.0).reshape(2, 3), "b": torch.zeros(0)},

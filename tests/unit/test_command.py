@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.helpers import call
-from trainers import checkpoints
-from trainers.metrics import read
+from trainers.runs import checkpoints
+from trainers.runs.metrics import read
 
 TINY = [
     "iterations=2",
@@ -189,7 +189,7 @@ def test_a_signal_stops_cleanly_with_a_checkpoint(tmp_path, number):
     out = tmp_path / "run"
     words = ["train", "point_nav_maml", "--out", str(out), *TINY, "iterations=100000", "evaluation.every=0"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "trainers.command", *words],
+        [sys.executable, "-m", "trainers.cli.app", *words],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -221,7 +221,7 @@ def test_resume_goes_on_with_every_seed_that_is_not_complete(tmp_path):
         "evaluation.every=0",
     ]
     process = subprocess.Popen(
-        [sys.executable, "-m", "trainers.command", *words],
+        [sys.executable, "-m", "trainers.cli.app", *words],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
         stdout=subprocess.DEVNULL,
     )

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from agents.common.ablations import given_context
 from agents.contract import AgentError
-from agents.controls import given_context
 from agents.maml import MAMLLearner
 from agents.pearl import PEARLAgent, PEARLConfig, PEARLLearner
 from agents.rl2 import RL2Agent, RL2Config, RL2Learner
-from envs.bandit import Bandit5Arms
-from envs.point_robot import PointRobot
+from envs.navigation.point_robot import PointRobot
+from envs.tabular.bandit import Bandit5Arms
 from tests.helpers import interface, sample, small_maml, some_tasks
 
 TASKS, TRIALS = 3, 2  # of each task, side by side

@@ -7,8 +7,8 @@ import pytest
 from agents.contract import Round, RoundBatch
 from envs.task import Task, TaskSet
 from trainers.errors import RunError
-from trainers.evaluation import Curve, curve, interval, rows_of, summary
-from trainers.run_folder import Run
+from trainers.evaluation.evaluator import Curve, curve, interval, rows_of, summary
+from trainers.runs.run_folder import Run
 
 TASKS = TaskSet("f-v1", "held-out", tuple(Task.of("f-v1", {"x": float(i)}, i) for i in range(2)))
 

@@ -3,9 +3,9 @@ import json
 import pytest
 
 from agents.contract import MetricInfo
-from trainers.console import arrows, totals
+from trainers.cli.console import arrows, totals
 from trainers.errors import RunError
-from trainers.metrics import LOOP_METRICS, MetricLog, describe, read, shown_points
+from trainers.runs.metrics import LOOP_METRICS, MetricLog, describe, read, shown_points
 
 
 def test_a_line_per_iteration_and_every_metric_described_once(tmp_path):

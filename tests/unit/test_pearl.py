@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
+from agents.common.replay import TaskReplay
 from agents.contract import AgentError, Interface
 from agents.functional.beliefs import Factors, factors, kl_to_prior, natural_parameters, posterior
 from agents.functional.sac import actor_loss, bootstrap_target, critic_loss, squash, temperature_gradient
 from agents.pearl import PEARLAgent, PEARLConfig, PEARLLearner
-from agents.replay import TaskReplay
-from envs.point_robot import PointRobot, SparsePointRobot
+from envs.navigation.point_robot import PointRobot, SparsePointRobot
 from tests.helpers import DiscreteWalk, LineFamily, interface, sample, some_tasks
 from tests.oracles.pearl import losses
-from trainers.sampling import make_shards, random_key, run_trials
+from trainers.sampling.trial_loop import make_shards, random_key, run_trials
 
 SMALL = {
     "train_tasks": 4,

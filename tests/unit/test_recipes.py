@@ -2,17 +2,17 @@ import pytest
 import yaml
 
 from agents import ALGORITHMS
-from trainers import recipes, resolve
 from trainers.errors import RecipeError
+from trainers.recipes import loading, registry
 
-SHIPPED = sorted(recipes.SHIPPED.glob("*.yaml"))
-FIRST = recipes.SHIPPED / "point_nav_maml.yaml"
+SHIPPED = sorted(loading.SHIPPED.glob("*.yaml"))
+FIRST = loading.SHIPPED / "point_nav_maml.yaml"
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_recipe_loads_strictly_and_says_where_it_comes_from(path):
-    recipe = recipes.load(path)
-    assert resolve.family(recipe.family).name == recipe.family
+    recipe = loading.load(path)
+    assert registry.family(recipe.family).name == recipe.family
     header = "".join(line for line in path.read_text().splitlines() if line.startswith("#"))
     for word in ("Source:", "Expected:", "Minutes:", "Machine:"):
         assert word in header, f"{path.name} lacks {word} in its header"
@@ -23,16 +23,16 @@ def test_every_recipe_loads_strictly_and_says_where_it_comes_from(path):
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_a_resolved_recipe_is_itself_again(path, tmp_path):
-    recipe = recipes.load(path)
+    recipe = loading.load(path)
     again = tmp_path / "config.yaml"
     again.write_text(recipe.to_yaml())
-    assert recipes.load(again) == recipe
+    assert loading.load(again) == recipe
 
 
 def test_overrides_reach_into_sections():
-    recipe = recipes.load(FIRST, ["iterations=3", "agent.outer={name: trpo, max_kl: 1e-2}", "evaluation.rounds=2"])
+    recipe = loading.load(FIRST, ["iterations=3", "agent.outer={name: trpo, max_kl: 1e-2}", "evaluation.rounds=2"])
     assert (recipe.iterations, recipe.agent.outer.max_kl, recipe.evaluation.rounds) == (3, 0.01, 2)
-    assert recipes.load(FIRST, ["agent.outer.learning_rate=1e-3"]).agent.outer.learning_rate == 0.001
+    assert loading.load(FIRST, ["agent.outer.learning_rate=1e-3"]).agent.outer.learning_rate == 0.001
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_overrides_reach_into_sections():
 )
 def test_a_wrong_key_or_value_is_one_sentence(override, says):
     with pytest.raises(RecipeError) as caught:
-        recipes.load(FIRST, [override])
+        loading.load(FIRST, [override])
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -78,7 +78,7 @@ def test_a_missing_key_is_named(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(data))
     with pytest.raises(RecipeError, match="the key workers is missing"):
-        recipes.load(path)
+        loading.load(path)
 
 
 @pytest.mark.parametrize("text", ["seed: [", "- 1", "", "\x00", "!!python/object/apply:os.system ['true']"])
@@ -86,14 +86,14 @@ def test_what_is_no_recipe_is_refused(tmp_path, text):
     path = tmp_path / "recipe.yaml"
     path.write_text(text)
     with pytest.raises(RecipeError, match=r"recipe\.yaml"):
-        recipes.load(path)
+        loading.load(path)
 
 
 def test_recipes_are_found_by_name_and_by_path(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert recipes.find("point_nav_maml") == recipes.find("configs/point_nav_maml.yaml") == FIRST
+    assert loading.find("point_nav_maml") == loading.find("configs/point_nav_maml.yaml") == FIRST
     with pytest.raises(RecipeError, match="did you mean point_nav_maml"):
-        recipes.find("point_nav_mmal")
+        loading.find("point_nav_mmal")
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_recipes_are_found_by_name_and_by_path(monkeypatch, tmp_path):
     [
         ("point_nav-v2", "did you mean point_nav-v1"),
         ("nowhere:Family", "cannot be imported"),
-        ("envs.point_nav:PointNavi", "has no PointNavi; did you mean PointNav"),
+        ("envs.navigation.point_nav:PointNavi", "has no PointNavi; did you mean PointNav"),
         ("envs.task:TaskFamily", "must define make_env"),
         ("envs.task:Task", "not a subclass of envs.task.TaskFamily"),
         ("numpy:pi", "not a subclass"),
@@ -109,11 +109,11 @@ def test_recipes_are_found_by_name_and_by_path(monkeypatch, tmp_path):
 )
 def test_a_family_that_is_none_is_refused(name, says):
     with pytest.raises(RecipeError, match=says):
-        resolve.family(name)
+        registry.family(name)
 
 
 def test_algorithms_resolve():
     for name in ALGORITHMS:
-        assert resolve.algorithm(name).config().model_dump()
+        assert registry.algorithm(name).config().model_dump()
     with pytest.raises(RecipeError, match=r"not an agents\.contract\.Algorithm"):
-        resolve.algorithm("numpy:pi")
+        registry.algorithm("numpy:pi")

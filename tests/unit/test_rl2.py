@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from agents.common.ppo import PPO, PPOConfig, ValueScale
 from agents.contract import AgentError
-from agents.ppo import PPO, PPOConfig, ValueScale
 from agents.rl2 import RL2Agent, RL2Config, RL2Learner
-from envs.bandit import Bandit2Arms
-from envs.grid_navi import GridNavi
+from envs.tabular.bandit import Bandit2Arms
+from envs.tabular.grid_navi import GridNavi
 from tests.conformance.test_families import TwoEnds
 from tests.helpers import LineFamily, interface, sample, some_tasks
-from trainers.sampling import Shard, random_key, run_trials
+from trainers.sampling.trial_loop import Shard, random_key, run_trials
 
 KINDS = [
     {"name": "gru", "size": 6},

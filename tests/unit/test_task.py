@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from envs.half_cheetah import HalfCheetahVelU03
-from envs.point_nav import PointNav
-from envs.point_robot import SparsePointRobot
+from envs.locomotion.half_cheetah import HalfCheetahVelU03
+from envs.navigation.point_nav import PointNav
+from envs.navigation.point_robot import SparsePointRobot
 from envs.task import Choice, LogUniform, Task, TaskError, TaskSet, Uniform, check_disjoint
 from tests.helpers import LineFamily
 

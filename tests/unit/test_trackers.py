@@ -16,11 +16,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from agents.contract import MetricInfo
 from tests.helpers import TINY
-from trainers import pictures, recipes, training
 from trainers.errors import RecipeError, RunError
-from trainers.evaluation import layers_of
-from trainers.metrics import read
-from trainers.trackers import label
+from trainers.evaluation.evaluator import layers_of
+from trainers.recipes import loading
+from trainers.reporting import plots
+from trainers.reporting.trackers import label
+from trainers.runs.metrics import read
+from trainers.training import loop
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
@@ -33,7 +35,7 @@ KEY = "c0ffee" * 6 + "c0de"
 
 
 def recipe(*more):
-    return recipes.load(recipes.find("point_nav_maml"), [*SMALL, *more])
+    return loading.load(loading.find("point_nav_maml"), [*SMALL, *more])
 
 
 def events(folder):
@@ -46,8 +48,8 @@ def events(folder):
 def tracked(tmp_path_factory):
     """A run with TensorBoard that stops after 2 meta-updates and goes on to 4."""
     out = tmp_path_factory.mktemp("tracked") / "run"
-    training.train(recipe("tensorboard=true", "iterations=2"), out)
-    training.go_on(training.reopen(out, ["iterations=4"]))
+    loop.train(recipe("tensorboard=true", "iterations=2"), out)
+    loop.go_on(loop.reopen(out, ["iterations=4"]))
     return out
 
 
@@ -87,9 +89,9 @@ def test_the_picture_grows_a_layer_at_each_evaluation(tracked):
     drawn = []
     for part in (first, rows):
         layers = layers_of("validation", part)
-        figure = pictures.adaptation_layers(layers)
+        figure = plots.adaptation_layers(layers)
         drawn.append(len(figure.axes[0].get_lines()))
-        assert pictures.pixels(figure).std() > 10, "it is no empty page"
+        assert plots.pixels(figure).std() > 10, "it is no empty page"
     assert drawn == [1, 2]
 
 
@@ -99,7 +101,7 @@ def test_wandb_offline_and_the_key_goes_nowhere(tmp_path):
     home = tmp_path / "home"
     home.mkdir()
     process = subprocess.Popen(
-        [sys.executable, "-m", "trainers.command", *words],
+        [sys.executable, "-m", "trainers.cli.app", *words],
         env={**os.environ, "PYTHONPATH": str(ROOT), "WANDB_API_KEY": KEY, "HOME": str(home)},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path,
     )  # fmt: skip
@@ -149,5 +151,5 @@ def test_a_tracker_that_cannot_start_is_a_sentence_and_changes_nothing(tmp_path,
 
     monkeypatch.setattr(wandb, "init", refuse)
     with pytest.raises(RunError, match=r"wandb=online: .*No API key configured.*wandb login.*wandb=offline"):
-        training.train(recipe("wandb=online"), tmp_path / "run")
-    assert training.go_on(training.reopen(tmp_path / "run", ["wandb=off"])).iteration == 4
+        loop.train(recipe("wandb=online"), tmp_path / "run")
+    assert loop.go_on(loop.reopen(tmp_path / "run", ["wandb=off"])).iteration == 4

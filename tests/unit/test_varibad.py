@@ -11,7 +11,7 @@ import torch
 from agents.contract import AgentError
 from agents.functional.elbo import draw, kl_to_previous
 from agents.varibad import VariBADAgent, VariBADConfig, VariBADLearner
-from envs.grid_navi import GridNavi
+from envs.tabular.grid_navi import GridNavi
 from tests.conformance.test_families import TwoEnds
 from tests.helpers import LineFamily, interface, sample, some_tasks
 

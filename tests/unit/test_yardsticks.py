@@ -12,21 +12,22 @@ import numpy as np
 import pytest
 
 from agents import YARDSTICKS
+from agents.baselines import grid_navi as plan_of_grid
+from agents.baselines.bandits import UCB1, Bayes, Gittins, Pulls, Thompson
+from agents.baselines.tabular import PSRL, PosteriorGreedy, Seen
 from agents.contract import AgentError, Interface, Round
 from agents.functional.planning import arm_number, bandit_states, bayes_bandit, gittins_indices, value_iteration
-from agents.yardsticks import grid_navi as plan_of_grid
-from agents.yardsticks.bandits import UCB1, Bayes, Gittins, Pulls, Thompson
-from agents.yardsticks.tabular import PSRL, PosteriorGreedy, Seen
-from envs import grid_navi, tabular_mdp
-from envs.bandit import Bandit2Arms, Bandit5Arms
-from envs.grid_navi import GridNavi
-from envs.point_nav import PointNav
-from envs.tabular_mdp import TabularMDP
-from envs.told import TellsTask
+from envs.navigation.point_nav import PointNav
+from envs.oracle import TellsTask
+from envs.tabular import grid_navi, tabular_mdp
+from envs.tabular.bandit import Bandit2Arms, Bandit5Arms
+from envs.tabular.grid_navi import GridNavi
+from envs.tabular.tabular_mdp import TabularMDP
 from tests.helpers import TINY, LineFamily, call, interface
 from tests.oracles.bandits import bayes_value, gittins_index
-from trainers import recipes, resolve, training
-from trainers.sampling import Shard, random_key, run_trials
+from trainers.recipes import loading, registry
+from trainers.sampling.trial_loop import Shard, random_key, run_trials
+from trainers.training import loop
 
 FAMILIES = {
     "bayes": (Bandit5Arms, 10),
@@ -44,7 +45,7 @@ FAMILIES = {
 
 def play(name, family, episodes, tasks, shard_size=500):
     """The single round of trials on these tasks, joined."""
-    maker = resolve.yardstick(name)
+    maker = registry.yardstick(name)
     played = TellsTask(family) if maker.told else family
     agent = maker(interface(played), episodes)
     rounds = agent.trial_rounds(episodes - 1, 1)
@@ -318,7 +319,7 @@ def test_trials_do_not_depend_on_their_neighbours(name):
 @pytest.mark.parametrize("name", YARDSTICKS)
 def test_it_is_pure_and_travels(name):
     """Nothing is changed in place, and a pickled copy does the same."""
-    maker, (family, episodes) = resolve.yardstick(name), FAMILIES[name]
+    maker, (family, episodes) = registry.yardstick(name), FAMILIES[name]
     assert maker.name == name
     family = TellsTask(family()) if maker.told else family()
     agent = maker(interface(family), episodes)
@@ -355,7 +356,7 @@ def test_random_actions_fill_their_space():
     box = Interface(gymnasium.spaces.Discrete(1), gymnasium.spaces.Box(np.array([-1, 5]), np.array([3, 6])), 1)
     some = Interface(gymnasium.spaces.Discrete(1), gymnasium.spaces.Discrete(3, start=7), 1)
     for one, low, high in ((box, [-1, 5], [3, 6]), (some, 7, 9)):
-        agent = resolve.yardstick("random")(one, 1)
+        agent = registry.yardstick("random")(one, 1)
         noise = agent.draw_noise(np.random.default_rng(0), (2000, 2))
         action, _, _ = agent.act({}, None, np.zeros((2000, 2)), noise)
         assert np.allclose(action.min((0, 1)), low, atol=0.01)
@@ -382,7 +383,7 @@ DISCRETE = gymnasium.spaces.Discrete
 )
 def test_what_it_cannot_serve_is_said_in_a_sentence(name, space, says):
     with pytest.raises(AgentError, match=says):
-        resolve.yardstick(name)(Interface(*space), 50)
+        registry.yardstick(name)(Interface(*space), 50)
 
 
 def test_trials_that_do_not_fit_are_refused():
@@ -410,7 +411,7 @@ def test_rewards_and_ends_that_do_not_fit_are_refused():
     step |= {"terminated": np.ones((1, 1), bool), "truncated": np.zeros((1, 1), bool)}
     with pytest.raises(AgentError, match="episodes of a fixed length"):
         agent.observe({}, agent.begin_trial({}, 1), step)
-    agent = resolve.yardstick("random")(interface(family), 2)
+    agent = registry.yardstick("random")(interface(family), 2)
     with pytest.raises(AgentError, match="nothing but noise"):
         agent.act({}, None, np.zeros((1, 1, 1)), None)
 
@@ -422,14 +423,14 @@ def test_rewards_and_ends_that_do_not_fit_are_refused():
 def bandit_run(tmp_path_factory):
     """A run that is only begun: its tasks are frozen."""
     evaluation = "evaluation={validation_tasks: 2, held_out_tasks: 30, rollouts: 1, rounds: 9, repeats: 20}"
-    recipe = recipes.load(
-        recipes.find("point_nav_maml"),
+    recipe = loading.load(
+        loading.find("point_nav_maml"),
         ["family=bandit_2_arms-v1", *TINY[:-1], evaluation, "sampling.tasks_per_shard=30"],
     )
-    return training.start(recipe, tmp_path_factory.mktemp("runs") / "run").path
+    return loop.start(recipe, tmp_path_factory.mktemp("runs") / "run").path
 
 
-@pytest.mark.parametrize("name", ["random", "bayes", "oracle", "agents.yardsticks.bandits:Thompson"])
+@pytest.mark.parametrize("name", ["random", "bayes", "oracle", "agents.baselines.bandits:Thompson"])
 def test_the_command_measures_yardsticks_on_the_runs_tasks(bandit_run, tmp_path, name):
     target = tmp_path / "told.json"
     result = call("evaluate", bandit_run, "--agent", name, "--json", target)

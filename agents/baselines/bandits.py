@@ -1,0 +1,156 @@
+"""Bernoulli bandits: Thompson sampling, UCB1, Gittins indices and the exact Bayes-optimal agent.
+
+All keep the successes and failures of each arm, which say all that a trial has shown: with chances ~ U[0, 1] an arm's
+posterior is Beta(1 + successes, 1 + failures). A pull is an episode. Of arms that look the same the first is pulled.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from scipy.special import betaincinv
+
+from agents.baselines.base import Yardstick, discrete
+from agents.contract import AgentError, Interface, Weights
+from agents.functional.planning import arm_number, bandit_key, bandit_states, bayes_bandit, gittins_indices
+
+MOST_STATES = 3_000_000  # that `bayes` numbers: seconds, and about 50 MB
+MOST_PULLS = 200  # that `gittins` takes: the time of its indices grows with the cube, to 20 s here
+
+
+@dataclass(frozen=True)
+class Pulls:
+    """What B trials have seen: successes and failures of each arm, [B, k] int64."""
+
+    successes: np.ndarray
+    failures: np.ndarray
+
+    @property
+    def posterior_mean(self) -> np.ndarray:
+        """[B, k], of an arm's chance."""
+        return (1 + self.successes) / (2 + self.successes + self.failures)
+
+
+class BanditYardstick(Yardstick):
+    """Counts what the arms paid; subclasses score them, and the arm with the highest score is pulled."""
+
+    def __init__(self, interface: Interface, episodes: int) -> None:
+        super().__init__(interface, episodes)
+        space = discrete(self.name, interface.action_space, "actions")
+        if interface.episode_steps != 1:
+            raise AgentError(
+                f"the {self.name} agent plays bandits, whose episodes are one pull, not {interface.episode_steps} "
+                "steps; measure another yardstick"
+            )
+        self.arms, self._first = int(space.n), int(space.start)
+
+    @abstractmethod
+    def scores(self, state: Pulls, noise: np.ndarray | None) -> np.ndarray:
+        """[B, k]; noise is [B, j]."""
+
+    def choose(self, state: Pulls, observation: np.ndarray, noise: np.ndarray | None) -> tuple[np.ndarray, Pulls]:
+        best = self.scores(state, None if noise is None else noise[:, 0]).argmax(-1)
+        return self._first + best[:, None], state
+
+    def begin_trial(self, weights: Weights, trials: int) -> Pulls:
+        nothing = np.zeros((trials, self.arms), np.int64)
+        return Pulls(nothing, nothing)
+
+    def observe(self, weights: Weights, state: Pulls, transition: Mapping[str, np.ndarray]) -> Pulls:
+        paid, valid = transition["reward"][:, 0], transition["valid"][:, 0]
+        if (other := paid[(paid != 0) & (paid != 1)]).size:
+            raise AgentError(
+                f"the {self.name} agent plays bandits that pay 0 or 1, not {other[0]:g}; measure another yardstick"
+            )
+        pulled = (transition["action"] - self._first == np.arange(self.arms)) & valid[:, None]
+        won = pulled & (paid == 1)[:, None]
+        return Pulls(state.successes + won, state.failures + (pulled & ~won))
+
+    def inspect(self, weights: Weights, state: Pulls) -> dict[str, np.ndarray]:
+        return {"successes": state.successes, "failures": state.failures, "posterior_mean": state.posterior_mean}
+
+    def pulls_left(self, state: Pulls) -> np.ndarray:
+        """[B], at least 1."""
+        left = self.episodes - (state.successes + state.failures).sum(-1)
+        if (left < 1).any():
+            raise AgentError(f"this {self.name} agent was made for trials of {self.episodes} pulls, and one goes on")
+        return left
+
+
+class Thompson(BanditYardstick):
+    """Pulls the arm that is best in a draw from the posterior. Thompson 1933; Chapelle and Li 2011.
+
+    Draws are by inverse distribution function, one uniform number for each arm. Without noise it pulls the arm of the
+    highest posterior mean.
+    """
+
+    name: ClassVar[str] = "thompson"
+
+    def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        return rng.random((*shape, self.arms), dtype=np.float32)
+
+    def scores(self, state: Pulls, noise: np.ndarray | None) -> np.ndarray:
+        if noise is None:
+            return state.posterior_mean
+        return betaincinv(1.0 + state.successes, 1.0 + state.failures, noise.astype(np.float64))
+
+
+class UCB1(BanditYardstick):
+    """Each arm once, then the largest mean + sqrt(2 ln t / n). Auer et al. 2002, figure 1."""
+
+    name: ClassVar[str] = "ucb1"
+
+    def scores(self, state: Pulls, noise: np.ndarray | None) -> np.ndarray:
+        pulled = state.successes + state.failures
+        each, total = np.maximum(pulled, 1), np.maximum(pulled.sum(-1, keepdims=True), 1)
+        return np.where(pulled == 0, np.inf, state.successes / each + np.sqrt(2 * np.log(total) / each))
+
+
+class Gittins(BanditYardstick):
+    """The largest finite-horizon Gittins index; see `agents.functional.planning.gittins_indices`."""
+
+    name: ClassVar[str] = "gittins"
+
+    def __init__(self, interface: Interface, episodes: int) -> None:
+        super().__init__(interface, episodes)
+        if episodes > MOST_PULLS:
+            raise AgentError(
+                f"the gittins agent computes its indices for trials of at most {MOST_PULLS} pulls, not {episodes}; "
+                "shorten the trial or measure thompson"
+            )
+        self._indices = gittins_indices(episodes)
+
+    def scores(self, state: Pulls, noise: np.ndarray | None) -> np.ndarray:
+        left = self.pulls_left(state)
+        return self._indices[left[:, None] - 1, arm_number(state.successes, state.failures)]
+
+
+class Bayes(BanditYardstick):
+    """Plays the trial as well as it can be played; see `agents.functional.planning.bayes_bandit`.
+
+    Attributes:
+        value: the expected total reward of a trial, exact.
+    """
+
+    name: ClassVar[str] = "bayes"
+
+    def __init__(self, interface: Interface, episodes: int) -> None:
+        super().__init__(interface, episodes)
+        states = bandit_states(self.arms, episodes)
+        if states is None or states > MOST_STATES:
+            counted = "too many states" if states is None else f"{states:,} states"
+            raise AgentError(
+                f"the bayes agent solves bandits of at most {MOST_STATES:,} states; {self.arms} arms and {episodes} "
+                f"pulls have {counted}: measure gittins, which is near it"
+            )
+        self._keys, self._best, self.value = bayes_bandit(self.arms, episodes)
+
+    def scores(self, state: Pulls, noise: np.ndarray | None) -> np.ndarray:
+        self.pulls_left(state)
+        seen = arm_number(state.successes, state.failures)
+        place = np.searchsorted(self._keys, bandit_key(seen, pulls=self.episodes))
+        return seen == self._best[place][:, None]

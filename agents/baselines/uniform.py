@@ -1,0 +1,40 @@
+"""Uniformly random actions: what a trial brings to those who do not try."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+
+from agents.baselines.base import Yardstick
+from agents.contract import AgentError, Interface
+
+
+class Random(Yardstick):
+    """Draws every action anew, each as likely as the others."""
+
+    name: ClassVar[str] = "random"
+    learns: ClassVar[bool] = False
+
+    def __init__(self, interface: Interface, episodes: int) -> None:
+        super().__init__(interface, episodes)
+        space = interface.action_space
+        bounded = isinstance(space, gymnasium.spaces.Box) and space.is_bounded("both")
+        if not (isinstance(space, gymnasium.spaces.Discrete) or (bounded and np.issubdtype(space.dtype, np.floating))):
+            raise AgentError(
+                f"the random agent takes Discrete actions or a Box of bounded real ones, not {space}; bound the space"
+            )
+
+    def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        return rng.random((*shape, int(np.prod(self.interface.action_space.shape or ()))), dtype=np.float32)
+
+    def choose(self, state: Any, observation: np.ndarray, noise: np.ndarray | None) -> tuple[np.ndarray, Any]:
+        if noise is None:
+            raise AgentError("the random agent is nothing but noise; measure it without --deterministic")
+        space = self.interface.action_space
+        if isinstance(space, gymnasium.spaces.Discrete):
+            return int(space.start) + (noise[..., 0] * np.float64(space.n)).astype(np.int64), state
+        assert isinstance(space, gymnasium.spaces.Box)
+        share = noise.reshape(*noise.shape[:2], *space.shape)
+        return (space.low + share * (space.high - space.low)).astype(space.dtype), state

@@ -1,0 +1,240 @@
+"""Pictures of a run: adaptation curve, learning curve, trajectories from above."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
+
+from agents.contract import Agent, RoundBatch, Weights
+from envs.task import TaskFamily, TaskSet
+from trainers.evaluation.evaluator import Curve, Layers, layers_of
+from trainers.process import torch_threads
+from trainers.runs.metrics import read, shown_points
+from trainers.runs.run_folder import Run
+from trainers.sampling.trial_loop import Shard, random_key, run_trials
+
+_MOST_LINES = 100  # tasks that are drawn one by one
+_MOST_CURVES = 5  # of a learning curve
+_MOST_LABELS = 10  # points that are told one by one
+INK, FAINT, BAND = "#1f3b57", "#9db4c8", "#1f3b5733"
+
+
+def adaptation_curve(run: Run, result: Curve, split: str, yardsticks: dict[str, float]) -> Path:
+    """Return against experience on the task: mean with its interval, the tasks faintly behind it if they are few."""
+    figure, axes = _axes(6.4, 4.2)
+    tasks = result.returns.mean(0)
+    if few := len(tasks) <= _MOST_LINES:
+        axes.plot(result.env_steps, tasks.T, color=FAINT, linewidth=0.6, alpha=0.6, zorder=1)
+    low, high = result.interval().T
+    axes.fill_between(result.env_steps, low, high, color=BAND, linewidth=0, zorder=2)
+    of_tasks = "" if few else f" of {len(tasks):,} {split} tasks"
+    line = "o-" if len(result.mean) <= _MOST_LABELS else "-"
+    axes.plot(
+        result.env_steps, result.mean, line, color=INK, linewidth=2, zorder=3, label=f"mean{of_tasks}, 95 % interval"
+    )
+    if few:
+        axes.plot([], [], color=FAINT, linewidth=1, label=f"each of the {len(tasks)} {split} tasks")
+    told = shown_points(len(result.mean)) if len(result.mean) <= _MOST_LABELS else [0, len(result.mean) - 1]
+    for index, steps, mean in ((index, result.env_steps[index], result.mean[index]) for index in told):
+        axes.annotate(
+            f"{mean:.1f}" if abs(mean) >= 10 else f"{mean:.2f}",
+            (steps, mean),
+            textcoords="offset points",
+            xytext=(0, 9),
+            ha="center",
+            color=INK,
+            fontweight="bold",
+            bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8},
+        )
+        axes.axvline(steps, color="#eeeeee", zorder=0)
+        axes.text(
+            steps, 0.01, f"{index}", transform=axes.get_xaxis_transform(), ha="center", color="#888888", fontsize=8
+        )
+    for (name, value), style in zip(yardsticks.items(), ("--", ":", "-."), strict=False):
+        axes.axhline(value, color="#b5651d", linestyle=style, linewidth=1, label=f"{name} {value:.4g}")
+    axes.set_xlabel("environment steps spent on the task (small figures: adaptations)")
+    axes.set_ylabel("return of an episode")
+    who = f"{run.recipe.learner.removesuffix(',')}, {result.policy} policy"
+    axes.set_title(f"Adaptation on {split} tasks of {run.recipe.family}\n{who}", fontsize=11)
+    axes.legend(framealpha=0.8, edgecolor="none", fontsize=9, loc="best")
+    return _save(figure, run.path / "adaptation_curve.png")
+
+
+def learning_curve(run: Run) -> Path:
+    """Return on the training and validation tasks, before and after each adaptation, against environment steps."""
+    lines = read(run.path / "metrics.jsonl")
+    figure, axes = _axes(6.4, 4.2)
+    shown = set().union(*lines)  # an off-policy agent's first iteration has fewer rounds
+    rounds = sorted(int(name.rpartition("_")[2]) for name in shown if name.startswith("return_round_"))
+    rounds = rounds if len(rounds) <= _MOST_CURVES else [rounds[0], rounds[len(rounds) // 2], rounds[-1]]
+    colours = _round_colours(max(len(rounds), 2))
+    for index, one in enumerate(rounds):
+        name, label = f"return_round_{one}", _adapted(one)
+        trained = [line for line in lines if name in line]
+        axes.plot(
+            [line["environment_steps"] for line in trained], [line[name] for line in trained],
+            color=colours[index], linewidth=1.4, label=f"{label}, training tasks",
+        )  # fmt: skip
+        measured = [line for line in lines if f"validation_{name}" in line]
+        if not measured:  # training trials may have more rounds than test trials
+            continue
+        axes.plot(
+            [line["environment_steps"] for line in measured], [line[f"validation_{name}"] for line in measured],
+            "o", color=colours[index], markersize=5, markeredgecolor="white", label=f"{label}, validation",
+        )  # fmt: skip
+    axes.set_xlabel(f"environment steps of training ({lines[-1]['iteration']} meta-updates)")
+    axes.set_ylabel("return of an episode")
+    axes.set_title(f"Meta-training of {run.recipe.title}", fontsize=11)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.legend(framealpha=0.8, edgecolor="none", fontsize=8, loc="best")
+    return _save(figure, run.path / "learning_curve.png")
+
+
+def adaptation_during_training(run: Run) -> Path | None:
+    """The validation tasks' adaptation curves at every evaluation; None if there were fewer than two."""
+    layers = layers_of("validation", run.rows())
+    if layers.frame["iteration"].nunique() < 2:
+        return None
+    return _save(adaptation_layers(layers), run.path / "adaptation_during_training.png")
+
+
+def adaptation_layers(layers: Layers, panels: int = 8) -> Figure:
+    """Adaptation curves of a split at every evaluation so far: the mean over its tasks, and some tasks alone.
+
+    Each evaluation adds a layer, darker the later it is.
+    """
+    frame = layers.frame
+    iterations = sorted(frame["iteration"].unique())
+    colours = dict(zip(iterations, _round_colours(max(len(iterations), 2))[-len(iterations) :], strict=True))
+    tasks = sorted(frame["task"].unique())[:panels]
+    figure = Figure(figsize=(10.5, 4.4), layout="constrained")
+    panes: Any = figure.subfigures(1, 2, width_ratios=(1.0, 1.5))
+    left, right = panes
+    mean = left.subplots()
+    grid = right.subplots(2, -(-len(tasks) // 2), sharex=True, sharey=True, squeeze=False).reshape(-1)
+    for iteration, of_one in frame.groupby("iteration"):
+        points = of_one.groupby("adaptations")[["env_steps", "return"]].mean()
+        line = "o-" if len(points) <= _MOST_LABELS else "-"
+        mean.plot(points["env_steps"], points["return"], line, color=colours[iteration], markersize=3, label=iteration)
+        for axes, task in zip(grid, tasks, strict=False):
+            alone = of_one[of_one["task"] == task]
+            axes.plot(alone["env_steps"], alone["return"], line, color=colours[iteration], markersize=2, linewidth=1)
+    for axes, task in zip(grid, tasks, strict=False):
+        axes.set_title(short(frame[frame["task"] == task]["parameters"].iloc[0]), fontsize=7)
+        axes.tick_params(labelsize=7)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in grid[len(tasks) :]:
+        axes.set_visible(False)
+    mean.spines[["top", "right"]].set_visible(False)
+    mean.set_xlabel("environment steps spent on the task")
+    mean.set_ylabel("return of an episode")
+    mean.set_title(f"mean over {frame['task'].nunique()} {layers.split} tasks", fontsize=10)
+    shown = (
+        iterations if len(iterations) <= 12 else [iterations[round(i)] for i in np.linspace(0, len(iterations) - 1, 12)]
+    )
+    handles = [
+        matplotlib.lines.Line2D([], [], color=colours[one], marker="o", markersize=3, label=one) for one in shown
+    ]
+    mean.legend(handles=handles, title="meta-updates", frameon=False, fontsize=8, title_fontsize=8, loc="best")
+    right.suptitle(f"the first {len(tasks)} tasks", fontsize=10)
+    return figure
+
+
+def pixels(figure: Figure) -> np.ndarray:
+    """The figure as an image, [height, width, 3] uint8."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def short(parameters: str, most: int = 34) -> str:
+    """A task's parameters (JSON) as a title: rounded, cut."""
+    rounded = json.loads(parameters, parse_float=lambda text: round(float(text), 2))
+    text = ", ".join(f"{name} {value}" for name, value in rounded.items())
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def trajectories(
+    run: Run, agent: Agent, family: TaskFamily, weights: Weights, task_set: TaskSet, panels: int = 6, shown: int = 4
+) -> Path | None:
+    """Episodes from above on a few tasks, one colour for each adaptation; None if the family has no plan view."""
+    tasks = task_set.tasks[:panels]
+    views = [family.plan_view(task) for task in tasks]
+    settings = run.recipe.evaluation
+    rounds = agent.trial_rounds(settings.rounds, settings.rollouts)
+    keys = tuple(random_key(settings.seed, "evaluation", int(task.digest[:15], 16), 0) for task in tasks)
+    if views[0] is None:
+        return None
+    with torch_threads(1):
+        batch = run_trials(agent, family, weights, Shard(tasks, rounds, keys))
+    columns = min(3, len(tasks))
+    figure = Figure(figsize=(3.1 * columns, 3.2 * -(-len(tasks) // columns) + 0.5), layout="constrained")
+    grid = figure.subplots(-(-len(tasks) // columns), columns, squeeze=False).reshape(-1)
+    colours = _round_colours(len(batch))
+    named = np.unique(np.linspace(0, len(batch) - 1, 4).round().astype(int))  # what titles and legend have room for
+    for index, (axes, view) in enumerate(zip(grid, views, strict=False)):
+        assert view is not None
+        for number, of_round in enumerate(batch):
+            for path in _paths(of_round, index, view.entries, shown):
+                axes.plot(*path.T, color=colours[number], linewidth=0.9, alpha=0.75)
+        if view.goal is not None:
+            axes.plot(*view.goal, "*", color="#d62728", markersize=14, markeredgecolor="white", zorder=5)
+        axes.plot(*_paths(batch[0], index, view.entries, 1)[0][0], "o", color="black", markersize=4, zorder=5)
+        returns = " → ".join(f"{one.row_returns()[index].mean():.1f}" for one in (batch[number] for number in named))
+        axes.set_title(returns, fontsize=9)
+        axes.set_aspect("equal", "datalim")
+        axes.tick_params(labelsize=7)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_xlabel(f"x ({view.unit})", fontsize=8)
+        axes.set_ylabel(f"y ({view.unit})", fontsize=8)
+    for axes in grid[len(tasks) :]:
+        axes.set_visible(False)
+    handles = [matplotlib.lines.Line2D([], [], color=colours[number], label=_adapted(number)) for number in named]
+    handles.append(
+        matplotlib.lines.Line2D([], [], marker="*", color="#d62728", linestyle="", markersize=10, label="goal")
+    )
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
+    figure.suptitle(
+        f"{task_set.split} tasks of {run.recipe.family}; titles: mean returns in the legend's order", fontsize=11
+    )
+    return _save(figure, run.path / "trajectories.png")
+
+
+def _paths(batch: RoundBatch, task: int, entries: tuple[int, int], shown: int) -> list[np.ndarray]:
+    """Positions [L + 1, 2] of the first rollouts of a task's first trial."""
+    paths = []
+    for rollout in range(min(shown, batch.valid.shape[2])):
+        place = (task, 0, rollout)
+        steps = int((batch.valid[place] & (batch.episode[place] == 0)).sum())
+        before, after = batch.observation[place][:1], batch.next_observation[place][:steps]
+        paths.append(np.concatenate([before, after])[:, list(entries)])
+    return paths
+
+
+def _adapted(count: int) -> str:
+    return f"after {count} adaptation{'s' if count > 1 else ''}" if count else "before adapting"
+
+
+def _round_colours(count: int) -> list[str]:
+    shades = matplotlib.colormaps["viridis_r"](np.linspace(0.12, 0.95, count))
+    return [matplotlib.colors.to_hex(shade) for shade in shades]
+
+
+def _axes(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    figure.savefig(path, dpi=150)
+    return path
