@@ -9,7 +9,7 @@ ALGORITHMS = {
 }
 
 # Agents that learn nothing across tasks: what `acclimate evaluate RUN --agent` may say.
-YARDSTICKS = {
+BASELINES = {
     "bayes": "agents.baselines.bandits:Bayes",
     "belief": "agents.baselines.grid_navi:Belief",
     "gittins": "agents.baselines.bandits:Gittins",

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import gymnasium
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 Weights = Mapping[str, torch.Tensor]
 
@@ -24,9 +24,26 @@ class AgentError(ValueError):
 
 
 class Config(BaseModel):
-    """Base of every algorithm's configuration: typed, range-checked, no unknown keys, frozen."""
+    """Base of every configuration: typed, range-checked, no unknown keys, frozen.
+
+    Class attributes:
+        renamed: earlier names of keys, and what each is called now. Both are read, so that recipes and run folders of
+            earlier versions stay valid; `renamed_keys` finds the earlier ones, to say so.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    renamed: ClassVar[Mapping[str, str]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_earlier_names(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        earlier = {old: new for old, new in cls.renamed.items() if old in data}
+        for old, new in earlier.items():
+            if new in data:
+                raise ValueError(f"{old} is the earlier name of {new}, and both are given; keep {new}")
+        return {earlier.get(key, key): value for key, value in data.items()}
 
 
 @dataclass(frozen=True)
@@ -225,11 +242,11 @@ class Algorithm:
         config: its configuration class.
         make_agent: (config, interface) -> Agent.
         make_learner: (agent, config, seed, device) -> Learner.
-        overlaps: whether the next iteration is sampled while this one is learned, with the weights from before; then
+        pipelined: whether the next iteration is sampled while this one is learned, with the weights from before; then
             `plan` depends on the iteration alone.
     """
 
     config: type[Config]
     make_agent: Callable[[Any, Interface], Agent]
     make_learner: Callable[[Any, Any, int, torch.device], Learner]
-    overlaps: bool = False
+    pipelined: bool = False

@@ -121,7 +121,7 @@ class MAMLConfig(InnerLoopConfig):
         clip = self.outer if isinstance(self.outer, ClippedSurrogate) else None
         return replace(
             super().objective(policy, inner_steps),
-            judge_weights=tuple(weight / sum(self.outer_weights) for weight in self.outer_weights),
+            outer_loss_weights=tuple(weight / sum(self.outer_weights) for weight in self.outer_weights),
             clip_ratio=clip.clip_ratio if clip else None,
             inner_kl_coefficient=clip.inner_kl_coefficient if clip else 0.0,
             first_order=self.first_order,

@@ -357,4 +357,4 @@ class PEARLLearner:
         self._seed, self._updates = state["seed"], state["updates"]
 
 
-PEARL = Algorithm(PEARLConfig, PEARLAgent, PEARLLearner, overlaps=True)
+PEARL = Algorithm(PEARLConfig, PEARLAgent, PEARLLearner, pipelined=True)

@@ -1,8 +1,8 @@
 """RL^2: a memory that reads what happened learns to explore and adapt. Duan et al. 2016 (arXiv:1611.02779).
 
-In reading order: configuration, the network (memory, actor, critic), the agent, the learner (by PPO, agents/common/ppo.py).
-What the network is told at a step is in agents/nets/trial_inputs.py. The memory lives as long as the trial: it is kept from
-episode to episode and new with each trial. See docs/algorithms/rl2.md.
+In reading order: configuration, the network (memory, actor, critic), the agent, the learner (PPO in
+agents/common/ppo.py). The network's inputs at a step are in agents/nets/trial_inputs.py. The memory lives as long as
+the trial: it is kept from episode to episode and new with each trial. See docs/algorithms/rl2.md.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
-from agents.common.in_context import InRowAgent, InRowConfig, InRowLearner, State
+from agents.common.in_context import InContextAgent, InContextConfig, InContextLearner, State
 from agents.common.ppo import PPO, Sequences
 from agents.contract import AgentError, Algorithm, Interface, MetricInfo, TrialBatch, Weights
 from agents.nets.memories import GRUConfig, MemoryState
@@ -26,7 +26,7 @@ from agents.nets.policies import Activation, Distribution, Parameters, init_mlp,
 from agents.nets.trial_inputs import Reader
 
 
-class RL2Config(InRowConfig):
+class RL2Config(InContextConfig):
     """Defaults suit small problems; docs/algorithms/rl2.md says what the paper had."""
 
     meta_batch_size: PositiveInt = 200  # N, fresh tasks of each iteration, one trial of each
@@ -91,7 +91,7 @@ class Remembering(State):
     output: Tensor
 
 
-class RL2Agent(InRowAgent[Remembering]):
+class RL2Agent(InContextAgent[Remembering]):
     """Adapts at every step, by its memory alone."""
 
     def __init__(self, config: RL2Config, interface: Interface) -> None:
@@ -140,7 +140,7 @@ class RL2Agent(InRowAgent[Remembering]):
         return {"hidden_state": state.output.numpy()} | told
 
 
-class RL2Learner(InRowLearner):
+class RL2Learner(InContextLearner):
     """Learns memory, actor and critic by PPO on whole trials."""
 
     agent: RL2Agent

@@ -18,7 +18,7 @@ import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from agents.common.in_context import InRowAgent, InRowConfig, InRowLearner, State
+from agents.common.in_context import InContextAgent, InContextConfig, InContextLearner, State
 from agents.common.ppo import PPO, Sequences
 from agents.contract import AgentError, Algorithm, Interface, MetricInfo, RoundBatch, TrialBatch, Weights
 from agents.functional.elbo import draw, kl_to_previous
@@ -44,7 +44,7 @@ Belief = tuple[Tensor, Tensor]  # mean and log-variance, [..., D]
 Numbers = tuple[PositiveInt, ...]
 
 
-class VariBADConfig(InRowConfig):
+class VariBADConfig(InContextConfig):
     """Defaults suit small problems; docs/algorithms/varibad.md says what the paper had."""
 
     meta_batch_size: PositiveInt = 16  # N, fresh tasks of each iteration, one trial of each
@@ -124,7 +124,7 @@ class Believing(State):
     belief: Belief
 
 
-class VariBADAgent(InRowAgent[Believing]):
+class VariBADAgent(InContextAgent[Believing]):
     """Updates its belief at every step and acts on it."""
 
     def __init__(self, config: VariBADConfig, interface: Interface) -> None:
@@ -170,7 +170,7 @@ class VariBADAgent(InRowAgent[Believing]):
         return {"belief_mean": mean.numpy(), "belief_deviation": (0.5 * log_variance).exp().numpy()}
 
 
-class VariBADLearner(InRowLearner):
+class VariBADLearner(InContextLearner):
     """Learns actor and critic by PPO, encoder and decoders by the evidence lower bound over kept trials."""
 
     agent: VariBADAgent

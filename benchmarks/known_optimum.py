@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from measure import record
 
 from agents.contract import Agent, Interface, Weights
-from envs.oracle import TellsTask
+from envs.oracle import OracleWrapper
 from envs.task import TaskFamily, TaskSet
 from trainers.errors import RunError
 from trainers.evaluation.evaluator import evaluate
@@ -99,8 +99,8 @@ def standard_error(values: np.ndarray) -> float:
 
 
 def measure_yardstick(name: str, setting: Setting, family: TaskFamily, tasks: TaskSet, count: int) -> np.ndarray:
-    maker = registry.yardstick(name)
-    played = TellsTask(family) if maker.told else family
+    maker = registry.baseline(name)
+    played = OracleWrapper(family) if maker.told else family
     interface = Interface(played.observation_space, played.action_space, played.episode_steps)
     return totals(maker(interface, setting.episodes), played, {}, tasks, setting.episodes, count)
 
@@ -119,7 +119,7 @@ def measure_runs(
 def setting_of(folder: Path) -> str:
     """The name of the setting that a folder's runs belong to."""
     run = find_runs(folder)[0]
-    if run.recipe.tells_task:
+    if run.recipe.task_in_observation:
         raise RunError(f"{folder} is an oracle's, which is told the task; compare learners here")
     family, episodes = run.family().name, run.recipe.evaluation.rounds + 1
     for one in SETTINGS:
@@ -173,7 +173,9 @@ def main() -> None:
             continue
         family = registry.family(setting.family)
         tasks = family.task_set("held-out", options.tasks, 0)
-        measured = {name: measure_yardstick(name, setting, family, tasks, options.tasks) for name in setting.yardsticks}
+        measured = {
+            name: measure_yardstick(name, setting, family, tasks, options.tasks) for name in setting.reference_returns
+        }
         for name, folder in runs.items():
             if belongs[name] == setting.name:
                 for label, deterministic in ((name, False), (f"{name}, without noise", True)):

@@ -47,7 +47,7 @@ def train_all(runs: Path) -> None:
         for seed in SEEDS:
             folder = runs / name / f"seed-{seed}"
             if folder.is_dir():
-                run = loop.reopen(folder)
+                run = loop.open_for_resume(folder)
             else:
                 settings = [
                     f"iterations={iterations}",
@@ -58,7 +58,7 @@ def train_all(runs: Path) -> None:
                 run = loop.start(loading.load(loading.find(name), [*settings, *ALONE]), folder)
             if checkpoints.iterations(run.checkpoints)[-1] < iterations:
                 print(f"{name}, seed {seed}", flush=True)
-                loop.go_on(run)
+                loop.run(run)
 
 
 def seconds_a_meta_update() -> dict[str, float]:
@@ -69,7 +69,7 @@ def seconds_a_meta_update() -> dict[str, float]:
             settings = ["iterations=4", "evaluation={every: 0, rollouts: 1}", *ALONE]
             with tempfile.TemporaryDirectory() as folder:
                 run = loop.start(loading.load(loading.find(name), settings), Path(folder) / "run")
-                loop.go_on(run)
+                loop.run(run)
                 lines = read(run.metrics_file)[1:]  # the first one warms up
             found[name] += [line["seconds_sampling"] + line["seconds_learning"] for line in lines]
     return {name: statistics.median(values) for name, values in found.items()}

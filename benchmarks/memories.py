@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from measure import record
 
-from agents.common.ablations import given_context
+from agents.common.ablations import ablate_context
 from agents.contract import Agent, Interface, concatenate
 from agents.rl2 import RL2Agent, RL2Config, RL2Learner
 from envs.tabular.bandit import Bandit2Arms
@@ -78,7 +78,7 @@ def main() -> None:
             share, error = closed(agent, weights, count)
             told["closed"].append(round(share, 3))
             told["standard error"].append(round(error, 3))
-            told["wiped"].append(round(closed(given_context(agent, "none"), weights, count)[0], 3))
+            told["wiped"].append(round(closed(ablate_context(agent, "none"), weights, count)[0], 3))
         figures[kind] = told
         print(kind, told, flush=True)
     record("memories", {"tasks": count, "gap": [BLIND, BAYES], "kinds": figures})

@@ -41,7 +41,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = loop.start(recipe, Path(folder) / "run")
         began = time.perf_counter()
-        loop.go_on(run)
+        loop.run(run)
         whole = time.perf_counter() - began
     figures: dict[str, Any] = {"iterations": recipe.iterations, "seconds of the run": round(whole, 1)}
     for name, seconds in Timed.seconds.items():

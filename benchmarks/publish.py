@@ -23,7 +23,12 @@ import numpy as np
 
 from envs.task import TaskSet
 from trainers.evaluation.evaluator import curve, summary
-from trainers.evaluation.run_evaluation import conclude, evaluate_runs, find_runs, mean_yardsticks
+from trainers.evaluation.run_evaluation import (
+    evaluate_runs,
+    find_runs,
+    mean_reference_returns,
+    write_summary_and_report,
+)
 from trainers.runs.metrics import read
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,7 +60,7 @@ def publish(runs: Path) -> None:
         seed = target / f"seed-{run.recipe.seed}"
         run.copy_without_learner(seed)
         if run.recipe.seed == 0:
-            conclude(run)
+            write_summary_and_report(run)
             for name in PICTURES:
                 if (run.path / name).exists():  # nothing to see from above for a robot
                     shutil.copy(run.path / name, target / name)
@@ -63,7 +68,7 @@ def publish(runs: Path) -> None:
         print(f"{seed.relative_to(ROOT)}: {size / 1e3:.0f} kB")
     (target / "summary.json").write_text("{}\n")  # from its rows, with all others
     write(target / "untrained.json", evaluate_runs(target, "held-out", untrained=True))
-    for context in () if run.recipe.tells_task else CONTEXTS.get(run.recipe.agent_name, ()):
+    for context in () if run.recipe.task_in_observation else CONTEXTS.get(run.recipe.agent_name, ()):
         write(target / f"{context}.json", evaluate_runs(target, "held-out", context=context))
     if run.recipe.agent_name == "pearl":  # the published test has no noise
         write(target / "deterministic.json", evaluate_runs(target, "held-out", deterministic=True))
@@ -199,7 +204,7 @@ def blind() -> str:
     family = run.family()
     tasks = run.task_set(family, "held-out")
     law = TaskSet(family.name, "train", tuple(family.sample(10_000, np.random.default_rng(0), "train")))
-    known, lawful = (mean_yardsticks(family, one)["blind"] for one in (tasks, law))
+    known, lawful = (mean_reference_returns(family, one)["blind"] for one in (tasks, law))
     return (
         f"{family.name}, the same {len(tasks.tasks)} held-out tasks for every recipe: running at the middle of the "
         f"velocities from the first step on, at no cost, would earn {known:.1f} an episode; who neither is told the "

@@ -49,7 +49,7 @@ def check_task_family(family: TaskFamily) -> list[Finding]:
         ("rewards and observations are finite, episodes end at the horizon", _finite),
         ("the batched environment is its single ones side by side", _batched),
         ("no global random state is touched", _no_global_random),
-        ("yardsticks are in order: blind <= bayes <= oracle", _yardsticks),
+        ("yardsticks are in order: blind <= bayes <= oracle", _reference_returns),
     ]
     findings = []
     for name, check in checks:
@@ -300,9 +300,9 @@ def _global_state() -> str:
     return repr([np.asarray(state["state"]["key"]).tobytes(), state["state"]["pos"]])
 
 
-def _yardsticks(family: TaskFamily) -> str | None:
+def _reference_returns(family: TaskFamily) -> str | None:
     for task in some_tasks(family):
-        known = family.yardsticks(task)
+        known = family.reference_returns(task)
         ordered = [known[name] for name in ("blind", "bayes", "oracle") if name in known]
         if ordered != sorted(ordered):
             return f"the yardsticks of task {task.parameters} are out of order: {known}"

@@ -14,7 +14,7 @@ from envs.task import PlanView, Split, Task, TaskError, TaskFamily, TaskSet
 from envs.vector import SingleEnv
 
 
-class ToldVectorEnv(gymnasium.vector.VectorWrapper):
+class OracleVectorEnv(gymnasium.vector.VectorWrapper):
     """Rows whose observations are the inner ones, flat (one-hot where discrete), with the row's task vector behind."""
 
     def __init__(self, env: VectorEnv, vectors: np.ndarray) -> None:
@@ -41,7 +41,7 @@ class ToldVectorEnv(gymnasium.vector.VectorWrapper):
         return self._told(observation), *rest
 
 
-class TellsTask(TaskFamily):
+class OracleWrapper(TaskFamily):
     """The family `inner` with the task told in every observation; its tasks, rewards and laws are the same.
 
     Raises:
@@ -57,13 +57,13 @@ class TellsTask(TaskFamily):
         if task.schedule:
             raise TaskError(
                 f"task {task.index} of {self.name} has a schedule, and what is told of it would be wrong once it "
-                "switches; only an agent that is not told its task can play it (tells_task: false)"
+                "switches; only an agent that is not told its task can play it (task_in_observation: false)"
             )
         return self.inner.check_task(task)
 
     def make_vector_env(self, tasks: Sequence[Task], rows: int) -> VectorEnv:
         vectors = np.array([self.inner.task_vector(self.check_task(task)) for task in tasks])
-        return ToldVectorEnv(self.inner.make_vector_env(tasks, rows), np.repeat(vectors, rows, axis=0))
+        return OracleVectorEnv(self.inner.make_vector_env(tasks, rows), np.repeat(vectors, rows, axis=0))
 
     def make_env(self, task: Task) -> gymnasium.Env:
         return SingleEnv(self.make_vector_env([task], 1))
@@ -80,5 +80,5 @@ class TellsTask(TaskFamily):
     def task_set(self, split: Any, count: int, seed: int) -> TaskSet:
         return self.inner.task_set(split, count, seed)
 
-    def yardsticks(self, task: Task) -> dict[str, float]:
-        return self.inner.yardsticks(task)
+    def reference_returns(self, task: Task) -> dict[str, float]:
+        return self.inner.reference_returns(task)

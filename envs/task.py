@@ -309,7 +309,7 @@ class TaskFamily(ABC):
         envs = [self.make_env(task) for task in tasks for _ in range(rows)]
         return LoopVectorEnv(envs, self.episode_steps, can_switch=self.can_switch)
 
-    def yardsticks(self, task: Task) -> dict[str, float]:
+    def reference_returns(self, task: Task) -> dict[str, float]:
         """Known returns of an episode: `blind` (best without learning the task), `bayes`, `oracle`; {} if unknown."""
         return {}
 

@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import betaincinv
 
-from agents.baselines.base import Yardstick, discrete
+from agents.baselines.base import Baseline, discrete
 from agents.contract import AgentError, Interface, Weights
 from agents.functional.planning import arm_number, bandit_key, bandit_states, bayes_bandit, gittins_indices
 
@@ -35,7 +35,7 @@ class Pulls:
         return (1 + self.successes) / (2 + self.successes + self.failures)
 
 
-class BanditYardstick(Yardstick):
+class BanditBaseline(Baseline):
     """Counts what the arms paid; subclasses score them, and the arm with the highest score is pulled."""
 
     def __init__(self, interface: Interface, episodes: int) -> None:
@@ -81,7 +81,7 @@ class BanditYardstick(Yardstick):
         return left
 
 
-class Thompson(BanditYardstick):
+class Thompson(BanditBaseline):
     """Pulls the arm that is best in a draw from the posterior. Thompson 1933; Chapelle and Li 2011.
 
     Draws are by inverse distribution function, one uniform number for each arm. Without noise it pulls the arm of the
@@ -99,7 +99,7 @@ class Thompson(BanditYardstick):
         return betaincinv(1.0 + state.successes, 1.0 + state.failures, noise.astype(np.float64))
 
 
-class UCB1(BanditYardstick):
+class UCB1(BanditBaseline):
     """Each arm once, then the largest mean + sqrt(2 ln t / n). Auer et al. 2002, figure 1."""
 
     name: ClassVar[str] = "ucb1"
@@ -110,7 +110,7 @@ class UCB1(BanditYardstick):
         return np.where(pulled == 0, np.inf, state.successes / each + np.sqrt(2 * np.log(total) / each))
 
 
-class Gittins(BanditYardstick):
+class Gittins(BanditBaseline):
     """The largest finite-horizon Gittins index; see `agents.functional.planning.gittins_indices`."""
 
     name: ClassVar[str] = "gittins"
@@ -129,7 +129,7 @@ class Gittins(BanditYardstick):
         return self._indices[left[:, None] - 1, arm_number(state.successes, state.failures)]
 
 
-class Bayes(BanditYardstick):
+class Bayes(BanditBaseline):
     """Plays the trial as well as it can be played; see `agents.functional.planning.bayes_bandit`.
 
     Attributes:

@@ -16,7 +16,7 @@ import numpy as np
 from agents.contract import AgentError, Interface, Round, RoundBatch, Weights
 
 
-class Yardstick(ABC):
+class Baseline(ABC):
     """An `agents.contract.Agent` without weights.
 
     Class attributes:

@@ -18,7 +18,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from agents.baselines.base import Yardstick, discrete
+from agents.baselines.base import Baseline, discrete
 from agents.contract import AgentError, Interface, Weights
 
 SIZE, STEPS = 5, 15
@@ -142,7 +142,7 @@ class Search:
     step: np.ndarray
 
 
-class Belief(Yardstick):
+class Belief(Baseline):
     """Looks for the goal along the best walk, then stays, and later goes straight to it.
 
     Attributes:

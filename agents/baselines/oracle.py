@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 
 from agents.baselines import grid_navi
-from agents.baselines.base import Yardstick, discrete
+from agents.baselines.base import Baseline, discrete
 from agents.contract import AgentError, Interface, Weights
 from agents.functional.planning import value_iteration
 
@@ -29,7 +29,7 @@ class Told:
     plan: np.ndarray | None = None
 
 
-class Oracle(Yardstick):
+class Oracle(Baseline):
     """Plays the best that is possible for those who know the task.
 
     A told observation is the family's own, one-hot, and behind it the task: the arms' chances of a bandit, transitions

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from agents.baselines.base import Yardstick, discrete
+from agents.baselines.base import Baseline, discrete
 from agents.contract import AgentError, Interface, Weights
 from agents.functional.planning import value_iteration
 
@@ -50,7 +50,7 @@ class Seen:
         return 1.0 / (1.0 + self.visits.sum(-1))
 
 
-class TabularYardstick(Yardstick):
+class TabularBaseline(Baseline):
     """Counts transitions and rewards, and plays what is best for the task that a subclass makes of them.
 
     Class attributes:
@@ -112,7 +112,7 @@ class TabularYardstick(Yardstick):
         return {"mean_rewards": state.mean_rewards(), "visits": state.visits.sum(-1)}
 
 
-class PosteriorGreedy(TabularYardstick):
+class PosteriorGreedy(TabularBaseline):
     """Plays each episode as if the posterior mean at its start were the task."""
 
     name: ClassVar[str] = "posterior_greedy"

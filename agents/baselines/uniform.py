@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 import gymnasium
 import numpy as np
 
-from agents.baselines.base import Yardstick
+from agents.baselines.base import Baseline
 from agents.contract import AgentError, Interface
 
 
-class Random(Yardstick):
+class Random(Baseline):
     """Draws every action anew, each as likely as the others."""
 
     name: ClassVar[str] = "random"

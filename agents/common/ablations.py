@@ -18,7 +18,7 @@ from agents.contract import Agent, AgentError, Round, RoundBatch, Weights
 Context = Literal["own", "none", "another"]
 
 
-def given_context(agent: Agent, context: Context) -> Agent:
+def ablate_context(agent: Agent, context: Context) -> Agent:
     """The agent as it is (own), forgetful (none), or told of another task (another)."""
     if context not in get_args(Context):
         raise AgentError(f"context is {context}; it is one of {', '.join(get_args(Context))}")

@@ -19,7 +19,7 @@ from agents.nets.policies import Distribution, Parameters, take_weights
 from agents.nets.trial_inputs import Reader, Statistics, one_row, time_first
 
 
-class InRowConfig(PPOConfig):
+class InContextConfig(PPOConfig):
     """What is sampled, and how observations are read."""
 
     meta_batch_size: PositiveInt  # N, fresh tasks of each iteration, one trial of each
@@ -39,7 +39,7 @@ class State:
 S = TypeVar("S", bound=State)
 
 
-class InRowAgent(ABC, Generic[S]):
+class InContextAgent(ABC, Generic[S]):
     """Adapts at every step of a row; subclasses say what a step's reading decides."""
 
     reader: Reader
@@ -96,12 +96,14 @@ class Trials:
     valid: Tensor  # [L, B] bool
 
 
-class InRowLearner:
+class InContextLearner:
     """Parameters, and the statistics that scale observations; one trial of each of `meta_batch_size` fresh tasks."""
 
-    agent: InRowAgent[Any]
+    agent: InContextAgent[Any]
 
-    def __init__(self, agent: InRowAgent[Any], config: InRowConfig, initial: Parameters, device: torch.device) -> None:
+    def __init__(
+        self, agent: InContextAgent[Any], config: InContextConfig, initial: Parameters, device: torch.device
+    ) -> None:
         self.agent, self.device = agent, device
         self.parameters = {name: value.to(device).requires_grad_() for name, value in initial.items()}
         cpu = torch.device("cpu")  # trials are read there

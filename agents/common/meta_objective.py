@@ -49,7 +49,7 @@ class MetaObjective:
         step_sizes: one for each of the K inner steps; where step sizes are learned, their ratio to the first scales
             the learned ones.
         inner_objective: the loss that an inner step descends.
-        judge_weights: of the policies after the last inner steps, summing to 1: (1.0,) judges theta_K alone,
+        outer_loss_weights: of the policies after the last inner steps, summing to 1: (1.0,) judges theta_K alone,
             (w_1, ..., w_K) the policy after every inner step.
         clip_ratio: epsilon of the clipped surrogate; None for the plain likelihood ratio (TRPO).
         inner_kl_coefficient: weight of the KL of the policies before the last one, from those that acted.
@@ -62,7 +62,7 @@ class MetaObjective:
     policy: Policy
     step_sizes: tuple[float, ...]
     inner_objective: InnerObjective
-    judge_weights: tuple[float, ...] = (1.0,)
+    outer_loss_weights: tuple[float, ...] = (1.0,)
     clip_ratio: float | None = None
     inner_kl_coefficient: float = 0.0
     first_order: bool = False
@@ -97,7 +97,7 @@ class MetaObjective:
 
     @property
     def _judged(self) -> slice:
-        return slice(len(self.step_sizes) + 1 - len(self.judge_weights), None)
+        return slice(len(self.step_sizes) + 1 - len(self.outer_loss_weights), None)
 
     def task_loss(self, parameters: Parameters, rounds: list[Steps], old: list[Distribution]) -> tuple[Tensor, Tensor]:
         """Outer loss of one task; beside it, without a gradient of their own use, [loss, KL from `old`, entropy]."""
@@ -109,7 +109,7 @@ class MetaObjective:
             ]
         )
         judged = zip(new[self._judged], rounds[self._judged], strict=True)
-        weights = divergence.new_tensor(self.judge_weights)
+        weights = divergence.new_tensor(self.outer_loss_weights)
         loss = (weights * torch.stack([self._surrogate(distribution, steps) for distribution, steps in judged])).sum()
         if self.inner_kl_coefficient and self.step_sizes:
             loss = loss + self.inner_kl_coefficient * divergence[:-1].mean()
@@ -220,7 +220,7 @@ class MetaObjective:
                     back, back_rates = backwards(k, back, back_rates)
                 image = images[k]
                 if image is not None:
-                    weight = self.judge_weights[k - self._judged.start]
+                    weight = self.outer_loss_weights[k - self._judged.start]
                     back = {name: value + weight * image[name] for name, value in back.items()}
             return {name: value.sum(0) for name, value in join(back, back_rates).items()}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.mujoco.bodies import BODY_CHANGES, body_laws
+from envs.mujoco.bodies import BODY_CHANGES, body_distributions
 from envs.mujoco.changes import Change
 from envs.mujoco.locomotion import Locomotion, Robot
 from envs.mujoco.state import Motion
@@ -44,7 +44,7 @@ class HalfCheetahVel(Locomotion):
     def reward(self, motion: Motion) -> np.ndarray:
         return -np.abs(motion.forward - motion.command["velocity_m_per_s"]) - 0.05 * motion.effort
 
-    def yardsticks(self, task: Task) -> dict[str, float]:
+    def reference_returns(self, task: Task) -> dict[str, float]:
         """`blind`: the law's middle velocity at every step and without effort; on average over the law no policy that
         is not told its velocity, and does not learn it, earns more."""
         law = self.parameters["velocity_m_per_s"]
@@ -99,5 +99,5 @@ class HalfCheetahRandParams(HalfCheetahRun):
     """
 
     name = "half_cheetah_rand_params-v1"
-    parameters = body_laws(7, 9, 9) | {"gear_scale": LogUniform(0.5, 1.5, shape=(6,))}
+    parameters = body_distributions(7, 9, 9) | {"gear_scale": LogUniform(0.5, 1.5, shape=(6,))}
     changes = BODY_CHANGES | {"gear_scale": Change("gear")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.mujoco.bodies import BODY_CHANGES, INDEPENDENT_CHANGES, body_laws, independent_laws
+from envs.mujoco.bodies import BODY_CHANGES, INDEPENDENT_CHANGES, body_distributions, independent_distributions
 from envs.mujoco.locomotion import Locomotion, Robot
 from envs.mujoco.state import Motion
 from envs.task import Uniform
@@ -62,7 +62,7 @@ class HopperRandParams(UprightHopper):
     """
 
     name = "hopper_rand_params-v1"
-    parameters = body_laws(4, 15, 6)
+    parameters = body_distributions(4, 15, 6)
     changes = BODY_CHANGES
 
     def reward(self, motion: Motion) -> np.ndarray:
@@ -81,5 +81,5 @@ class HopperRandParamsIndependent(HopperRandParams):
     """
 
     name = "hopper_rand_params_independent-v1"
-    parameters = independent_laws(4, 15, 6)
+    parameters = independent_distributions(4, 15, 6)
     changes = INDEPENDENT_CHANGES

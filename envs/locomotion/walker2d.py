@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.mujoco.bodies import BODY_CHANGES, INDEPENDENT_CHANGES, body_laws, independent_laws
+from envs.mujoco.bodies import BODY_CHANGES, INDEPENDENT_CHANGES, body_distributions, independent_distributions
 from envs.mujoco.locomotion import Locomotion, Robot
 from envs.mujoco.state import Motion
 from envs.task import Uniform
@@ -66,7 +66,7 @@ class Walker2dRandParams(Walker2dRun):
     """
 
     name = "walker2d_rand_params-v1"
-    parameters = body_laws(7, 24, 9)
+    parameters = body_distributions(7, 24, 9)
     changes = BODY_CHANGES
 
 
@@ -82,5 +82,5 @@ class Walker2dRandParamsIndependent(Walker2dRandParams):
     """
 
     name = "walker2d_rand_params_independent-v1"
-    parameters = independent_laws(7, 24, 9)
+    parameters = independent_distributions(7, 24, 9)
     changes = INDEPENDENT_CHANGES

@@ -22,7 +22,7 @@ INDEPENDENT_CHANGES = BODY_CHANGES | {
 }
 
 
-def body_laws(bodies: int, frictions: int, joints: int) -> dict[str, Parameter]:
+def body_distributions(bodies: int, frictions: int, joints: int) -> dict[str, Parameter]:
     """The laws of `BODY_CHANGES`: a factor for each body, for each friction that is changed, for each joint."""
     beyond, damped_beyond = (
         ((low ** (4 / 3), low), (high, high ** (4 / 3))) for low, high in (SCALED, DAMPED)
@@ -34,6 +34,6 @@ def body_laws(bodies: int, frictions: int, joints: int) -> dict[str, Parameter]:
     }
 
 
-def independent_laws(bodies: int, frictions: int, joints: int) -> dict[str, Parameter]:
+def independent_distributions(bodies: int, frictions: int, joints: int) -> dict[str, Parameter]:
     """The laws of `INDEPENDENT_CHANGES`: three factors more for the inertia of each body."""
-    return body_laws(bodies, frictions, joints) | {"inertia_scale": LogUniform(*SCALED, shape=(3 * bodies,))}
+    return body_distributions(bodies, frictions, joints) | {"inertia_scale": LogUniform(*SCALED, shape=(3 * bodies,))}

@@ -105,7 +105,7 @@ class PointFamily(TaskFamily):
         length = arrivals[0] + 1 if len(arrivals) else len(path)
         return float(self.reward(distance(path[:length], goal)).sum())
 
-    def yardsticks(self, task: Task) -> dict[str, float]:
+    def reference_returns(self, task: Task) -> dict[str, float]:
         if self.random_start:
             return {}
         goal, start = self.goal(task), np.zeros(2)

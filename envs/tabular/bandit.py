@@ -63,7 +63,7 @@ class Bandit5Arms(TaskFamily):
     def task_vector(self, task: Task) -> np.ndarray:
         return np.array(task["chances"])
 
-    def yardsticks(self, task: Task) -> dict[str, float]:
+    def reference_returns(self, task: Task) -> dict[str, float]:
         chances = task["chances"]
         return {"blind": float(np.mean(chances)), "oracle": max(chances)}
 

@@ -71,6 +71,6 @@ class GridNavi(TaskFamily):
     def task_vector(self, task: Task) -> np.ndarray:
         return np.eye(SIZE * SIZE)[task["goal"]]
 
-    def yardsticks(self, task: Task) -> dict[str, float]:
+    def reference_returns(self, task: Task) -> dict[str, float]:
         distance = task["goal"] % SIZE + task["goal"] // SIZE
         return {"oracle": (STEPS - distance + 1) * ON_GOAL + (distance - 1) * ELSEWHERE}

@@ -99,7 +99,7 @@ class TabularMDP(TaskFamily):
     def task_vector(self, task: Task) -> np.ndarray:
         return np.concatenate([table.reshape(-1) for table in tables(task["draw"])])
 
-    def yardsticks(self, task: Task) -> dict[str, float]:
+    def reference_returns(self, task: Task) -> dict[str, float]:
         chances, rewards = tables(task["draw"])
         _, value = plan(chances, rewards, self.episode_steps)
         return {"oracle": float(value[0])}

@@ -203,7 +203,7 @@ class Unversioned(LineFamily):
 
 
 class WrongYardsticks(LineFamily):
-    def yardsticks(self, task):
+    def reference_returns(self, task):
         return {"blind": 1.0, "oracle": 0.0}
 
 

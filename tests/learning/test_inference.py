@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from agents.common.ablations import given_context
+from agents.common.ablations import ablate_context
 from agents.common.ppo import PPO
 from agents.rl2 import RL2Agent, RL2Config, RL2Learner
 from agents.varibad import VariBADAgent, VariBADConfig, VariBADLearner
@@ -66,7 +66,7 @@ def train(agent_class, learner_class, config, seed, updates=UPDATES):
 
 def closed(agent_class, config, weights, context="own") -> float:
     """Share of the gap between blind and Bayes-optimal that held-out trials close."""
-    agent = given_context(agent_class(config, interface(FAMILY)), context)
+    agent = ablate_context(agent_class(config, interface(FAMILY)), context)
     keys = tuple(random_key(0, "evaluation", index) for index in range(len(HELD_OUT)))
     (batch,) = run_trials(agent, FAMILY, weights, Shard(HELD_OUT, agent.trial_rounds(PULLS - 1, 1), keys))
     return float((batch.row_returns().mean() - BLIND) / (BAYES - BLIND))

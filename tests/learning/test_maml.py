@@ -19,7 +19,7 @@ pytestmark = pytest.mark.learning
 FAMILY = PointNav()
 UPDATES = 12
 HELD_OUT = FAMILY.task_set("held-out", 40, 0).tasks
-BLIND, ORACLE = (np.mean([FAMILY.yardsticks(task)[name] for task in HELD_OUT]) for name in ("blind", "oracle"))
+BLIND, ORACLE = (np.mean([FAMILY.reference_returns(task)[name] for task in HELD_OUT]) for name in ("blind", "oracle"))
 THRESHOLD = 0.55  # of the gap between blind and oracle
 
 

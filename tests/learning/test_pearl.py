@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents.common.ablations import given_context
+from agents.common.ablations import ablate_context
 from agents.pearl import PEARLAgent, PEARLConfig, PEARLLearner
 from envs.navigation.point_env import PointFamily
 from envs.task import Choice
@@ -79,7 +79,7 @@ def train(seed: int, iterations: int = ITERATIONS) -> dict[str, torch.Tensor]:
 
 def gap_closed(weights, context="own") -> tuple[float, float]:
     """Share of the gap between blind and oracle that is closed, (by an episode from the prior, by the next)."""
-    agent = given_context(PEARLAgent(CONFIG, interface(FAMILY)), context)
+    agent = ablate_context(PEARLAgent(CONFIG, interface(FAMILY)), context)
     keys = [random_key(0, "evaluation", index) for index in range(2 * TRIALS)]
     (shard,) = make_shards(BOTH, agent.trial_rounds(1, 1), keys, 2)
     returns = [one.row_returns().mean() for one in run_trials(agent, FAMILY, weights, shard)]

@@ -55,7 +55,7 @@ def contents(folder):
 def refused(folder, *, also_by_evaluate=True):
     """Both commands refuse the folder with a user's error of one line, and leave it as it is."""
     before = contents(folder)
-    attempts = [lambda: loop.go_on(loop.reopen(folder, ["iterations=3"]))]
+    attempts = [lambda: loop.run(loop.open_for_resume(folder, ["iterations=3"]))]
     if also_by_evaluate:
         attempts.append(lambda: evaluate_runs(folder, "held-out"))
     for attempt in attempts:
@@ -378,5 +378,5 @@ def test_there_are_more_than_a_hundred_of_them():
 
 def test_the_folder_that_all_this_is_done_to_is_sound(run):
     assert evaluate_runs(run, "held-out")["training_seeds"] == 1
-    assert loop.go_on(loop.reopen(run, ["iterations=3"])).iteration == 3
+    assert loop.run(loop.open_for_resume(run, ["iterations=3"])).iteration == 3
     assert Run.open(run).recipe.iterations == 3

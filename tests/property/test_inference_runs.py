@@ -117,6 +117,6 @@ def test_a_copy_to_show_scores_the_same_and_is_not_gone_on_with(agent, tmp_path)
     assert evaluate_runs(shown.path, "held-out") == evaluate_runs(run.path, "held-out")
     assert set(shown.rows()["split"].to_pylist()) == {"held-out"}
     with pytest.raises(RunError, match=r"holds weights alone.*init="):
-        loop.go_on(loop.reopen(shown.path, ["iterations=9"]))
+        loop.run(loop.open_for_resume(shown.path, ["iterations=9"]))
     loop.start(recipe(agent, f"init={shown.path}"), tmp_path / "next")
     assert all(torch.equal(value, weights(tmp_path / "next")[name]) for name, value in weights(shown.path).items())

@@ -49,7 +49,7 @@ def problem(kind: str, inner_steps: int, **changed):
     settings = {
         "step_sizes": (0.3, 0.2)[:inner_steps],
         "inner_objective": "likelihood_ratio",
-        "judge_weights": (1.0,),
+        "outer_loss_weights": (1.0,),
         "clip_ratio": None,
         "inner_kl_coefficient": 0.0,
         "task_chunk": None,
@@ -60,11 +60,11 @@ def problem(kind: str, inner_steps: int, **changed):
 FORMS = [
     ("gaussian", 1, {}),
     ("gaussian", 2, {"inner_objective": "log_likelihood"}),
-    ("gaussian", 2, {"judge_weights": (0.75, 0.25), "clip_ratio": 0.3, "inner_kl_coefficient": 0.1}),
+    ("gaussian", 2, {"outer_loss_weights": (0.75, 0.25), "clip_ratio": 0.3, "inner_kl_coefficient": 0.1}),
     ("categorical", 1, {"clip_ratio": 0.3}),
-    ("categorical", 2, {"inner_objective": "log_likelihood", "judge_weights": (0.5, 0.5)}),
+    ("categorical", 2, {"inner_objective": "log_likelihood", "outer_loss_weights": (0.5, 0.5)}),
     ("gaussian", 0, {}),
-    ("gaussian", 2, {"learned": True, "judge_weights": (0.75, 0.25), "inner_kl_coefficient": 0.1}),
+    ("gaussian", 2, {"learned": True, "outer_loss_weights": (0.75, 0.25), "inner_kl_coefficient": 0.1}),
     ("categorical", 1, {"learned": True}),
 ]
 
@@ -88,7 +88,7 @@ def loss_by_loop(objective, parameters, rounds, old):
         mine = [tuple(part[index] for part in one) for one in old]
         one_loss, _ = objective.task_loss(parameters, task(rounds, index), mine)
         # The last policy's surrogate by hand, where it is the whole loss.
-        if len(objective.judge_weights) == 1 and not objective.inner_kl_coefficient:
+        if len(objective.outer_loss_weights) == 1 and not objective.inner_kl_coefficient:
             final = task(rounds, index)[-1]
             log_prob = objective.policy.log_prob(objective.policy.distribution(theta, final.features), final.action)
             ratio = (log_prob - final.log_prob).exp()
@@ -131,7 +131,7 @@ def test_vmap_is_the_loop_is_finite_differences(kind, inner_steps, changed):
 
 @pytest.mark.parametrize("kind", ["gaussian", "categorical"])
 def test_chunks_change_nothing(kind):
-    objective, parameters, rounds = problem(kind, 2, judge_weights=(0.6, 0.4))
+    objective, parameters, rounds = problem(kind, 2, outer_loss_weights=(0.6, 0.4))
     old = objective.acting_distributions(parameters, rounds)
     vector = torch.randn(flatten(parameters).shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     whole = objective.gradient(parameters, rounds, old)
@@ -156,8 +156,8 @@ def test_the_fisher_product_is_the_hessian_of_the_adapted_kl(kind, inner_steps, 
                 (s.weight * objective.policy.kl(before, after)).sum()
                 for s, before, after in zip(rounds, old, new, strict=True)
             ]
-            judged = kl[-len(objective.judge_weights) :]
-            return sum(weight * one for weight, one in zip(objective.judge_weights, judged, strict=True))
+            judged = kl[-len(objective.outer_loss_weights) :]
+            return sum(weight * one for weight, one in zip(objective.outer_loss_weights, judged, strict=True))
 
         return torch.func.vmap(one, in_dims=(None, 0, 0))(theta, rounds, old).mean()
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from envs.locomotion.half_cheetah import HalfCheetahVelU03
-from envs.oracle import TellsTask
+from envs.oracle import OracleWrapper
 from envs.task import TaskError
 from tests.helpers import call
 from trainers.errors import RunError
-from trainers.evaluation.run_evaluation import evaluate_runs, evaluate_yardstick
+from trainers.evaluation.run_evaluation import evaluate_baseline, evaluate_runs
 from trainers.recipes import loading, registry
 from trainers.reporting.videos import camera_of
 from trainers.runs.run_folder import Run
@@ -34,7 +34,7 @@ def trained(folder, *more):
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    return trained(folder / "blind"), trained(folder / "oracle", "tells_task=true")
+    return trained(folder / "blind"), trained(folder / "oracle", "task_in_observation=true")
 
 
 def test_its_agent_reads_the_task_behind_the_observation(runs):
@@ -52,7 +52,7 @@ def test_its_tasks_are_those_of_the_family(runs):
 
 def test_yardsticks_on_its_tasks_are_told_what_they_are_told_anywhere(runs):
     for name in ("belief", "oracle"):
-        blind, oracle = (evaluate_yardstick(run.path, "held-out", name) for run in runs)
+        blind, oracle = (evaluate_baseline(run.path, "held-out", name) for run in runs)
         assert blind == oracle
 
 
@@ -66,14 +66,14 @@ def test_it_is_evaluated_and_drawn_like_any_other(runs, tmp_path):
 def test_a_robot_that_is_told_is_drawn_as_it_is():
     family = HalfCheetahVelU03()
     with pytest.raises(RunError, match="says nothing of how it is drawn"):
-        camera_of(TellsTask(family), family.task(velocity_m_per_s=1.0))
-    told = Run(Path("nowhere"), loading.load(loading.find("half_cheetah_vel_u03_pearl"), ["tells_task=true"]))
-    assert isinstance(told.family(tells_task=False), HalfCheetahVelU03)
-    assert isinstance(told.family(), TellsTask)
+        camera_of(OracleWrapper(family), family.task(velocity_m_per_s=1.0))
+    told = Run(Path("nowhere"), loading.load(loading.find("half_cheetah_vel_u03_pearl"), ["task_in_observation=true"]))
+    assert isinstance(told.family(task_in_observation=False), HalfCheetahVelU03)
+    assert isinstance(told.family(), OracleWrapper)
 
 
 def test_a_task_that_switches_cannot_be_told():
-    family = registry.family("half_cheetah_motor_fails-v1", tells_task=True)
+    family = registry.family("half_cheetah_motor_fails-v1", task_in_observation=True)
     with pytest.raises(TaskError, match="would be wrong once it switches"):
         family.check_task(family.sample(1, np.random.default_rng(0), "train")[0])
 
@@ -94,8 +94,8 @@ def pooled(runs):
 
 @pytest.mark.ray
 def test_it_goes_on_with_workers_to_the_same_bits(runs, tmp_path):
-    straight = trained(tmp_path / "straight", "tells_task=true", "iterations=2")
+    straight = trained(tmp_path / "straight", "task_in_observation=true", "iterations=2")
     shutil.copytree(runs[1].path, tmp_path / "resumed")
-    loop.go_on(loop.reopen(tmp_path / "resumed", ["iterations=2", "workers=1"]))
+    loop.run(loop.open_for_resume(tmp_path / "resumed", ["iterations=2", "workers=1"]))
     one, other = (run.load(run.family())[1] for run in (straight, Run.open(tmp_path / "resumed")))
     assert all(torch.equal(one[name], other[name]) for name in one)

@@ -99,7 +99,7 @@ def test_death_at_any_moment_then_resume_is_the_same_run(tmp_path, straight, mon
     with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
         file.write('{"iteration": 5, "environm')  # the line that death cut
     (tmp_path / "run" / "checkpoints" / ".writing-000004-1").mkdir()
-    outcome = loop.go_on(loop.reopen(tmp_path / "run"))
+    outcome = loop.run(loop.open_for_resume(tmp_path / "run"))
     assert outcome.iteration == 6
     assert told(tmp_path / "run") == told(straight / name)
     assert not list((tmp_path / "run" / "checkpoints").glob(".*"))
@@ -109,7 +109,7 @@ def test_death_at_any_moment_then_resume_is_the_same_run(tmp_path, straight, mon
 @pytest.mark.parametrize("name", ["point_nav_maml", "pearl"])
 def test_a_finished_run_is_extended_to_the_bits_of_a_longer_one(tmp_path, straight, name):
     loop.train(recipe("iterations=4", name=name), tmp_path / "run")
-    loop.go_on(loop.reopen(tmp_path / "run", ["iterations=6"]))
+    loop.run(loop.open_for_resume(tmp_path / "run", ["iterations=6"]))
     mine, whole = told(tmp_path / "run"), told(straight / name)
     assert (mine[0], mine[2]) == (whole[0], whole[2])
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["iterations"] == 6
@@ -133,7 +133,7 @@ def test_the_next_iteration_is_sampled_with_the_weights_from_before_this_update(
     monkeypatch.setattr(Loop, "sample", watched_sample)
     monkeypatch.setattr(PEARLLearner, "update", watched_update)
     loop.train(recipe("iterations=3", name="pearl"), tmp_path / "run")
-    loop.go_on(loop.reopen(tmp_path / "run", ["iterations=4"]))
+    loop.run(loop.open_for_resume(tmp_path / "run", ["iterations=4"]))
     assert [iteration for iteration, _ in used] == [0, 1, 2, 3]
     for (_, weights), lagging in zip(used, (0, 0, 1, 2), strict=True):
         assert torch.equal(weights, after[lagging])
@@ -147,7 +147,7 @@ def test_a_checkpoint_without_the_weights_of_what_is_pending_is_refused(tmp_path
     del state["weights_before"]
     checkpoints.save(newest.parent, iteration, "pearl", state)
     with pytest.raises(RunError, match="the weights that its pending iteration is sampled with are not those"):
-        loop.go_on(loop.reopen(tmp_path / "run", ["iterations=3"]))
+        loop.run(loop.open_for_resume(tmp_path / "run", ["iterations=3"]))
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_a_plan_that_the_agent_cannot_follow_is_refused_before_anything_is_writt
 def test_a_complete_run_stays_as_it_is(tmp_path, straight):
     shutil.copytree(straight / "point_nav_maml", tmp_path / "run")
     before = told(tmp_path / "run")
-    assert loop.go_on(loop.reopen(tmp_path / "run")).iteration == 6
+    assert loop.run(loop.open_for_resume(tmp_path / "run")).iteration == 6
     assert told(tmp_path / "run") == before
 
 
@@ -177,7 +177,7 @@ def test_wall_time_goes_on_where_it_stood(tmp_path):
     lines = read(path)
     lines[-1]["seconds_elapsed"] = 1000.0
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    loop.go_on(loop.reopen(tmp_path / "run", ["iterations=3"]))
+    loop.run(loop.open_for_resume(tmp_path / "run", ["iterations=3"]))
     assert 1000 < read(path)[-1]["seconds_elapsed"] < 1100
 
 
@@ -194,7 +194,7 @@ def test_what_would_make_another_run_is_refused(tmp_path, straight, overrides, s
     shutil.copytree(straight / "point_nav_maml", tmp_path / "run")
     before = told(tmp_path / "run")
     with pytest.raises((RecipeError, RunError), match=sentence):
-        loop.go_on(loop.reopen(tmp_path / "run", overrides))
+        loop.run(loop.open_for_resume(tmp_path / "run", overrides))
     assert told(tmp_path / "run") == before
 
 
@@ -203,7 +203,7 @@ def test_two_processes_never_train_in_one_folder(straight):
         Run.open(straight / "point_nav_maml").held(),
         pytest.raises(RunError, match="another process is training"),
     ):
-        loop.go_on(loop.reopen(straight / "point_nav_maml"))
+        loop.run(loop.open_for_resume(straight / "point_nav_maml"))
 
 
 def test_the_best_on_validation_is_kept_beside_the_last(tmp_path, monkeypatch):
@@ -288,7 +288,7 @@ def test_a_full_disk_is_a_sentence_and_the_run_goes_on_later(tmp_path):
     assert "Traceback" not in full.stderr
     assert checkpoints.newest(tmp_path / "run" / "checkpoints") == newest
     assert {path.name: path.read_bytes() for path in newest.iterdir()} == before
-    loop.go_on(loop.reopen(tmp_path / "run", ["iterations=6"]))
+    loop.run(loop.open_for_resume(tmp_path / "run", ["iterations=6"]))
     assert told(tmp_path / "run")[2] == told(tmp_path / "straight")[2]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents.common.ablations import given_context
+from agents.common.ablations import ablate_context
 from agents.contract import AgentError
 from agents.maml import MAMLLearner
 from agents.pearl import PEARLAgent, PEARLConfig, PEARLLearner
@@ -46,7 +46,7 @@ def test_in_a_row_every_step_is_the_first():
             state = agent.observe(weights, state, step)
         return told
 
-    own, none = chances(given_context(agent, "own")), chances(given_context(agent, "none"))
+    own, none = chances(ablate_context(agent, "own")), chances(ablate_context(agent, "none"))
     assert np.array_equal(own[0], none[0])
     assert not np.allclose(own[1], own[0])
     assert not np.allclose(own[2], own[1])
@@ -76,13 +76,13 @@ def posterior_means(agent, weights, batch):
 def test_after_a_round_nothing_is_left(pearl):
     agent, weights, batch = pearl
     assert posterior_means(agent, weights, batch).all()
-    assert not posterior_means(given_context(agent, "none"), weights, batch).any()
+    assert not posterior_means(ablate_context(agent, "none"), weights, batch).any()
 
 
 def test_every_trial_is_told_of_another_task(pearl):
     agent, weights, batch = pearl
     own = posterior_means(agent, weights, batch)
-    exchanged = posterior_means(given_context(agent, "another"), weights, batch)
+    exchanged = posterior_means(ablate_context(agent, "another"), weights, batch)
     assert np.array_equal(exchanged, np.roll(own, TRIALS, 0))
     of = np.roll(batch.task_id, TRIALS)
     assert (of != batch.task_id).all()
@@ -95,7 +95,7 @@ def test_adapted_parameters_are_exchanged_too():
     weights, batch = learner.weights(), sample(agent, learner, tasks)[0].by_trial()
     states = [
         one.adapt(weights, one.begin_trial(weights, TASKS * TRIALS), batch)
-        for one in (agent, given_context(agent, "another"), given_context(agent, "none"))
+        for one in (agent, ablate_context(agent, "another"), ablate_context(agent, "none"))
     ]
     for name, value in weights.items():
         own, exchanged, none = (state.parameters[name] for state in states)
@@ -107,10 +107,10 @@ def test_adapted_parameters_are_exchanged_too():
 def test_a_context_that_cannot_be_given_is_a_sentence(pearl):
     agent, weights, batch = pearl
     with pytest.raises(AgentError, match="context is foreign; it is one of own, none, another"):
-        given_context(agent, "foreign")
+        ablate_context(agent, "foreign")
     alone = batch.map(lambda array: array[:TRIALS])
-    told = given_context(agent, "another")
+    told = ablate_context(agent, "another")
     with pytest.raises(AgentError, match="no other to be told of"):
         told.adapt(weights, told.begin_trial(weights, TRIALS), alone)
     with pytest.raises(AgentError, match=r"learns at every step, .*--context none"):
-        given_context(RL2Agent(RL2Config(), interface(Bandit5Arms())), "another")
+        ablate_context(RL2Agent(RL2Config(), interface(Bandit5Arms())), "another")

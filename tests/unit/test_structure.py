@@ -22,7 +22,7 @@ import agents.functional.planning
 import agents.functional.policy_losses
 import agents.functional.sac
 import agents.functional.trust_region
-from agents import YARDSTICKS
+from agents import BASELINES
 from agents.nets.memory_kinds import MemoryConfig
 from agents.rl2 import RL2Config
 from agents.varibad import VariBADConfig
@@ -117,7 +117,7 @@ def test_the_readmes_commands_parse():
 
 def test_the_readme_lists_every_family_and_yardstick():
     text = (ROOT / "README.md").read_text()
-    assert all(f"`{name}`" in text for name in (*FAMILIES, *YARDSTICKS))
+    assert all(f"`{name}`" in text for name in (*FAMILIES, *BASELINES))
 
 
 def page(name: str) -> str:

@@ -48,14 +48,14 @@ def test_the_papers_held_out_goals():
     stream 0.417022, 0.720324; and staying at the origin scores -40.08, the best deterministic policy -0.54."""
     held_out = FAMILY.task_set("held-out", 40, 0)
     assert held_out.tasks[0]["goal_m"] == pytest.approx((-0.082978, 0.220324), abs=1e-6)
-    known = [FAMILY.yardsticks(task) for task in held_out.tasks]
+    known = [FAMILY.reference_returns(task) for task in held_out.tasks]
     assert np.mean([one["blind"] for one in known]) == pytest.approx(-40.08, abs=0.005)
     assert np.mean([one["oracle"] for one in known]) == pytest.approx(-0.54, abs=0.005)
 
 
 def test_the_oracle_is_what_a_greedy_walk_earns():
     # Goal (0.25, 0.1): after steps 1, 2, 3 the point is at (0.1, 0.1), (0.2, 0.1), (0.25, 0.1): -0.15 - 0.05 - 0.
-    assert FAMILY.yardsticks(FAMILY.task(goal_m=(0.25, 0.1)))["oracle"] == pytest.approx(-0.2)
+    assert FAMILY.reference_returns(FAMILY.task(goal_m=(0.25, 0.1)))["oracle"] == pytest.approx(-0.2)
 
 
 def test_sparse_reward_by_hand():
@@ -147,7 +147,10 @@ def test_laws():
 def test_no_blind_return_exceeds_that_of_the_middle_of_hidden_velocities():
     family = HalfCheetahVelU03()
     # 200 steps, 0.5 m/s off at 1 and at 2 m/s; over U[0, 3] on average 0.75 m/s.
-    assert [family.yardsticks(family.task(velocity_m_per_s=one))["blind"] for one in (1.0, 2.0)] == [-100.0, -100.0]
+    assert [family.reference_returns(family.task(velocity_m_per_s=one))["blind"] for one in (1.0, 2.0)] == [
+        -100.0,
+        -100.0,
+    ]
     drawn = family.sample(4000, np.random.default_rng(0), "train")
     # standard error of |v - 1.5| ~ U[0, 1.5]: 0.433 / sqrt(4000) = 0.0068 m/s, over 200 steps 1.4
-    assert np.mean([family.yardsticks(task)["blind"] for task in drawn]) == pytest.approx(-150.0, abs=5.0)
+    assert np.mean([family.reference_returns(task)["blind"] for task in drawn]) == pytest.approx(-150.0, abs=5.0)

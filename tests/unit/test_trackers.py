@@ -49,7 +49,7 @@ def tracked(tmp_path_factory):
     """A run with TensorBoard that stops after 2 meta-updates and goes on to 4."""
     out = tmp_path_factory.mktemp("tracked") / "run"
     loop.train(recipe("tensorboard=true", "iterations=2"), out)
-    loop.go_on(loop.reopen(out, ["iterations=4"]))
+    loop.run(loop.open_for_resume(out, ["iterations=4"]))
     return out
 
 
@@ -152,4 +152,4 @@ def test_a_tracker_that_cannot_start_is_a_sentence_and_changes_nothing(tmp_path,
     monkeypatch.setattr(wandb, "init", refuse)
     with pytest.raises(RunError, match=r"wandb=online: .*No API key configured.*wandb login.*wandb=offline"):
         loop.train(recipe("wandb=online"), tmp_path / "run")
-    assert loop.go_on(loop.reopen(tmp_path / "run", ["wandb=off"])).iteration == 4
+    assert loop.run(loop.open_for_resume(tmp_path / "run", ["wandb=off"])).iteration == 4

@@ -11,14 +11,14 @@ import gymnasium
 import numpy as np
 import pytest
 
-from agents import YARDSTICKS
+from agents import BASELINES
 from agents.baselines import grid_navi as plan_of_grid
 from agents.baselines.bandits import UCB1, Bayes, Gittins, Pulls, Thompson
 from agents.baselines.tabular import PSRL, PosteriorGreedy, Seen
 from agents.contract import AgentError, Interface, Round
 from agents.functional.planning import arm_number, bandit_states, bayes_bandit, gittins_indices, value_iteration
 from envs.navigation.point_nav import PointNav
-from envs.oracle import TellsTask
+from envs.oracle import OracleWrapper
 from envs.tabular import grid_navi, tabular_mdp
 from envs.tabular.bandit import Bandit2Arms, Bandit5Arms
 from envs.tabular.grid_navi import GridNavi
@@ -45,8 +45,8 @@ FAMILIES = {
 
 def play(name, family, episodes, tasks, shard_size=500):
     """The single round of trials on these tasks, joined."""
-    maker = registry.yardstick(name)
-    played = TellsTask(family) if maker.told else family
+    maker = registry.baseline(name)
+    played = OracleWrapper(family) if maker.told else family
     agent = maker(interface(played), episodes)
     rounds = agent.trial_rounds(episodes - 1, 1)
     keys = [random_key(0, "evaluation", number) for number in range(len(tasks))]
@@ -252,7 +252,7 @@ def test_the_grids_plan_is_the_best_there_is():
     """
     actions, returns = plan_of_grid.search_plan(4)
     family = GridNavi()
-    known = np.mean([family.yardsticks(task)["oracle"] for task in held_out(family, 21)])
+    known = np.mean([family.reference_returns(task)["oracle"] for task in held_out(family, 21)])
     assert returns == pytest.approx((4.0, known, known, known))
     met = set()
     for episode, walked in enumerate(actions):
@@ -284,7 +284,7 @@ def test_the_oracle_of_a_grid_earns_the_familys_yardstick():
     family = GridNavi()
     tasks = held_out(family, 21)
     earned = play("oracle", family, 2, tasks)["reward"].reshape(21, 2, 15).sum(-1)
-    known = [family.yardsticks(task)["oracle"] for task in tasks]
+    known = [family.reference_returns(task)["oracle"] for task in tasks]
     assert earned == pytest.approx(np.stack([known, known], -1), abs=1e-5)
 
 
@@ -308,7 +308,7 @@ def test_the_oracle_of_an_mdp_plays_the_optimal_policy():
 # -- what every one owes the trial loop
 
 
-@pytest.mark.parametrize("name", YARDSTICKS)
+@pytest.mark.parametrize("name", BASELINES)
 def test_trials_do_not_depend_on_their_neighbours(name):
     family, episodes = FAMILIES[name][0](), FAMILIES[name][1]
     tasks = held_out(family, 5)
@@ -316,12 +316,12 @@ def test_trials_do_not_depend_on_their_neighbours(name):
     assert all(np.array_equal(together[field], alone[field]) for field in together)
 
 
-@pytest.mark.parametrize("name", YARDSTICKS)
+@pytest.mark.parametrize("name", BASELINES)
 def test_it_is_pure_and_travels(name):
     """Nothing is changed in place, and a pickled copy does the same."""
-    maker, (family, episodes) = registry.yardstick(name), FAMILIES[name]
+    maker, (family, episodes) = registry.baseline(name), FAMILIES[name]
     assert maker.name == name
-    family = TellsTask(family()) if maker.told else family()
+    family = OracleWrapper(family()) if maker.told else family()
     agent = maker(interface(family), episodes)
     again = pickle.loads(pickle.dumps(agent))
     env = family.make_vector_env(held_out(family, 3), 1)
@@ -356,7 +356,7 @@ def test_random_actions_fill_their_space():
     box = Interface(gymnasium.spaces.Discrete(1), gymnasium.spaces.Box(np.array([-1, 5]), np.array([3, 6])), 1)
     some = Interface(gymnasium.spaces.Discrete(1), gymnasium.spaces.Discrete(3, start=7), 1)
     for one, low, high in ((box, [-1, 5], [3, 6]), (some, 7, 9)):
-        agent = registry.yardstick("random")(one, 1)
+        agent = registry.baseline("random")(one, 1)
         noise = agent.draw_noise(np.random.default_rng(0), (2000, 2))
         action, _, _ = agent.act({}, None, np.zeros((2000, 2)), noise)
         assert np.allclose(action.min((0, 1)), low, atol=0.01)
@@ -383,7 +383,7 @@ DISCRETE = gymnasium.spaces.Discrete
 )
 def test_what_it_cannot_serve_is_said_in_a_sentence(name, space, says):
     with pytest.raises(AgentError, match=says):
-        registry.yardstick(name)(Interface(*space), 50)
+        registry.baseline(name)(Interface(*space), 50)
 
 
 def test_trials_that_do_not_fit_are_refused():
@@ -411,7 +411,7 @@ def test_rewards_and_ends_that_do_not_fit_are_refused():
     step |= {"terminated": np.ones((1, 1), bool), "truncated": np.zeros((1, 1), bool)}
     with pytest.raises(AgentError, match="episodes of a fixed length"):
         agent.observe({}, agent.begin_trial({}, 1), step)
-    agent = registry.yardstick("random")(interface(family), 2)
+    agent = registry.baseline("random")(interface(family), 2)
     with pytest.raises(AgentError, match="nothing but noise"):
         agent.act({}, None, np.zeros((1, 1, 1)), None)
 

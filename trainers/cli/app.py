@@ -106,13 +106,13 @@ def resume(
         from trainers.evaluation.run_evaluation import find_runs
         from trainers.training import loop
 
-        _go_on([loop.reopen(one.path, overrides or []) for one in find_runs(run)])
+        _go_on([loop.open_for_resume(one.path, overrides or []) for one in find_runs(run)])
 
 
 def _go_on(runs: list[Any]) -> None:
     """Trains runs one after the other and draws their pictures."""
     from trainers.cli.console import TrainingDisplay
-    from trainers.evaluation.run_evaluation import conclude
+    from trainers.evaluation.run_evaluation import write_summary_and_report
     from trainers.runs import checkpoints
     from trainers.training import loop
 
@@ -127,14 +127,14 @@ def _go_on(runs: list[Any]) -> None:
                 f"The run began with {'; '.join(others)}: the last bits may differ from now on", soft_wrap=True
             )
         with TrainingDisplay(console, title, recipe.iterations) as display:
-            outcome = loop.go_on(run, display.report)
+            outcome = loop.run(run, display.report)
         if outcome.stopped_by:
             console.print(
                 f"Stopped by {outcome.stopped_by} after {outcome.iteration} meta-updates; "
                 f"go on with: acclimate resume {run.path}"
             )
             raise typer.Exit(128 + signal.Signals[outcome.stopped_by])
-        summary, files = conclude(outcome.run)
+        summary, files = write_summary_and_report(outcome.run)
         _print_summary(summary)
         for file in files:
             console.print(f"  {file}")
@@ -160,7 +160,7 @@ def evaluate(
     """Measure adaptation on frozen tasks; several seeds are pooled."""
     with user_errors():
         from trainers.errors import RunError
-        from trainers.evaluation.run_evaluation import evaluate_runs, evaluate_yardstick
+        from trainers.evaluation.run_evaluation import evaluate_baseline, evaluate_runs
 
         if agent is None:
             summary = evaluate_runs(
@@ -178,7 +178,7 @@ def evaluate(
                 "--agent measures a yardstick, which has no weights; leave --untrained, --context and --checkpoint out"
             )
         else:
-            summary = evaluate_yardstick(run, split, agent, rounds=rounds, deterministic=deterministic, workers=workers)
+            summary = evaluate_baseline(run, split, agent, rounds=rounds, deterministic=deterministic, workers=workers)
         _print_summary(summary)
         if json_file is not None:
             try:

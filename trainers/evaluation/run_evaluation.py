@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from agents.common.ablations import Context, given_context
+from agents.common.ablations import Context, ablate_context
 from agents.contract import Agent, Interface, Weights
 from envs.task import TaskFamily, TaskSet
 from trainers.errors import RunError
@@ -58,7 +58,7 @@ def evaluate_runs(
         tables.append(
             _measure(
                 run,
-                given_context(agent, context),
+                ablate_context(agent, context),
                 family,
                 weights,
                 task_set,
@@ -71,7 +71,7 @@ def evaluate_runs(
     return summary(curve(tables, "deterministic" if deterministic else "stochastic"), task_set)
 
 
-def evaluate_yardstick(
+def evaluate_baseline(
     path: Path, split: str, name: str, *, rounds: int | None = None, deterministic: bool = False, workers: int = 0
 ) -> dict[str, Any]:
     """The summary of a yardstick on the frozen tasks of a run, measured as the run is.
@@ -80,8 +80,8 @@ def evaluate_yardstick(
     """
     keep_freed_memory()
     run = find_runs(path)[0]
-    maker = registry.yardstick(name)
-    played = run.family(tells_task=maker.told)
+    maker = registry.baseline(name)
+    played = run.family(task_in_observation=maker.told)
     task_set = run.task_set(played, split)
     settings = _settings(run, rounds)
     interface = Interface(played.observation_space, played.action_space, played.episode_steps)
@@ -147,7 +147,7 @@ def find_runs(path: Path) -> list[Run]:
     return [Run.open(one) for one in seeds]
 
 
-def conclude(run: Run) -> tuple[dict[str, Any], list[Path]]:
+def write_summary_and_report(run: Run) -> tuple[dict[str, Any], list[Path]]:
     """Pictures and report of a finished run, from its last held-out rows: (summary, the files made)."""
     family = run.family()
     task_set = run.task_set(family, "held-out")
@@ -156,7 +156,7 @@ def conclude(run: Run) -> tuple[dict[str, Any], list[Path]]:
     chosen = pc.and_(pc.equal(rows["split"].cast(pa.string()), "held-out"), pc.equal(rows["iteration"], iteration))
     result = curve([rows.filter(chosen)], "stochastic")
     made = [
-        plots.adaptation_curve(run, result, "held-out", mean_yardsticks(family, task_set)),
+        plots.adaptation_curve(run, result, "held-out", mean_reference_returns(family, task_set)),
         plots.learning_curve(run),
         plots.adaptation_during_training(run),
         plots.trajectories(run, agent, family, weights, task_set),
@@ -166,8 +166,8 @@ def conclude(run: Run) -> tuple[dict[str, Any], list[Path]]:
     return told, [*files, write_report(run, told, files, iteration)]
 
 
-def mean_yardsticks(family: TaskFamily, task_set: TaskSet) -> dict[str, float]:
+def mean_reference_returns(family: TaskFamily, task_set: TaskSet) -> dict[str, float]:
     """Each yardstick that every task of the set has, averaged over them."""
-    known = [family.yardsticks(task) for task in task_set.tasks]
+    known = [family.reference_returns(task) for task in task_set.tasks]
     names = [name for name in known[0] if all(name in one for one in known)]
     return {name: float(np.mean([one[name] for one in known])) for name in names}

@@ -9,16 +9,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from agents import ALGORITHMS, YARDSTICKS
+from agents import ALGORITHMS, BASELINES
 from agents.contract import Agent, Algorithm, Interface
 from envs import FAMILIES
-from envs.oracle import TellsTask
+from envs.oracle import OracleWrapper
 from envs.task import TaskFamily
 from envs.validation import nearest
 from trainers.errors import RecipeError
 
 
-class Yardstick(Protocol):
+class Baseline(Protocol):
     """The class of an agent without weights, made from what a learned one is told and the episodes of a trial.
 
     Attributes:
@@ -31,13 +31,13 @@ class Yardstick(Protocol):
         """The agent; AgentError where it cannot serve the interface."""
 
 
-def family(name: str, *, tells_task: bool = False) -> TaskFamily:
+def family(name: str, *, task_in_observation: bool = False) -> TaskFamily:
     """An instance of the family of this name: a listed one, `package.module:Name`, or a description's YAML file.
 
-    With `tells_task` its observations tell the task, for an oracle.
+    With `task_in_observation` its observations tell the task, for an oracle.
     """
     made = _family(name)
-    return TellsTask(made) if tells_task else made
+    return OracleWrapper(made) if task_in_observation else made
 
 
 def _family(name: str) -> TaskFamily:
@@ -69,9 +69,9 @@ def algorithm(name: str) -> Algorithm:
     return found
 
 
-def yardstick(name: str) -> Yardstick:
+def baseline(name: str) -> Baseline:
     """The class of the yardstick of this name."""
-    found = _import(name, YARDSTICKS, "--agent")
+    found = _import(name, BASELINES, "--agent")
     if not (isinstance(found, type) and all(hasattr(found, attribute) for attribute in ("told", "trial_rounds"))):
         raise RecipeError(f"--agent: {name} is {found!r}, not the class of a yardstick; see agents/baselines/base.py")
     return found  # type: ignore[return-value]

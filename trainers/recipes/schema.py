@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
@@ -39,12 +40,14 @@ class Checkpoints(Config):
 class Recipe(Config):
     """Everything a run depends on."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"tells_task": "task_in_observation"}
+
     seed: NonNegativeInt
     iterations: PositiveInt
     workers: NonNegativeInt  # Ray actors; 0 samples in this process
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
     family: str
-    tells_task: bool = False  # observations tell the task: the agent is an oracle, the upper end of a comparison
+    task_in_observation: bool = False  # the oracle: its observations hold the task, the upper end of a comparison
     agent: Any  # the algorithm's own configuration, checked by `load`
     agent_name: str = Field(exclude=True)
     init: str | None = None  # a run folder whose last weights to start from; None starts afresh
@@ -66,7 +69,7 @@ class Recipe(Config):
     @property
     def learner(self) -> str:
         """Who learns, in a title: an oracle is not to be taken for an agent that adapts."""
-        return f"{self.agent_name}, told the task," if self.tells_task else self.agent_name
+        return f"{self.agent_name}, told the task," if self.task_in_observation else self.agent_name
 
     @property
     def title(self) -> str:

@@ -27,7 +27,7 @@ _MOST_LABELS = 10  # points that are told one by one
 INK, FAINT, BAND = "#1f3b57", "#9db4c8", "#1f3b5733"
 
 
-def adaptation_curve(run: Run, result: Curve, split: str, yardsticks: dict[str, float]) -> Path:
+def adaptation_curve(run: Run, result: Curve, split: str, reference_returns: dict[str, float]) -> Path:
     """Return against experience on the task: mean with its interval, the tasks faintly behind it if they are few."""
     figure, axes = _axes(6.4, 4.2)
     tasks = result.returns.mean(0)
@@ -58,7 +58,7 @@ def adaptation_curve(run: Run, result: Curve, split: str, yardsticks: dict[str, 
         axes.text(
             steps, 0.01, f"{index}", transform=axes.get_xaxis_transform(), ha="center", color="#888888", fontsize=8
         )
-    for (name, value), style in zip(yardsticks.items(), ("--", ":", "-."), strict=False):
+    for (name, value), style in zip(reference_returns.items(), ("--", ":", "-."), strict=False):
         axes.axhline(value, color="#b5651d", linestyle=style, linewidth=1, label=f"{name} {value:.4g}")
     axes.set_xlabel("environment steps spent on the task (small figures: adaptations)")
     axes.set_ylabel("return of an episode")

@@ -38,7 +38,7 @@ def render(run: Run, task_index: int, split: str, rounds: int | None, checkpoint
         what was drawn: the task, and for each panel the return shown and the mean over the round's rollouts.
     """
     keep_freed_memory()
-    family, played = run.family(tells_task=False), run.family()  # drawn as it is; an oracle reads more
+    family, played = run.family(task_in_observation=False), run.family()  # drawn as it is; an oracle reads more
     tasks = run.task_set(family, split).tasks
     if not 0 <= task_index < len(tasks):
         raise RunError(

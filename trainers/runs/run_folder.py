@@ -141,13 +141,13 @@ class Run:
         """The folder of checkpoints."""
         return self.path / "checkpoints"
 
-    def family(self, *, tells_task: bool | None = None) -> TaskFamily:
+    def family(self, *, task_in_observation: bool | None = None) -> TaskFamily:
         """The run's task family, telling its task or not (None: as the recipe says).
 
         One that was read from files must be read from the same ones.
         """
-        tells_task = self.recipe.tells_task if tells_task is None else tells_task
-        family = registry.family(self.recipe.family, tells_task=tells_task)
+        task_in_observation = self.recipe.task_in_observation if task_in_observation is None else task_in_observation
+        family = registry.family(self.recipe.family, task_in_observation=task_in_observation)
         if family.digest is not None and family.digest != self.provenance().get("family_sha256"):
             raise RunError(
                 f"{self.recipe.family} or its model file is not what {self.path} was trained on; take back the files "
@@ -190,7 +190,7 @@ class Run:
             raise RunError(f"{path} has other columns than adaptation rows; take it from a copy")
         return table
 
-    def cut_back(self, iteration: int) -> tuple[list[dict[str, float]], pa.Table]:
+    def truncate_to(self, iteration: int) -> tuple[list[dict[str, float]], pa.Table]:
         """Takes away the metrics and adaptation rows of later iterations; returns what is left of both.
 
         Raises:
@@ -275,7 +275,10 @@ class Run:
             learner.load_state_dict(state["learner"])
             if not (type(state["environment_steps"]) is int and state["environment_steps"] >= 0):
                 raise ValueError(f"it counts {state['environment_steps']!r} environment steps")
-            check_weights_before(state.get("weights_before"), learner, registry.algorithm(self.recipe.agent_name), done)
+            if "weights_before" in state:  # of a version that called them so
+                state["behaviour_weights"] = state.pop("weights_before")
+            algorithm = registry.algorithm(self.recipe.agent_name)
+            check_behaviour_weights(state.get("behaviour_weights"), learner, algorithm, done)
         except (AgentError, LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise RunError(
@@ -284,19 +287,19 @@ class Run:
         return done, state
 
 
-def run_state(learner: Learner, environment_steps: int = 0, weights_before: Weights | None = None) -> dict[str, Any]:
+def run_state(learner: Learner, environment_steps: int = 0, behaviour_weights: Weights | None = None) -> dict[str, Any]:
     """What a checkpoint holds: everything that the run needs to be taken up there.
 
-    With `weights_before`, the weights from before the last update, the next iteration is sampled again.
+    With `behaviour_weights`, the weights from before the last update, the next iteration is sampled again.
     """
     state = {"learner": learner.state_dict(), "environment_steps": environment_steps}
-    return state | ({} if weights_before is None else {"weights_before": dict(weights_before)})
+    return state | ({} if behaviour_weights is None else {"behaviour_weights": dict(behaviour_weights)})
 
 
-def check_weights_before(given: Any, learner: Learner, algorithm: Algorithm, iteration: int) -> None:
+def check_behaviour_weights(given: Any, learner: Learner, algorithm: Algorithm, iteration: int) -> None:
     """Raises ValueError unless the weights of a pending iteration are there if, and only if, one is pending."""
     shapes = None if given is None else {name: value.shape for name, value in given.items()}
-    pending = learner.weights() if algorithm.overlaps and iteration else None
+    pending = learner.weights() if algorithm.pipelined and iteration else None
     if shapes != (None if pending is None else {name: value.shape for name, value in pending.items()}):
         raise ValueError("the weights that its pending iteration is sampled with are not those of its agent")
 

@@ -49,13 +49,13 @@ def train(recipe: Recipe, out: Path, report: Report = lambda metrics: None) -> O
     Raises:
         RecipeError, RunError, TaskError, AgentError, SamplingError: one sentence; what was written stays.
     """
-    return go_on(start(recipe, out), report)
+    return run(start(recipe, out), report)
 
 
 def start(recipe: Recipe, out: Path) -> Run:
     """Makes the run folder, with the checkpoint of iteration 0; everything that can be refused is refused before."""
     check_no_leak(registry.family(recipe.family))
-    family = registry.family(recipe.family, tells_task=recipe.tells_task)
+    family = registry.family(recipe.family, task_in_observation=recipe.task_in_observation)
     agent, learner = build(recipe, family, choose_device(recipe.device))
     agent.trial_rounds(recipe.evaluation.rounds, recipe.evaluation.rollouts)
     sets = frozen_sets(recipe, family)
@@ -80,13 +80,13 @@ def warm_start(learner: Learner, path: Path) -> dict[str, Any]:
     }
 
 
-def reopen(path: Path, overrides: Sequence[str] = ()) -> Run:
+def open_for_resume(path: Path, overrides: Sequence[str] = ()) -> Run:
     """A run to go on with; `overrides` may extend it (iterations=...) and change what does not decide its numbers."""
     run = Run.open(path)
     return Run(path, loading.changed(path / "config.yaml", overrides) if overrides else run.recipe)
 
 
-def go_on(run: Run, report: Report = lambda metrics: None) -> Outcome:
+def run(run: Run, report: Report = lambda metrics: None) -> Outcome:
     """Trains a run from its newest checkpoint to its recipe's iterations: the same bits as without a break."""
     keep_freed_memory()
     recipe = run.recipe
@@ -101,7 +101,7 @@ def go_on(run: Run, report: Report = lambda metrics: None) -> Outcome:
         if lacking := {"validation", "held-out"} - set(sets):
             raise RunError(f"{run.path / 'tasks'} lacks the {min(lacking)} tasks; take them from a copy")
         begun = run.metrics_file.exists()
-        lines, rows = run.cut_back(iteration)
+        lines, rows = run.truncate_to(iteration)
         checkpoints.prune(run.checkpoints, recipe.checkpoints.keep, best_iteration(lines))
         if begun or recipe != Run.open(run.path).recipe:
             run = run.changed(recipe)
@@ -115,7 +115,7 @@ def go_on(run: Run, report: Report = lambda metrics: None) -> Outcome:
         stop = stack.enter_context(StopRequest())
         stack.enter_context(torch_threads(threads))
         loop = Loop(run, family, agent, learner, sampler, sets, log, trackers, report, stop)
-        loop.take_up(state["environment_steps"], lines, rows, state.get("weights_before"))
+        loop.restore(state["environment_steps"], lines, rows, state.get("behaviour_weights"))
         return loop.run_from(iteration)
 
 
@@ -152,23 +152,23 @@ class Loop:
         self.sampler, self.sets, self.log, self.trackers = sampler, sets, log, trackers
         self.report, self.stop = report, stop
         self.recipe = run.recipe
-        self.overlaps = registry.algorithm(self.recipe.agent_name).overlaps
-        self.weights_before: Weights | None = None  # the last update; what the next iteration is sampled with, if so
+        self.pipelined = registry.algorithm(self.recipe.agent_name).pipelined
+        self.behaviour_weights: Weights | None = None  # the last update; what the next iteration is sampled with, if so
         self.ahead: tuple[TrialBatch, float] | None = None  # the next iteration's trials, sampled already
         self.environment_steps = 0
         self.lines: list[Mapping[str, float]] = []
         self.rows = [ROWS.empty_table()]
         self.started = time.perf_counter()
 
-    def take_up(
+    def restore(
         self,
         environment_steps: int,
         lines: Sequence[Mapping[str, float]],
         rows: pa.Table,
-        weights_before: Weights | None,
+        behaviour_weights: Weights | None,
     ) -> None:
         """Puts the counters, metrics, rows and earlier weights of what is done already in their places."""
-        self.environment_steps, self.weights_before = environment_steps, weights_before
+        self.environment_steps, self.behaviour_weights = environment_steps, behaviour_weights
         self.lines, self.rows = list(lines), [rows]
         if lines:
             self.started -= lines[-1]["seconds_elapsed"]
@@ -205,9 +205,9 @@ class Loop:
         """One meta-update: plan, sample, learn."""
         began = time.perf_counter()
         plan = self.learner.plan(iteration)
-        batch, sampling = self.ahead or self.sample(plan, iteration, self.weights_before or self.learner.weights())
+        batch, sampling = self.ahead or self.sample(plan, iteration, self.behaviour_weights or self.learner.weights())
         self.ahead = None
-        with self.sampling_beside(iteration + 1):
+        with self.pipelined_sampling(iteration + 1):
             updating = time.perf_counter()
             learned = self.learner.update(batch)
             learning = time.perf_counter() - updating
@@ -237,23 +237,23 @@ class Loop:
         return {f"reward_term_{name}": float(total) for name, total in zip(names, totals.mean(0), strict=True)}
 
     @contextmanager
-    def sampling_beside(self, iteration: int) -> Iterator[None]:
-        """Where the algorithm overlaps, samples this iteration while the one before it is learned in the body.
+    def pipelined_sampling(self, iteration: int) -> Iterator[None]:
+        """Where the algorithm pipelined, samples this iteration while the one before it is learned in the body.
 
         The weights are those from before that update, with workers and without: the lag is one on any machine.
         """
-        if not self.overlaps:
+        if not self.pipelined:
             yield
             return
-        self.weights_before = self.learner.weights()
+        self.behaviour_weights = self.learner.weights()
         if iteration >= self.recipe.iterations:
             yield
         elif not self.recipe.workers:
-            self.ahead = self.sample(self.learner.plan(iteration), iteration, self.weights_before)
+            self.ahead = self.sample(self.learner.plan(iteration), iteration, self.behaviour_weights)
             yield
         else:
             with ThreadPoolExecutor(1) as beside:
-                pending = beside.submit(self.sample, self.learner.plan(iteration), iteration, self.weights_before)
+                pending = beside.submit(self.sample, self.learner.plan(iteration), iteration, self.behaviour_weights)
                 yield
                 self.ahead = pending.result()
 
@@ -296,7 +296,7 @@ class Loop:
     def checkpoint(self, iteration: int) -> None:
         """Everything that the run needs to be taken up here."""
         self.log.sync()
-        state = run_state(self.learner, self.environment_steps, self.weights_before)
+        state = run_state(self.learner, self.environment_steps, self.behaviour_weights)
         checkpoints.save(self.run.checkpoints, iteration, self.recipe.agent_name, state)
         checkpoints.prune(self.run.checkpoints, self.recipe.checkpoints.keep, best_iteration(self.lines))
 
