@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -53,25 +53,33 @@ class TrustRegion(Config):
 class ClippedSurrogate(Config):
     """ProMP as the outer loop: a few Adam epochs on the clipped surrogate and the inner KL penalty."""
 
+    renamed: ClassVar[Mapping[str, str]] = {
+        "epochs": "update_epochs",
+        "clip_ratio": "clip_range",
+        "inner_kl_coefficient": "inner_kl_coef",
+    }
+
     name: Literal["clip"] = "clip"
     learning_rate: PositiveFloat = 1e-3
     final_learning_rate: PositiveFloat | None = None  # reached linearly after `decay_updates`; None keeps it constant
     decay_updates: PositiveInt = 1000
-    epochs: PositiveInt = 5
-    clip_ratio: PositiveFloat = 0.3
-    inner_kl_coefficient: NonNegativeFloat = 5e-4
+    update_epochs: PositiveInt = 5
+    clip_range: PositiveFloat = 0.3
+    inner_kl_coef: NonNegativeFloat = 5e-4
 
 
 class InnerLoopConfig(Config):
     """What adapting by policy gradients needs, however the start is learned."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"discount": "gamma", "trace_decay": "gae_lambda"}
 
     meta_batch_size: PositiveInt = 40  # N, fresh tasks of each iteration
     rollouts: PositiveInt = 20  # R, episodes of each round and task
     inner_steps: NonNegativeInt = 1  # K; 0 trains one policy for all tasks, the "pretrained" control
     inner_learning_rates: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] = (0.1,)  # last one repeats
     inner_objective: InnerObjective = "likelihood_ratio"
-    discount: Fraction = 0.99
-    trace_decay: Fraction = 1.0
+    gamma: Fraction = 0.99
+    gae_lambda: Fraction = 1.0
     baseline_ridge: NonNegativeFloat = 1e-5
     hidden_sizes: tuple[PositiveInt, ...] = (64, 64)
     activation: Activation = "tanh"
@@ -122,8 +130,8 @@ class MAMLConfig(InnerLoopConfig):
         return replace(
             super().objective(policy, inner_steps),
             outer_loss_weights=tuple(weight / sum(self.outer_weights) for weight in self.outer_weights),
-            clip_ratio=clip.clip_ratio if clip else None,
-            inner_kl_coefficient=clip.inner_kl_coefficient if clip else 0.0,
+            clip_range=clip.clip_range if clip else None,
+            inner_kl_coef=clip.inner_kl_coef if clip else 0.0,
             first_order=self.first_order,
         )
 
@@ -140,10 +148,10 @@ def prepare(policy: Policy, config: InnerLoopConfig, batch: RoundBatch, device: 
     )
     end = torch.as_tensor(batch.terminated | batch.truncated).to(device)
     zero = torch.zeros_like(reward)
-    returns = gae(reward, zero, zero, end, end, discount=config.discount, trace_decay=1.0)
+    returns = gae(reward, zero, zero, end, end, gamma=config.gamma, gae_lambda=1.0)
     value = fit_linear_baseline(time_features(features), returns, valid, ridge=config.baseline_ridge)
     next_value = torch.cat([value[..., 1:], zero[..., :1]], -1)
-    advantage = gae(reward, value, next_value, end, end, discount=config.discount, trace_decay=config.trace_decay)
+    advantage = gae(reward, value, next_value, end, end, gamma=config.gamma, gae_lambda=config.gae_lambda)
     weight = valid / valid.sum((1, 2), keepdim=True)
     return Steps(
         features.flatten(1, 2),
@@ -297,7 +305,7 @@ class MAMLLearner:
             progress = min(1.0, self._updates / outer.decay_updates)
             rate = outer.learning_rate + progress * (outer.final_learning_rate - outer.learning_rate)
             self._adam.param_groups[0]["lr"] = rate
-        for epoch in range(outer.epochs):
+        for epoch in range(outer.update_epochs):
             if epoch:
                 gradient, _ = self.objective.gradient(self._detached(), rounds, old)
             for name, value in self.parameters.items():

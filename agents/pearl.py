@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -59,6 +59,13 @@ class LearnedTemperature(Config):
 class PEARLConfig(Config):
     """Defaults are the reference implementation's for HalfCheetahVel."""
 
+    renamed: ClassVar[Mapping[str, str]] = {
+        "discount": "gamma",
+        "target_rate": "tau",
+        "replay_capacity": "buffer_size",
+        "kl_weight": "kl_coef",
+    }
+
     # what is sampled
     train_tasks: PositiveInt = 100  # fixed training tasks, as many as the recipe's train_tasks
     initial_episodes: PositiveInt = 10  # of each training task before the first update, latents from the prior
@@ -67,7 +74,7 @@ class PEARLConfig(Config):
     prior_rounds: NonNegativeInt = 2  # first episodes of a trial, each with a latent from the prior
     posterior_rounds: NonNegativeInt = 3  # episodes of a training trial after them
     # what is remembered
-    replay_capacity: PositiveInt = 1_000_000  # transitions of a task
+    buffer_size: PositiveInt = 1_000_000  # transitions of a task
     context_capacity: PositiveInt = 400  # the newest transitions of a task; published: those of its last trial
     posterior_context: bool = False  # contexts are learned from posterior rounds too, not from prior rounds alone
     dense_reward: bool = False  # actor and critics learn from the family's privileged reward; contexts never do
@@ -83,10 +90,10 @@ class PEARLConfig(Config):
     batch_size: PositiveInt = 256  # transitions of each of them for actor and critics
     context_size: PositiveInt = 100  # and for the encoder
     learning_rate: PositiveFloat = 3e-4
-    discount: Fraction = 0.99
-    target_rate: Annotated[float, Field(gt=0, le=1)] = 0.005  # of the target critics' Polyak averages
+    gamma: Fraction = 0.99
+    tau: Annotated[float, Field(gt=0, le=1)] = 0.005  # of the target critics' Polyak averages
     reward_scale: PositiveFloat = 5.0
-    kl_weight: NonNegativeFloat = 1.6  # of the mean over tasks; published: 0.1 of the sum over 16
+    kl_coef: NonNegativeFloat = 1.6  # of the mean over tasks; published: 0.1 of the sum over 16
     policy_regularisation: NonNegativeFloat = 1e-3  # of squared means and log deviations
     temperature: Annotated[FixedTemperature | LearnedTemperature, Field(discriminator="name")] = FixedTemperature()
 
@@ -230,13 +237,13 @@ class PEARLLearner:
         self._losses = LatentSAC(
             observations=nets.observations,
             actions=nets.actions,
-            discount=config.discount,
+            gamma=config.gamma,
             reward_scale=config.reward_scale,
-            kl_weight=config.kl_weight,
+            kl_coef=config.kl_coef,
             policy_regularisation=config.policy_regularisation,
             target_entropy=config.target_entropy(nets.actions),
         )
-        self.replay = TaskReplay(config.train_tasks, 2 * nets.observations + nets.actions + 2, config.replay_capacity)
+        self.replay = TaskReplay(config.train_tasks, 2 * nets.observations + nets.actions + 2, config.buffer_size)
         self.contexts = TaskReplay(config.train_tasks, nets.context_width, config.context_capacity)
 
     # -- what to sample
@@ -306,7 +313,7 @@ class PEARLLearner:
         told = self.differentiate(self.draw(rng))
         self._adam.step()
         critics, targets = self._vector.values, self._target_vector.values
-        targets.lerp_(critics[: len(targets)], self.config.target_rate)  # the critics come first in the vector
+        targets.lerp_(critics[: len(targets)], self.config.tau)  # the critics come first in the vector
         return told
 
     def draw(self, rng: np.random.Generator) -> LatentBatch:

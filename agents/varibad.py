@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -47,6 +47,8 @@ Numbers = tuple[PositiveInt, ...]
 class VariBADConfig(InContextConfig):
     """Defaults suit small problems; docs/algorithms/varibad.md says what the paper had."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"state_coefficient": "state_coef", "kl_coefficient": "kl_coef"}
+
     meta_batch_size: PositiveInt = 16  # N, fresh tasks of each iteration, one trial of each
     encoder: MemoryConfig = GRUConfig()
     latent_size: PositiveInt = 5  # D
@@ -60,8 +62,8 @@ class VariBADConfig(InContextConfig):
     policy_into_encoder: bool = False  # whether the policy's gradients reach the encoder
     reward_decoder: RewardDecoder = SquaredError()
     decoder_sizes: Numbers = (32, 32)
-    state_coefficient: NonNegativeFloat = 0.0  # weight of decoding the next observation; 0 builds no such decoder
-    kl_coefficient: NonNegativeFloat = 0.1
+    state_coef: NonNegativeFloat = 0.0  # weight of decoding the next observation; 0 builds no such decoder
+    kl_coef: NonNegativeFloat = 0.1
     vae_learning_rate: PositiveFloat = 1e-3
     vae_updates: PositiveInt = 3  # of each iteration
     vae_batch: PositiveInt = 25  # trials of each of them
@@ -82,7 +84,7 @@ class Networks:
             reader.policy.outputs,
             config.decoder_sizes,
             config.reward_decoder,
-            next_observations=config.state_coefficient > 0,
+            next_observations=config.state_coef > 0,
         )
         self._belief = (self.memory.output_size, 2 * config.latent_size)
         inputs = reader.observations + 2 * config.latent_size
@@ -323,9 +325,9 @@ class VariBADLearner(InContextLearner):
         target = kept["decoded_reward"].to(self.device)[said]
         reward_cost = (weight * decoders.reward_cost(decoder, latent, before, after, target)).sum()
         state_cost = torch.zeros_like(reward_cost)
-        if config.state_coefficient:
+        if config.state_coef:
             state_cost = (weight * decoders.next_cost(decoder, latent, before, after)).sum()
-        loss = reward_cost + config.state_coefficient * state_cost + config.kl_coefficient * kl
+        loss = reward_cost + config.state_coef * state_cost + config.kl_coef * kl
         length = valid.sum(0).float().mean()
         terms = torch.stack([-loss, reward_cost / length, state_cost / length, kl / length])
         return loss, terms.detach()

@@ -67,7 +67,7 @@ def main() -> None:
     for kind, (rate, memory) in KINDS.items():
         config = RL2Config(
             meta_batch_size=TRIALS, episodes_per_trial=PULLS, memory={"name": kind, **memory}, learning_rate=rate,
-            final_learning_rate=1e-4, decay_updates=UPDATES, minibatches=4, reward_offset=0.5,
+            final_learning_rate=1e-4, decay_updates=UPDATES, num_minibatches=4, reward_offset=0.5,
         )  # fmt: skip
         told: dict[str, list[float]] = {"closed": [], "standard error": [], "wiped": [], "seconds of training": []}
         for seed in (0, 1, 2):

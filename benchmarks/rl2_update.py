@@ -28,15 +28,30 @@ from trainers.sampling.trial_loop import generator, make_shards, random_key, run
 SHAPES: dict[str, tuple[TaskFamily, dict[str, object]]] = {
     "bandit, 1,000 trials of 10 pulls, GRU 64, 8 minibatches": (
         Bandit5Arms(),
-        {"meta_batch_size": 1000, "episodes_per_trial": 10, "memory": {"name": "gru", "size": 64}, "minibatches": 8},
+        {
+            "meta_batch_size": 1000,
+            "episodes_per_trial": 10,
+            "memory": {"name": "gru", "size": 64},
+            "num_minibatches": 8,
+        },
     ),
     "bandit, 200 trials of 100 pulls, GRU 64, 4 minibatches": (
         Bandit5Arms(),
-        {"meta_batch_size": 200, "episodes_per_trial": 100, "memory": {"name": "gru", "size": 64}, "minibatches": 4},
+        {
+            "meta_batch_size": 200,
+            "episodes_per_trial": 100,
+            "memory": {"name": "gru", "size": 64},
+            "num_minibatches": 4,
+        },
     ),
     "tabular MDP, 200 trials of 100 steps, GRU 128, 4 minibatches": (
         TabularMDP(),
-        {"meta_batch_size": 200, "episodes_per_trial": 10, "memory": {"name": "gru", "size": 128}, "minibatches": 4},
+        {
+            "meta_batch_size": 200,
+            "episodes_per_trial": 10,
+            "memory": {"name": "gru", "size": 128},
+            "num_minibatches": 4,
+        },
     ),
 }
 
@@ -56,11 +71,11 @@ def bare(agent: RL2Agent, config: RL2Config) -> Callable[[], None]:
     inputs, size, steps = agent.reader.size, network.memory.output_size, agent.reader.trial_steps
     gru = torch.nn.GRU(inputs, size)
     heads = [torch.nn.Linear(sizes[0], sizes[-1]) for sizes in (network._actor, network._critic)]
-    part = config.meta_batch_size // config.minibatches
+    part = config.meta_batch_size // config.num_minibatches
     given, observed = torch.randn(steps, part, inputs), torch.randn(steps, part, agent.reader.observations)
 
     def run() -> None:
-        for _ in range(config.epochs * config.minibatches):
+        for _ in range(config.update_epochs * config.num_minibatches):
             output, _ = gru(given)
             features = torch.cat([output, observed], -1)
             sum(head(features).sum() for head in heads).backward()
@@ -71,7 +86,7 @@ def bare(agent: RL2Agent, config: RL2Config) -> Callable[[], None]:
 def gru_alone(agent: RL2Agent, config: RL2Config) -> dict[str, Callable[[], None]]:
     """A minibatch through the GRU and back, by our own gradient and by torch's."""
     memory, steps = agent.network.memory, agent.reader.trial_steps
-    rows = config.meta_batch_size // config.minibatches
+    rows = config.meta_batch_size // config.num_minibatches
     parameters = [value.requires_grad_() for value in memory.init(torch.Generator().manual_seed(0)).values()]
     given, start = torch.randn(steps, rows, agent.reader.size), torch.zeros(rows, memory.output_size)
     upstream = torch.randn(steps, rows, memory.output_size)

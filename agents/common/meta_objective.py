@@ -51,8 +51,8 @@ class MetaObjective:
         inner_objective: the loss that an inner step descends.
         outer_loss_weights: of the policies after the last inner steps, summing to 1: (1.0,) judges theta_K alone,
             (w_1, ..., w_K) the policy after every inner step.
-        clip_ratio: epsilon of the clipped surrogate; None for the plain likelihood ratio (TRPO).
-        inner_kl_coefficient: weight of the KL of the policies before the last one, from those that acted.
+        clip_range: epsilon of the clipped surrogate; None for the plain likelihood ratio (TRPO).
+        inner_kl_coef: weight of the KL of the policies before the last one, from those that acted.
         first_order: inner gradients are constants to the outer derivative (FOMAML).
         task_chunk: tasks differentiated at once; None: as many as memory should hold (`tasks_at_once`).
 
@@ -63,8 +63,8 @@ class MetaObjective:
     step_sizes: tuple[float, ...]
     inner_objective: InnerObjective
     outer_loss_weights: tuple[float, ...] = (1.0,)
-    clip_ratio: float | None = None
-    inner_kl_coefficient: float = 0.0
+    clip_range: float | None = None
+    inner_kl_coef: float = 0.0
     first_order: bool = False
     task_chunk: int | None = None
 
@@ -111,16 +111,16 @@ class MetaObjective:
         judged = zip(new[self._judged], rounds[self._judged], strict=True)
         weights = divergence.new_tensor(self.outer_loss_weights)
         loss = (weights * torch.stack([self._surrogate(distribution, steps) for distribution, steps in judged])).sum()
-        if self.inner_kl_coefficient and self.step_sizes:
-            loss = loss + self.inner_kl_coefficient * divergence[:-1].mean()
+        if self.inner_kl_coef and self.step_sizes:
+            loss = loss + self.inner_kl_coef * divergence[:-1].mean()
         entropy = (rounds[-1].weight * self.policy.entropy(new[-1])).sum()
         return loss, torch.stack([loss, (weights * divergence[self._judged]).sum(), entropy])
 
     def _surrogate(self, distribution: Distribution, steps: Steps) -> Tensor:
         log_prob = self.policy.log_prob(distribution, steps.action)
-        if self.clip_ratio is None:
+        if self.clip_range is None:
             return likelihood_ratio(log_prob, steps.log_prob, steps.advantage, steps.weight)
-        return clipped_surrogate(log_prob, steps.log_prob, steps.advantage, steps.weight, clip_ratio=self.clip_ratio)
+        return clipped_surrogate(log_prob, steps.log_prob, steps.advantage, steps.weight, clip_range=self.clip_range)
 
     # -- all tasks
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
@@ -29,20 +29,33 @@ class PPOConfig(Config):
     The rate may have a length of its own, `learning_rate_updates`.
     """
 
+    renamed: ClassVar[Mapping[str, str]] = {
+        "discount": "gamma",
+        "final_discount": "final_gamma",
+        "entropy_coefficient": "ent_coef",
+        "final_entropy_coefficient": "final_ent_coef",
+        "trace_decay": "gae_lambda",
+        "epochs": "update_epochs",
+        "minibatches": "num_minibatches",
+        "clip_ratio": "clip_range",
+        "value_coefficient": "vf_coef",
+        "max_gradient_norm": "max_grad_norm",
+    }
+
     learning_rate: PositiveFloat = 1e-3
     final_learning_rate: PositiveFloat | None = None  # linearly
-    discount: Annotated[float, Field(ge=0, lt=1)] = 0.99
-    final_discount: Annotated[float, Field(ge=0, lt=1)] | None = None  # its horizon 1 / (1 - discount) geometrically
-    entropy_coefficient: NonNegativeFloat = 0.0
-    final_entropy_coefficient: NonNegativeFloat | None = None  # linearly
+    gamma: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    final_gamma: Annotated[float, Field(ge=0, lt=1)] | None = None  # its horizon 1 / (1 - gamma) geometrically
+    ent_coef: NonNegativeFloat = 0.0
+    final_ent_coef: NonNegativeFloat | None = None  # linearly
     decay_updates: PositiveInt = 1000
     learning_rate_updates: PositiveInt | None = None  # of the rate's own decay; None: decay_updates
-    trace_decay: Fraction = 0.95
-    epochs: PositiveInt = 2
-    minibatches: PositiveInt = 1  # each epoch goes through all sequences, in so many parts
-    clip_ratio: PositiveFloat = 0.2
-    value_coefficient: NonNegativeFloat = 0.5
-    max_gradient_norm: PositiveFloat = 0.5
+    gae_lambda: Fraction = 0.95
+    update_epochs: PositiveInt = 2
+    num_minibatches: PositiveInt = 1  # each epoch goes through all sequences, in so many parts
+    clip_range: PositiveFloat = 0.2
+    vf_coef: NonNegativeFloat = 0.5
+    max_grad_norm: PositiveFloat = 0.5
 
     @model_validator(mode="after")
     def _a_length_has_an_end(self) -> Self:
@@ -61,15 +74,15 @@ class PPOConfig(Config):
         progress = min(1.0, updates / (self.learning_rate_updates or self.decay_updates))
         return _between(self.learning_rate, self.final_learning_rate, progress)
 
-    def entropy_coefficient_at(self, updates: int) -> float:
+    def ent_coef_at(self, updates: int) -> float:
         """The weight of the entropy in this meta-update's loss."""
-        return _between(self.entropy_coefficient, self.final_entropy_coefficient, self.progress(updates))
+        return _between(self.ent_coef, self.final_ent_coef, self.progress(updates))
 
-    def discount_at(self, updates: int) -> float:
+    def gamma_at(self, updates: int) -> float:
         """The discount of this meta-update."""
-        if self.final_discount is None:
-            return self.discount
-        ends = math.log(1 - self.discount), math.log(1 - self.final_discount)
+        if self.final_gamma is None:
+            return self.gamma
+        ends = math.log(1 - self.gamma), math.log(1 - self.final_gamma)
         return 1 - math.exp(_between(*ends, self.progress(updates)))
 
 
@@ -180,8 +193,8 @@ class PPO:
         following = torch.cat([valid[1:], end[:1]])
         next_value = torch.where(following, torch.cat([raw[1:], torch.zeros_like(raw[:1])]), 0.0)
         arrays = (one.T for one in (reward * valid, raw * valid, next_value, valid & ~following, end))
-        discount = self.config.discount_at(self.updates)
-        advantage = gae(*arrays, discount=discount, trace_decay=self.config.trace_decay).T
+        gamma = self.config.gamma_at(self.updates)
+        advantage = gae(*arrays, gamma=gamma, gae_lambda=self.config.gae_lambda).T
         returns = advantage + raw
         self.scale.follow(returns, valid, self.updates)
         count = valid.sum()
@@ -204,18 +217,18 @@ class PPO:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.updates)
         sequences = data.valid.shape[1]
         norms, sums = [], torch.zeros(5, device=data.valid.device)
-        for epoch in range(config.epochs):
+        for epoch in range(config.update_epochs):
             order = torch.randperm(sequences, generator=generator).to(data.valid.device)
-            for part in torch.tensor_split(order, min(config.minibatches, sequences)):
+            for part in torch.tensor_split(order, min(config.num_minibatches, sequences)):
                 loss, parts = self._loss(data.of(part), judge(part))
                 self._adam.zero_grad(set_to_none=True)
                 loss.backward()
-                norms.append(torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), config.max_gradient_norm))
+                norms.append(torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), config.max_grad_norm))
                 self._adam.step()
-                if epoch == config.epochs - 1:
+                if epoch == config.update_epochs - 1:
                     sums += parts * len(part) / sequences
         norm = float(torch.stack(norms).mean())
-        told = dict(zip(self.metrics, [*sums.tolist(), norm, rate, config.discount_at(self.updates)], strict=True))
+        told = dict(zip(self.metrics, [*sums.tolist(), norm, rate, config.gamma_at(self.updates)], strict=True))
         if not all(map(math.isfinite, told.values())):
             take_weights(self.parameters, before)
             raise AgentError(
@@ -230,16 +243,16 @@ class PPO:
         weight = data.valid / data.valid.sum().clamp(min=1)
         log_prob = self.policy.log_prob(distribution, data.action)
         surrogate = clipped_surrogate(
-            log_prob, data.log_prob, data.advantage, weight, clip_ratio=self.config.clip_ratio
+            log_prob, data.log_prob, data.advantage, weight, clip_range=self.config.clip_range
         )
         value_loss = (weight * (value - data.target).square()).sum()
         entropy = (weight * self.policy.entropy(distribution)).sum()
-        loss = surrogate + self.config.value_coefficient * value_loss
-        loss = loss - self.config.entropy_coefficient_at(self.updates) * entropy
+        loss = surrogate + self.config.vf_coef * value_loss
+        loss = loss - self.config.ent_coef_at(self.updates) * entropy
         with torch.no_grad():
             shift = log_prob - data.log_prob
             kl = (weight * (shift.exp() - 1 - shift)).sum()
-            clipped = (weight * ((shift.exp() - 1).abs() > self.config.clip_ratio)).sum()
+            clipped = (weight * ((shift.exp() - 1).abs() > self.config.clip_range)).sum()
             told = torch.stack([surrogate, value_loss, entropy, kl, clipped])
         return loss, told
 

@@ -13,13 +13,13 @@ def gae(
     terminated: Tensor,
     truncated: Tensor,
     *,
-    discount: float,
-    trace_decay: float,
+    gamma: float,
+    gae_lambda: float,
 ) -> Tensor:
     """Generalised advantage estimate of each step. Schulman et al. 2016 (arXiv:1506.02438), eq. 16.
 
-        A_t = d_t + discount * trace_decay * (1 - end_t) * A_{t+1}
-        d_t = r_t + discount * (1 - terminated_t) * V(s_{t+1}) - V(s_t)
+        A_t = d_t + gamma * gae_lambda * (1 - end_t) * A_{t+1}
+        d_t = r_t + gamma * (1 - terminated_t) * V(s_{t+1}) - V(s_t)
 
     Args:
         reward: [..., L] float, reward units of the family (unnormalised).
@@ -27,8 +27,8 @@ def gae(
         next_value: [..., L] float, V of the true next observation, also at a time limit.
         terminated: [..., L] bool, the MDP ended: no bootstrap.
         truncated: [..., L] bool, time limit: bootstrap, trace cut.
-        discount: in [0, 1].
-        trace_decay: in [0, 1].
+        gamma: in [0, 1].
+        gae_lambda: in [0, 1].
 
     Returns:
         [..., L] advantages.
@@ -36,8 +36,8 @@ def gae(
     Notes:
         Which boundary counts as `terminated` is the caller's choice: see docs/glossary.md, "What ends".
     """
-    delta = reward + discount * torch.where(terminated, 0.0, next_value) - value
-    carry = discount * trace_decay * (~(terminated | truncated)).to(delta.dtype)
+    delta = reward + gamma * torch.where(terminated, 0.0, next_value) - value
+    carry = gamma * gae_lambda * (~(terminated | truncated)).to(delta.dtype)
     advantage = torch.empty_like(delta)
     running = torch.zeros_like(delta[..., 0])
     for step in range(delta.shape[-1] - 1, -1, -1):

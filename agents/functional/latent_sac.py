@@ -41,23 +41,23 @@ class LatentSAC:
     """What is minimised, each by its own network alone.
 
         critics  J_Q = sum_k E[(Q_k(s, a, z) - y)^2],   z ~ q(z | context), y the soft Bellman backup
-        encoder  J_Q + kl_weight * E[KL(q(z | context) || N(0, I))]
+        encoder  J_Q + kl_coef * E[KL(q(z | context) || N(0, I))]
         policy   E[temperature * log pi(a' | s, z) - min_k Q_k(s, a', z)] + regularisation * E[mean^2 + log std^2]
 
     Attributes:
         observations, actions: O and A.
-        discount: of the returns.
+        gamma: discount of the returns.
         reward_scale: what rewards are multiplied by.
-        kl_weight: of the mean over tasks.
+        kl_coef: of the mean over tasks.
         policy_regularisation: of the policy's outputs.
         target_entropy: nats; None where the temperature is fixed.
     """
 
     observations: int
     actions: int
-    discount: float
+    gamma: float
     reward_scale: float
-    kl_weight: float
+    kl_coef: float
     policy_regularisation: float
     target_entropy: float | None
 
@@ -108,7 +108,7 @@ class LatentSAC:
             next_value.squeeze(-1),
             following_own.log_prob,
             temperature,
-            self.discount,
+            self.gamma,
         )
         acted = torch.cat((rows[:, :taught], torch.cat((seen, own.action), -1)))
         of_critics = forward(layers["critics"], torch.cat((acted, twice), -1))
@@ -123,7 +123,7 @@ class LatentSAC:
         divergence, by_mean, by_variance = kl_to_prior(mean, variance)
         of_task = passed[:, :count].unflatten(1, (tasks, count // tasks)).sum(2)
         by_latent = torch.bmm(of_task, first[:, taught:].mT).sum(0)
-        weight = self.kl_weight / tasks
+        weight = self.kl_coef / tasks
         by_mean = torch.add(by_latent, by_mean, alpha=weight)
         by_variance = torch.add(by_latent * latent_noise / (2.0 * std), by_variance, alpha=weight)
         by_outputs = posterior_gradient(each, mean, variance, by_mean, by_variance)

@@ -42,7 +42,7 @@ def likelihood_ratio(log_prob: Tensor, acting_log_prob: Tensor, advantage: Tenso
 
 
 def clipped_surrogate(
-    log_prob: Tensor, acting_log_prob: Tensor, advantage: Tensor, weight: Tensor, *, clip_ratio: float
+    log_prob: Tensor, acting_log_prob: Tensor, advantage: Tensor, weight: Tensor, *, clip_range: float
 ) -> Tensor:
     """PPO's pessimistic surrogate. Schulman et al. 2017 (arXiv:1707.06347), eq. 7.
 
@@ -51,11 +51,11 @@ def clipped_surrogate(
         acting_log_prob: [T] float, of the policy that took the actions, constants.
         advantage: [T] float, constants.
         weight: [T] float, non-negative, summing to 1 (0 for padded steps).
-        clip_ratio: epsilon > 0; the ratio earns nothing beyond 1 +- epsilon.
+        clip_range: epsilon > 0; the ratio earns nothing beyond 1 +- epsilon.
 
     Returns:
         scalar loss.
     """
     ratio = (log_prob - acting_log_prob).exp()
-    pessimistic = torch.minimum(ratio * advantage, ratio.clamp(1 - clip_ratio, 1 + clip_ratio) * advantage)
+    pessimistic = torch.minimum(ratio * advantage, ratio.clamp(1 - clip_range, 1 + clip_range) * advantage)
     return -(weight * pessimistic).sum()

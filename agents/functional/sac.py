@@ -67,11 +67,11 @@ def squash_gradient(squashed: Squashed, of_action: Tensor, of_log_prob: Tensor) 
 
 
 def bootstrap_target(
-    reward: Tensor, terminated: Tensor, next_value: Tensor, next_log_prob: Tensor, temperature: Tensor, discount: float
+    reward: Tensor, terminated: Tensor, next_value: Tensor, next_log_prob: Tensor, temperature: Tensor, gamma: float
 ) -> Tensor:
     """What the critics are to say of a transition: the soft Bellman backup, with the smaller of the target critics.
 
-        y = r + discount * (1 - terminated) * (min_k Q'_k(s', a') - temperature * log pi(a'|s')),   a' ~ pi
+        y = r + gamma * (1 - terminated) * (min_k Q'_k(s', a') - temperature * log pi(a'|s')),   a' ~ pi
 
     Args:
         reward: [T] float, as scaled for learning.
@@ -79,13 +79,13 @@ def bootstrap_target(
         next_value: [K, T] float, of K target critics.
         next_log_prob: [T] float, of the next action.
         temperature: scalar float, above 0.
-        discount: in [0, 1].
+        gamma: in [0, 1].
 
     Returns:
         [T] float.
     """
     soft = torch.addcmul(next_value.amin(0), next_log_prob, temperature, value=-1.0)
-    return torch.addcmul(reward, soft, 1.0 - terminated, value=discount)
+    return torch.addcmul(reward, soft, 1.0 - terminated, value=gamma)
 
 
 def critic_loss(value: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

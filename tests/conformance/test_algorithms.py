@@ -40,7 +40,7 @@ SMALL = {
         FEW | {"temperature": {"name": "learned"}, "next_observation_in_context": True},
     ],
     "rl2": [
-        {"meta_batch_size": 3, "memory": {"name": "gru", "size": 6}, "bptt_steps": 5, "minibatches": 2},
+        {"meta_batch_size": 3, "memory": {"name": "gru", "size": 6}, "bptt_steps": 5, "num_minibatches": 2},
         {"meta_batch_size": 3, "memory": {"name": "lstm", "size": 6, "chrono_steps": 24}, "head_sizes": (5,)},
         {"meta_batch_size": 3, "memory": {"name": "transformer", "size": 8, "heads": 2, "layers": 1}},
         {"meta_batch_size": 3, "memory": {"name": "snail", "filters": 3, "key_size": 3, "value_size": 3}},
@@ -48,7 +48,7 @@ SMALL = {
     ],
     "varibad": [
         {"meta_batch_size": 3, "encoder": {"name": "gru", "size": 6}, "vae_batch": 2, "policy_into_encoder": True},
-        {"meta_batch_size": 3, "encoder": {"name": "lstm", "size": 6}, "state_coefficient": 1.0, "decoded": 4},
+        {"meta_batch_size": 3, "encoder": {"name": "lstm", "size": 6}, "state_coef": 1.0, "decoded": 4},
     ],
 }
 CASES = [(name, index) for name in ALGORITHMS for index in range(len(SMALL[name]))]

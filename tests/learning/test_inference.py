@@ -22,7 +22,7 @@ PULLS, UPDATES = 10, 40
 HELD_OUT = FAMILY.task_set("held-out", 2000, 0).tasks
 COMMON = {
     "meta_batch_size": 300, "episodes_per_trial": PULLS, "final_learning_rate": 1e-4, "decay_updates": UPDATES,
-    "minibatches": 4, "reward_offset": 0.5,
+    "num_minibatches": 4, "reward_offset": 0.5,
 }  # fmt: skip
 MEMORIES = {
     "gru": (1e-2, {"size": 32}),
@@ -45,7 +45,7 @@ def varibad() -> VariBADConfig:
         encoder={"name": "gru", "size": 32},
         latent_size=4,
         reward_decoder={"name": "bernoulli", "above": 0.5},
-        kl_coefficient=0.05,
+        kl_coef=0.05,
         vae_learning_rate=1e-2,
         vae_updates=4,
         vae_batch=100,

@@ -58,7 +58,7 @@ def losses(parameters, drawn, config, observations: int, actions: int) -> dict[s
         next_action, next_log_prob, _ = act(following, drawn.noise[count:])
         next_value = critics("targets/critics", following, next_action, latent).min(0).values
         soft = next_value - temperature * next_log_prob
-        target = config.reward_scale * reward[:, 0] + config.discount * (1 - terminated[:, 0]) * soft
+        target = config.reward_scale * reward[:, 0] + config.gamma * (1 - terminated[:, 0]) * soft
     value = critics("critics", seen, action, latent)
     error = sum(torch.nn.functional.mse_loss(one, target) for one in value)
     own, log_prob, outputs = act(seen, drawn.noise[:count])
@@ -68,7 +68,7 @@ def losses(parameters, drawn, config, observations: int, actions: int) -> dict[s
     wanted = config.temperature.target_entropy
     return {
         "critics": error,
-        "encoder": error + config.kl_weight * divergence,
+        "encoder": error + config.kl_coef * divergence,
         "policy": actor + config.policy_regularisation * squares,
         "log_temperature": -parameters["log_temperature"] * (log_prob.detach().mean() + wanted),
     }

@@ -27,7 +27,7 @@ SMALL = [
     "evaluation={every: 2, validation_tasks: 3, held_out_tasks: 4, rounds: 2, rollouts: 1, repeats: 2}",
 ]  # fmt: skip
 AGENTS = {
-    "rl2": "{name: rl2, meta_batch_size: 5, episodes_per_trial: 3, memory: {name: gru, size: 6}, minibatches: 2}",
+    "rl2": "{name: rl2, meta_batch_size: 5, episodes_per_trial: 3, memory: {name: gru, size: 6}, num_minibatches: 2}",
     "varibad": "{name: varibad, meta_batch_size: 5, episodes_per_trial: 3, encoder: {name: gru, size: 6}}",
 }
 

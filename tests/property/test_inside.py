@@ -25,7 +25,7 @@ from trainers.training import loop
 COMMON = {"seed": 0, "iterations": 1, "workers": 0, "device": "cpu", "learner_threads": 1}
 LINE = "tests.helpers:LineFamily"  # its episodes end early, so trials differ in length
 FEW = {"every": 0, "validation_tasks": 1, "held_out_tasks": 12, "rounds": 2, "rollouts": 1}
-SMALL = {"meta_batch_size": 2, "episodes_per_trial": 3, "minibatches": 1}
+SMALL = {"meta_batch_size": 2, "episodes_per_trial": 3, "num_minibatches": 1}
 RECIPES = {
     "gru": (LINE, {"name": "rl2", **SMALL, "memory": {"name": "gru", "size": 8}}, FEW),
     "transformer": (

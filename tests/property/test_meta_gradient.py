@@ -50,8 +50,8 @@ def problem(kind: str, inner_steps: int, **changed):
         "step_sizes": (0.3, 0.2)[:inner_steps],
         "inner_objective": "likelihood_ratio",
         "outer_loss_weights": (1.0,),
-        "clip_ratio": None,
-        "inner_kl_coefficient": 0.0,
+        "clip_range": None,
+        "inner_kl_coef": 0.0,
         "task_chunk": None,
     }
     return MetaObjective(policy, **(settings | changed)), parameters, rounds
@@ -60,11 +60,11 @@ def problem(kind: str, inner_steps: int, **changed):
 FORMS = [
     ("gaussian", 1, {}),
     ("gaussian", 2, {"inner_objective": "log_likelihood"}),
-    ("gaussian", 2, {"outer_loss_weights": (0.75, 0.25), "clip_ratio": 0.3, "inner_kl_coefficient": 0.1}),
-    ("categorical", 1, {"clip_ratio": 0.3}),
+    ("gaussian", 2, {"outer_loss_weights": (0.75, 0.25), "clip_range": 0.3, "inner_kl_coef": 0.1}),
+    ("categorical", 1, {"clip_range": 0.3}),
     ("categorical", 2, {"inner_objective": "log_likelihood", "outer_loss_weights": (0.5, 0.5)}),
     ("gaussian", 0, {}),
-    ("gaussian", 2, {"learned": True, "outer_loss_weights": (0.75, 0.25), "inner_kl_coefficient": 0.1}),
+    ("gaussian", 2, {"learned": True, "outer_loss_weights": (0.75, 0.25), "inner_kl_coef": 0.1}),
     ("categorical", 1, {"learned": True}),
 ]
 
@@ -88,14 +88,14 @@ def loss_by_loop(objective, parameters, rounds, old):
         mine = [tuple(part[index] for part in one) for one in old]
         one_loss, _ = objective.task_loss(parameters, task(rounds, index), mine)
         # The last policy's surrogate by hand, where it is the whole loss.
-        if len(objective.outer_loss_weights) == 1 and not objective.inner_kl_coefficient:
+        if len(objective.outer_loss_weights) == 1 and not objective.inner_kl_coef:
             final = task(rounds, index)[-1]
             log_prob = objective.policy.log_prob(objective.policy.distribution(theta, final.features), final.action)
             ratio = (log_prob - final.log_prob).exp()
-            if objective.clip_ratio is None:
+            if objective.clip_range is None:
                 by_hand = -(final.weight * ratio * final.advantage).sum()
             else:
-                clipped = ratio.clamp(1 - objective.clip_ratio, 1 + objective.clip_ratio)
+                clipped = ratio.clamp(1 - objective.clip_range, 1 + objective.clip_range)
                 by_hand = -(final.weight * torch.minimum(ratio * final.advantage, clipped * final.advantage)).sum()
             torch.testing.assert_close(one_loss, by_hand, rtol=1e-10, atol=1e-12)
             one_loss = by_hand

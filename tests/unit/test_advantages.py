@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from agents.functional.advantages import fit_linear_baseline, gae, normalise, time_features
 from tests.oracles.returns import gae_loop
 
-HALF = {"discount": 0.5, "trace_decay": 0.5}
+HALF = {"gamma": 0.5, "gae_lambda": 0.5}
 
 
 def test_gae_of_an_episode_that_terminates():
-    # r = 1, 2, 4; V(s) = 1, 0, 2; V(s') = 0, 2, 9 (the last is never used: terminated); discount = trace = 1/2.
+    # r = 1, 2, 4; V(s) = 1, 0, 2; V(s') = 0, 2, 9 (the last is never used: terminated); gamma = trace = 1/2.
     # d_2 = 4 + 0         - 2 = 2          A_2 = 2
     # d_1 = 2 + 1/2 * 2   - 0 = 3          A_1 = 3 + 1/4 * 2   = 3.5
     # d_0 = 1 + 1/2 * 0   - 1 = 0          A_0 = 0 + 1/4 * 3.5 = 0.875
@@ -32,17 +32,17 @@ def test_gae_bootstraps_at_a_time_limit_and_cuts_the_trace():
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(1, 12), st.integers(0, 2**31), st.floats(0, 1), st.floats(0, 1))
-def test_gae_agrees_with_its_slow_twin(length, seed, discount, trace_decay):
+def test_gae_agrees_with_its_slow_twin(length, seed, gamma, gae_lambda):
     rng = np.random.default_rng(seed)
     reward, value, following = rng.normal(size=(3, 2, length))
     terminated, truncated = rng.random((2, 2, length)) < 0.2
     fast = gae(
         *(torch.tensor(x) for x in (reward, value, following, terminated, truncated)),
-        discount=discount,
-        trace_decay=trace_decay,
+        gamma=gamma,
+        gae_lambda=gae_lambda,
     )
     for row in range(2):
-        slow = gae_loop(reward[row], value[row], following[row], terminated[row], truncated[row], discount, trace_decay)
+        slow = gae_loop(reward[row], value[row], following[row], terminated[row], truncated[row], gamma, gae_lambda)
         np.testing.assert_allclose(fast[row], slow, atol=1e-10)
 
 

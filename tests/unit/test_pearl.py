@@ -26,7 +26,7 @@ SMALL = {
     "tasks_per_iteration": 2,
     "prior_rounds": 1,
     "posterior_rounds": 1,
-    "replay_capacity": 100,
+    "buffer_size": 100,
     "context_capacity": 50,
     "latent_size": 2,
     "hidden_sizes": (8, 9),
@@ -146,7 +146,7 @@ def test_every_gradient_is_that_of_autograd(sees_next, sizes):
         next_observation_in_context=sees_next,
         temperature={"name": "learned", "value": 0.3, "target_entropy": -1.5},
         policy_regularisation=0.1,
-        kl_weight=0.7,
+        kl_coef=0.7,
     )
     batch = learner.draw(np.random.default_rng(0))
     told = learner.differentiate(batch)
@@ -161,7 +161,7 @@ def test_every_gradient_is_that_of_autograd(sees_next, sizes):
 
 
 def test_targets_follow_the_critics_and_a_fixed_temperature_stays():
-    _, learner = filled(target_rate=0.25, temperature={"name": "fixed", "value": 0.5})
+    _, learner = filled(tau=0.25, temperature={"name": "fixed", "value": 0.5})
     before = {name: value.clone() for name, value in learner.parameters.items()}
     learner.gradient_step(np.random.default_rng(0))
     after = learner.parameters

@@ -26,9 +26,9 @@ def test_likelihood_ratio():
 
 def test_clipped_surrogate():
     # epsilon 0.3 clips the first ratio to 1.3: -(1/2 * 1.3 * 2 + 1/2 * 1 * -1) = -0.8
-    assert float(clipped_surrogate(NOW, ACTING, ADVANTAGE, WEIGHT, clip_ratio=0.3)) == pytest.approx(-0.8)
+    assert float(clipped_surrogate(NOW, ACTING, ADVANTAGE, WEIGHT, clip_range=0.3)) == pytest.approx(-0.8)
     # With the advantages' signs swapped the pessimistic side is the unclipped one: -(1/2 * 2 * -2 + 1/2) = 1.5
-    assert float(clipped_surrogate(NOW, ACTING, -ADVANTAGE, WEIGHT, clip_ratio=0.3)) == pytest.approx(1.5)
+    assert float(clipped_surrogate(NOW, ACTING, -ADVANTAGE, WEIGHT, clip_range=0.3)) == pytest.approx(1.5)
 
 
 def test_at_the_acting_policy_all_three_have_the_gradient_of_reinforce():
@@ -36,7 +36,7 @@ def test_at_the_acting_policy_all_three_have_the_gradient_of_reinforce():
     for loss in (
         lambda now: log_likelihood(now, ADVANTAGE, WEIGHT),
         lambda now: likelihood_ratio(now, ACTING, ADVANTAGE, WEIGHT),
-        lambda now: clipped_surrogate(now, ACTING, ADVANTAGE, WEIGHT, clip_ratio=0.3),
+        lambda now: clipped_surrogate(now, ACTING, ADVANTAGE, WEIGHT, clip_range=0.3),
     ):
         now = ACTING.clone().requires_grad_()
         loss(now).backward()

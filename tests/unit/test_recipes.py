@@ -2,6 +2,7 @@ import pytest
 import yaml
 
 from agents import ALGORITHMS
+from agents.contract import renamed_keys
 from trainers.errors import RecipeError
 from trainers.recipes import loading, registry
 
@@ -18,7 +19,10 @@ def test_every_recipe_loads_strictly_and_says_where_it_comes_from(path):
         assert word in header, f"{path.name} lacks {word} in its header"
     family = recipe.family.rpartition("-v")[0]
     assert path.stem.startswith(f"{family}_"), "recipes are called <family>_<agent>[_variant].yaml"
-    assert {"seed", "iterations", "workers", "device"} <= set(yaml.safe_load(path.read_text()))
+    data = yaml.safe_load(path.read_text())
+    assert {"seed", "iterations", "workers", "device"} <= set(data)
+    agent = {key: value for key, value in data["agent"].items() if key != "name"}
+    assert not renamed_keys(registry.algorithm(data["agent"]["name"]).config, agent), "recipes use today's names"
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -41,12 +45,12 @@ def test_overrides_reach_into_sections():
         ("iteratons=3", "there is no key iteratons; did you mean iterations?"),
         ("agent.rolouts=3", "there is no key agent.rolouts; did you mean rollouts?"),
         ("agent.outer.learning_rat=1", "there is no key agent.outer.learning_rat; did you mean learning_rate?"),
-        ("agent.outer.max_kl=1", "there is no key agent.outer.max_kl; known are clip_ratio"),
+        ("agent.outer.max_kl=1", "there is no key agent.outer.max_kl; known are clip_range"),
         ("evaluation.evry=1", "there is no key evaluation.evry; did you mean every?"),
         ("agent_name=maml", "agent_name"),
         ("iterations=-3", "iterations is -3, but input should be greater than 0"),
         ("iterations=many", "iterations is 'many', but input should be a valid integer"),
-        ("agent.discount=1.5", "agent.discount is 1.5, but input should be less than or equal to 1"),
+        ("agent.gamma=1.5", "agent.gamma is 1.5, but input should be less than or equal to 1"),
         ("agent.inner_learning_rates=[]", "agent.inner_learning_rates"),
         ("agent.inner_learning_rates=[.nan]", "agent.inner_learning_rates"),
         ("agent.activation=sigmoid", "'tanh' or 'relu'"),

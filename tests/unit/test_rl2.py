@@ -25,7 +25,7 @@ KINDS = [
     {"name": "snail", "filters": 4},
     {"name": "external", "size": 6, "slots": 4, "width": 3},
 ]
-SMALL = {"meta_batch_size": 5, "episodes_per_trial": 3, "epochs": 1}
+SMALL = {"meta_batch_size": 5, "episodes_per_trial": 3, "update_epochs": 1}
 
 
 def build(family, seed=0, **config):
@@ -93,7 +93,7 @@ def test_pieces_give_the_same_values_and_another_gradient():
     family = GridNavi()  # 45 steps a trial
     grown, told = [], []
     for pieces in (None, 45, 7):
-        agent, learner = build(family, bptt_steps=pieces, max_gradient_norm=1e9)
+        agent, learner = build(family, bptt_steps=pieces, max_grad_norm=1e9)
         told.append(learner.update(trials(agent, learner, family)))
         grown.append(learner.weights()["memory/hidden_weight"])
     assert told[2]["value_loss"] == pytest.approx(told[0]["value_loss"], rel=1e-5)
@@ -104,7 +104,7 @@ def test_pieces_give_the_same_values_and_another_gradient():
 
 def test_advantages_cross_episodes_and_stop_with_the_trial():
     """Discount 0.5, trace 1, value 0: returns 1 + 0.5 * (0 + 0.5 * 4) = 2 and, of two steps, 1 + 0.5 * 0 = 1."""
-    _, learner = build(LineFamily(), discount=0.5, trace_decay=1.0)
+    _, learner = build(LineFamily(), gamma=0.5, gae_lambda=1.0)
     ppo = learner._ppo
     reward = torch.tensor([[1.0, 1.0], [0.0, 0.0], [4.0, 9.0]])
     valid = torch.tensor([[True, True], [True, True], [True, False]])
@@ -130,17 +130,17 @@ def test_the_value_scale_follows_its_step_and_keeps_what_nobody_reached():
 
 def test_schedules_reach_their_ends_and_stay():
     config = PPOConfig(
-        learning_rate=1e-2, final_learning_rate=1e-4, discount=0.9, final_discount=0.99, decay_updates=10,
-        entropy_coefficient=0.02, final_entropy_coefficient=0.0,
+        learning_rate=1e-2, final_learning_rate=1e-4, gamma=0.9, final_gamma=0.99, decay_updates=10,
+        ent_coef=0.02, final_ent_coef=0.0,
     )  # fmt: skip
-    assert (config.learning_rate_at(0), config.discount_at(0)) == pytest.approx((1e-2, 0.9))
-    assert (config.learning_rate_at(99), config.discount_at(99)) == pytest.approx((1e-4, 0.99))
-    assert config.discount_at(5) == pytest.approx(1 - math.sqrt(0.1 * 0.01))  # horizons 10 and 100: 31.6 between
-    assert config.entropy_coefficient_at(5) == pytest.approx(0.01)
-    assert PPOConfig().discount_at(7) == PPOConfig().discount
+    assert (config.learning_rate_at(0), config.gamma_at(0)) == pytest.approx((1e-2, 0.9))
+    assert (config.learning_rate_at(99), config.gamma_at(99)) == pytest.approx((1e-4, 0.99))
+    assert config.gamma_at(5) == pytest.approx(1 - math.sqrt(0.1 * 0.01))  # horizons 10 and 100: 31.6 between
+    assert config.ent_coef_at(5) == pytest.approx(0.01)
+    assert PPOConfig().gamma_at(7) == PPOConfig().gamma
     longer = config.model_copy(update={"learning_rate_updates": 40})
     assert longer.learning_rate_at(10) == pytest.approx(1e-2 - 0.25 * (1e-2 - 1e-4)), "a quarter of its own way"
-    assert longer.entropy_coefficient_at(10) == 0.0
+    assert longer.ent_coef_at(10) == 0.0
     with pytest.raises(ValueError, match="there is no final_learning_rate; set both"):
         PPOConfig(learning_rate_updates=40)
 
@@ -192,9 +192,9 @@ def test_a_loss_that_is_not_finite_leaves_the_parameters_as_they_were():
 def test_the_update_is_a_function_of_state_and_batch():
     """Minibatches are drawn from (seed, update), not from a global generator."""
     family = Bandit2Arms()
-    agent, learner = build(family, minibatches=2, epochs=2)
+    agent, learner = build(family, num_minibatches=2, update_epochs=2)
     batch = trials(agent, learner, family)
-    twin = build(family, minibatches=2, epochs=2)[1]
+    twin = build(family, num_minibatches=2, update_epochs=2)[1]
     learner.update(batch)
     torch.rand(3)
     twin.update(batch)

@@ -16,8 +16,8 @@ from tests.conformance.test_families import TwoEnds
 from tests.helpers import LineFamily, interface, sample, some_tasks
 
 SMALL = {
-    "meta_batch_size": 5, "episodes_per_trial": 2, "epochs": 1, "encoder": {"name": "gru", "size": 6}, "latent_size": 3,
-    "vae_updates": 2, "vae_batch": 4, "policy_sizes": (8,), "decoder_sizes": (8,),
+    "meta_batch_size": 5, "episodes_per_trial": 2, "update_epochs": 1, "encoder": {"name": "gru", "size": 6},
+    "latent_size": 3, "vae_updates": 2, "vae_batch": 4, "policy_sizes": (8,), "decoder_sizes": (8,),
 }  # fmt: skip
 
 
@@ -94,7 +94,7 @@ def test_the_policys_gradients_reach_the_encoder_only_if_asked(reaches):
 
 def test_the_bound_moves_encoder_and_decoders_alone():
     family = LineFamily()
-    agent, learner = build(family, state_coefficient=1.0)
+    agent, learner = build(family, state_coef=1.0)
     learner._keep(trials(agent, learner, family)[0].by_trial())
     before = learner.weights()
     told = learner._encoder_update()
@@ -105,7 +105,7 @@ def test_the_bound_moves_encoder_and_decoders_alone():
 def test_every_posterior_decodes_the_whole_trial_past_and_future():
     """With a decoder that says 0 the reward's cost is the sum of half the squared rewards of the trial."""
     family = LineFamily()
-    agent, learner = build(family, kl_coefficient=0.0)
+    agent, learner = build(family, kl_coef=0.0)
     batch = trials(agent, learner, family)[0].by_trial()
     learner._keep(batch)
     with torch.no_grad():
@@ -122,7 +122,7 @@ def test_every_posterior_decodes_the_whole_trial_past_and_future():
 def test_some_posteriors_and_steps_stand_for_all():
     """The mean over draws of steps is the bound of all steps."""
     family = GridNavi()
-    agent, learner = build(family, kl_coefficient=0.0)
+    agent, learner = build(family, kl_coef=0.0)
     learner._keep(trials(agent, learner, family)[0].by_trial())
     kept = {name: value.transpose(0, 1) for name, value in learner._kept.items()}
     with torch.no_grad():
@@ -130,7 +130,7 @@ def test_some_posteriors_and_steps_stand_for_all():
             if name.startswith("decoder/"):
                 value.zero_()
     whole = float(learner._bound(kept, torch.Generator().manual_seed(0))[0].detach())
-    _, some = build(family, kl_coefficient=0.0, posteriors=4, decoded=10)
+    _, some = build(family, kl_coef=0.0, posteriors=4, decoded=10)
     some.parameters, some._kept = learner.parameters, learner._kept
     generator = torch.Generator().manual_seed(0)
     draws = [float(some._bound(kept, generator)[0].detach()) for _ in range(300)]
