@@ -11,7 +11,10 @@ import gymnasium
 import numpy as np
 from gymnasium.utils.env_checker import check_env
 
-from envs.task import SPLITS, Task, TaskError, TaskFamily, check_disjoint
+from envs.errors import TaskError
+from envs.signals import STEP_SIGNALS, declared_by
+from envs.task import KINDS, SPLITS, Task, TaskFamily
+from envs.task_sets import check_disjoint
 
 _STEPS = 50  # of a comparison: enough to tell tasks apart, short enough for slow simulators
 _TASKS = 6
@@ -48,8 +51,9 @@ def check_task_family(family: TaskFamily) -> list[Finding]:
         ("nothing in observation or info tells the task", leak),
         ("rewards and observations are finite, episodes end at the horizon", _finite),
         ("the batched environment is its single ones side by side", _batched),
+        ("its step signals are those that it declares", _signals),
         ("no global random state is touched", _no_global_random),
-        ("yardsticks are in order: blind <= bayes <= oracle", _reference_returns),
+        ("reference returns are in order: blind <= bayes <= oracle", _reference_returns),
     ]
     findings = []
     for name, check in checks:
@@ -71,8 +75,8 @@ def check_no_leak(family: TaskFamily) -> None:
 
 
 def some_tasks(family: TaskFamily, count: int = _TASKS) -> list[Task]:
-    """Distinct training tasks; a closed family may have fewer."""
-    drawn = family.sample(count if family.kind != "closed" else 8 * count, np.random.default_rng(0), "train")
+    """Distinct training tasks; a finite family may have fewer."""
+    drawn = family.sample(count if family.kind != "finite" else 8 * count, np.random.default_rng(0), "train")
     return list(dict.fromkeys(drawn))[:count]
 
 
@@ -122,6 +126,8 @@ def _declaration(family: TaskFamily) -> str | None:
         return f"episode_steps is {family.episode_steps!r}, not a positive number of steps"
     if not family.parameters:
         return "it has no task parameters, so all its tasks are one; declare `parameters`"
+    if family.kind not in KINDS:
+        return f"its kind is {family.kind!r}, not one of {', '.join(KINDS)}"
     return None
 
 
@@ -286,6 +292,33 @@ def _batched(family: TaskFamily) -> str | None:
     return None
 
 
+def _signals(family: TaskFamily) -> str | None:
+    tasks = some_tasks(family, 2)
+    env = family.make_vector_env(tasks, 1)
+    env.reset(seed=list(range(len(tasks))))  # type: ignore[arg-type]
+    declared = declared_by(family)
+    for action in fixed_actions(family.action_space, min(_STEPS, family.episode_steps), len(tasks)):
+        *_, terminated, truncated, info = env.step(action)
+        for name, signal in STEP_SIGNALS.items():
+            if name not in info:
+                if name in declared:
+                    return f"it declares {name} by `{signal.declared_by}`, but a step info lacks it"
+                continue
+            if signal.declared_by and name not in declared:
+                return f"the step info holds {name}; declare it by `{signal.declared_by}`, or leave it out"
+            shape = (len(tasks), *(len(family.reward_terms) for _ in signal.axes))
+            if np.shape(info[name]) != shape or not np.can_cast(info[name].dtype, signal.dtype, "same_kind"):
+                return f"the step info {name} is {_kind_of(info[name])}, not {signal.dtype.__name__} of shape {shape}"
+        if (terminated | truncated).all():
+            break
+    env.close()
+    return None
+
+
+def _kind_of(values: np.ndarray) -> str:
+    return f"{values.dtype} of shape {values.shape}"
+
+
 def _no_global_random(family: TaskFamily) -> str | None:
     before = _global_state()
     _trajectories(family, some_tasks(family, 2))
@@ -305,5 +338,5 @@ def _reference_returns(family: TaskFamily) -> str | None:
         known = family.reference_returns(task)
         ordered = [known[name] for name in ("blind", "bayes", "oracle") if name in known]
         if ordered != sorted(ordered):
-            return f"the yardsticks of task {task.parameters} are out of order: {known}"
+            return f"the reference returns of task {task.parameters} are out of order: {known}"
     return None

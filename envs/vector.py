@@ -1,4 +1,4 @@
-"""Batched environments: one Gymnasium VectorEnv steps all rows of a shard.
+"""The vector environment of a shard: one batched Gymnasium VectorEnv steps all its rows.
 
 The contract, beyond `gymnasium.vector.VectorEnv` with autoreset disabled:
 
@@ -9,6 +9,7 @@ The contract, beyond `gymnasium.vector.VectorEnv` with autoreset disabled:
   observation and flags with reward 0, until it is reset.
 * The observation returned with `terminated` or `truncated` is the true final one.
 * A row with the same task, seed and actions has the same trajectory, whatever the other rows do.
+* The step info holds the step signals of `envs.signals`, [rows, ...] each.
 """
 
 from __future__ import annotations
@@ -22,9 +23,8 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from envs.task import TaskError
-
-_PASSED_ON = ("unstable", "reward_terms", "dense_reward")  # infos of single environments that the trial loop knows
+from envs.errors import TaskError
+from envs.signals import stack_signals
 
 
 class BatchedEnv(VectorEnv):
@@ -146,10 +146,9 @@ class LoopVectorEnv(BatchedEnv):
         self, rows: np.ndarray | slice, actions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
         outcomes = [self.envs[row].step(action) for row, action in zip(self._indices(rows), actions, strict=True)]
-        observation, reward, terminated, truncated, told = zip(*outcomes, strict=True)
-        infos = {name: np.array([one[name] for one in told]) for name in _PASSED_ON if name in told[0]}
+        observation, reward, terminated, truncated, infos = zip(*outcomes, strict=True)
         self._early[rows] = truncated  # a time limit of the environment's own, before the family's horizon
-        return np.array(observation), np.array(reward, float), np.array(terminated, bool), infos
+        return np.array(observation), np.array(reward, float), np.array(terminated, bool), stack_signals(infos)
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
         observation, reward, terminated, _, info = super().step(actions)

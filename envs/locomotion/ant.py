@@ -43,7 +43,7 @@ class AntDir(UprightAnt):
     * Observation: positions but x and y (13), velocities (14). Action: 8 joint torques, [-1, 1]. Control step 0.05 s.
     * Reward: velocity along the direction - 0.5 |action|^2 - 0.5e-3 |clipped contact forces|^2 + 1.
     * Ends: terminated when the torso's height leaves [0.2, 1] m; truncated after 200 steps.
-    * Task law: direction_rad ~ U[0, 6.28319] rad.
+    * Task distribution: direction_rad ~ U[0, 6.28319] rad.
     * Source: Rothfuss et al. 2019, Rakelly et al. 2019. VariBAD's AntDir reads +-1 as radians: its two tasks are 57
       degrees to either side, not forwards and backwards. Velocity is the torso's mean over the control step.
     * Versions: v1, 2026.
@@ -63,14 +63,14 @@ class AntFwdBack(UprightAnt):
 
     * Observation, action, control step, reward: as ant_dir-v1, along +x or -x.
     * Ends: terminated when the torso's height leaves [0.2, 1] m; truncated after 200 steps.
-    * Task law: direction is one of -1, 1. Closed: the held-out tasks are the training tasks.
+    * Task distribution: direction is one of -1, 1. Finite: the held-out tasks are the training tasks.
     * Source: Finn et al. 2017, section 5.3, in the form of ProMP and PEARL.
     * Versions: v1, 2026.
     """
 
     name = "ant_fwd_back-v1"
     parameters = {"direction": Choice((-1, 1))}
-    kind = "closed"
+    kind = "finite"
 
     def reward(self, motion: Motion) -> np.ndarray:
         along = motion.command["direction"] * motion.planar[:, 0]
@@ -83,7 +83,7 @@ class AntVel(UprightAnt):
     * Observation, action, control step: as ant_dir-v1.
     * Reward: -|x velocity - velocity_m_per_s| + 1 - 0.5e-2 |action|^2 - 0.5e-3 |clipped contact forces|^2 + 0.05.
     * Ends: terminated when the torso's height leaves [0.2, 1] m; truncated after 200 steps.
-    * Task law: velocity_m_per_s ~ U[0, 3] m/s. Out of distribution: [3, 4].
+    * Task distribution: velocity_m_per_s ~ U[0, 3] m/s. Out of distribution: [3, 4].
     * Source: Finn et al. 2017 and its ports; some observe 111 entries, with contact forces.
     * Versions: v1, 2026.
     """
@@ -104,8 +104,8 @@ class AntGoal(Locomotion):
     * Action, control step: as ant_dir-v1.
     * Reward: -|x - goal_x| - |y - goal_y| - 0.1 |action|^2 - 0.5e-3 |clipped contact forces|^2.
     * Ends: truncated after 200 steps.
-    * Task law: the goal is uniform in the disc of 3 m: goal_m ~ U[-3, 3]^2 m inside it. Out of distribution: the ring
-      from 3 to 4 m.
+    * Task distribution: the goal is uniform in the disc of 3 m: goal_m ~ U[-3, 3]^2 m inside it. Out of distribution:
+      the ring from 3 to 4 m.
     * Source: Rakelly et al. 2019.
     * Versions: v1, 2026.
     """

@@ -27,8 +27,8 @@ class HalfCheetahWeakMotor(HalfCheetahRun):
 
     * Observation, action, control step: as half_cheetah_vel-v1. Reward: x velocity - 0.05 |action|^2.
     * Ends: truncated after 200 steps.
-    * Task law: motor_strength ~ U[0, 1]^6, factors of the motors' torques: one motor, each as likely, has a factor of
-      U[0, 0.5], the others 1. Out of distribution: two motors so.
+    * Task distribution: motor_strength ~ U[0, 1]^6, factors of the motors' torques: one motor, each as likely, has a
+      factor of U[0, 0.5], the others 1. Out of distribution: two motors so.
     * Source: ours, after the crippled robots of Nagabandi et al. 2019 (arXiv:1803.11347).
     * Versions: v1, 2026.
     """
@@ -52,8 +52,8 @@ class AntWeakMotor(AntRun):
 
     * Observation, action, control step: as ant_dir-v1. Reward: x velocity - 0.5 |action|^2 - contact cost + 1.
     * Ends: terminated when the torso's height leaves [0.2, 1] m; truncated after 200 steps.
-    * Task law: motor_strength ~ U[0, 1]^8, factors of the motors' torques: one motor, each as likely, has a factor of
-      U[0, 0.5], the others 1.
+    * Task distribution: motor_strength ~ U[0, 1]^8, factors of the motors' torques: one motor, each as likely, has a
+      factor of U[0, 0.5], the others 1.
     * Source: ours, after the crippled robots of Nagabandi et al. 2019 (arXiv:1803.11347).
     * Versions: v1, 2026.
     """
@@ -70,8 +70,9 @@ class HalfCheetahMotorFails(HalfCheetahWeakMotor):
     """half_cheetah_motor_fails-v1: run forwards; a motor fails in the middle of every trial's second episode.
 
     * Observation, action, control step, reward: as half_cheetah_weak_motor-v1. Ends: truncated after 200 steps.
-    * Task law: motor_strength ~ U[0, 1]^6: all motors are whole (1) until step 100 of episode 1 of the trial, episodes
-      counted from 0; from then on one motor, each as likely, has a factor of U[0, 0.5]. Out of distribution: two do.
+    * Task distribution: motor_strength ~ U[0, 1]^6: all motors are whole (1) until step 100 of episode 1 of the trial,
+      episodes counted from 0; from then on one motor, each as likely, has a factor of U[0, 0.5]. Out of distribution:
+      two do.
     * Source: ours. Versions: v1, 2026.
     """
 
@@ -92,7 +93,7 @@ class HalfCheetahPayload(HalfCheetahRun):
 
     * Observation, action, control step: as half_cheetah_vel-v1. Reward: x velocity - 0.05 |action|^2.
     * Ends: truncated after 200 steps.
-    * Task law: payload_kg ~ U[0, 6] kg, a point mass at the torso's centre (the robot weighs 14 kg). Out of
+    * Task distribution: payload_kg ~ U[0, 6] kg, a point mass at the torso's centre (the robot weighs 14 kg). Out of
       distribution: [6, 9].
     * Source: ours. Versions: v1, 2026.
     """
@@ -107,7 +108,7 @@ class HalfCheetahGravity(HalfCheetahRun):
 
     * Observation, action, control step: as half_cheetah_vel-v1. Reward: x velocity - 0.05 |action|^2.
     * Ends: truncated after 200 steps.
-    * Task law: gravity_m_per_s2 ~ U[5, 15] m/s^2, downwards. Out of distribution: [3, 5] and [15, 18].
+    * Task distribution: gravity_m_per_s2 ~ U[5, 15] m/s^2, downwards. Out of distribution: [3, 5] and [15, 18].
     * Source: ours. Versions: v1, 2026.
     """
 
@@ -121,8 +122,8 @@ class HalfCheetahWind(HalfCheetahRun):
 
     * Observation, action, control step: as half_cheetah_vel-v1. Reward: x velocity - 0.05 |action|^2.
     * Ends: truncated after 200 steps.
-    * Task law: wind_m_per_s ~ U[-20, 20] m/s along x, in air of 1.2 kg/m^3 (without a medium MuJoCo's wind does
-      nothing). Out of distribution: up to 30 either way.
+    * Task distribution: wind_m_per_s ~ U[-20, 20] m/s along x, in air of 1.2 kg/m^3 (without a medium MuJoCo's wind
+      does nothing). Out of distribution: up to 30 either way.
     * Source: ours. Versions: v1, 2026.
     """
 
@@ -137,11 +138,11 @@ class HalfCheetahLateSensors(HalfCheetahRun):
 
     * Observation: as half_cheetah_vel-v1, sensor_delay_steps control steps old. Action, control step: as there.
       Reward: x velocity - 0.05 |action|^2. Ends: truncated after 200 steps.
-    * Task law: sensor_delay_steps is one of 0, 1, 2, 3 control steps. Closed: the held-out tasks are the training
-      tasks. Out of distribution: 4 and 5.
+    * Task distribution: sensor_delay_steps is one of 0, 1, 2, 3 control steps. Finite: the held-out tasks are the
+      training tasks. Out of distribution: 4 and 5.
     * Source: ours. Versions: v1, 2026.
     """
 
     name = "half_cheetah_late_sensors-v1"
     parameters = {DELAY: Choice((0, 1, 2, 3), unit="control steps", ood=(4, 5))}
-    kind = "closed"
+    kind = "finite"

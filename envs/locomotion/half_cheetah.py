@@ -29,7 +29,7 @@ class HalfCheetahVel(Locomotion):
     * Observation: positions but the first (8), velocities (9): 17 entries, as in Gymnasium's HalfCheetah-v5.
     * Action: 6 joint torques, [-1, 1]. Control step 0.05 s.
     * Reward: -|x velocity - velocity_m_per_s| - 0.05 |action|^2. Ends: truncated after 200 steps.
-    * Task law: velocity_m_per_s ~ U[0, 2]. Out of distribution: [2, 3].
+    * Task distribution: velocity_m_per_s ~ U[0, 2]. Out of distribution: [2, 3].
     * Source: Finn et al. 2017 and garage take U[0, 2], ProMP, VariBAD and PEARL U[0, 3] (`half_cheetah_vel_u03-v1`);
       oyster, VariBAD and pytorch-maml-rl observe 20 entries. The rllab original ran one physics step a control step:
       the MAML paper's returns do not compare.
@@ -55,8 +55,8 @@ class HalfCheetahVel(Locomotion):
 class HalfCheetahVelU03(HalfCheetahVel):
     """half_cheetah_vel_u03-v1: half_cheetah_vel-v1 with the wider law of ProMP, VariBAD and PEARL.
 
-    * Task law: velocity_m_per_s ~ U[0, 3]. Out of distribution: [3, 4]. Ends: truncated after 200 steps. All else as
-      half_cheetah_vel-v1.
+    * Task distribution: velocity_m_per_s ~ U[0, 3]. Out of distribution: [3, 4]. Ends: truncated after 200 steps. All
+      else as half_cheetah_vel-v1.
     * Versions: v1, 2026.
     """
 
@@ -69,7 +69,7 @@ class HalfCheetahDir(Locomotion):
 
     * Observation, action, control step: as half_cheetah_vel-v1.
     * Reward: direction times x velocity - 0.05 |action|^2. Ends: truncated after 200 steps.
-    * Task law: direction is one of -1, 1. Closed: the held-out tasks are the training tasks.
+    * Task distribution: direction is one of -1, 1. Finite: the held-out tasks are the training tasks.
     * Source: Finn et al. 2017 (arXiv:1703.03400), Rothfuss et al. 2019, Rakelly et al. 2019.
     * Versions: v1, 2026.
     """
@@ -78,7 +78,7 @@ class HalfCheetahDir(Locomotion):
     robot = HALF_CHEETAH
     parameters = {"direction": Choice((-1, 1))}
     episode_steps = 200
-    kind = "closed"
+    kind = "finite"
 
     def reward(self, motion: Motion) -> np.ndarray:
         return motion.command["direction"] * motion.forward - 0.05 * motion.effort
@@ -89,9 +89,9 @@ class HalfCheetahRandParams(HalfCheetahRun):
 
     * Observation, action, control step: as half_cheetah_vel-v1.
     * Reward: x velocity - 0.05 |action|^2. Ends: truncated after 200 steps.
-    * Task law, all factors of what the model file says: mass_scale ~ logU[0.296296, 3.375]^7, one for each body, its
-      inertia with it; friction_scale ~ logU[0.296296, 3.375]^9, one for each geom; damping_scale
-      ~ logU[0.455166, 2.197]^9, one for each joint; gear_scale ~ logU[0.5, 1.5]^6, one for each motor. Out of
+    * Task distribution, all factors of what the model file says: mass_scale ~ logU[0.296296, 3.375]^7, one for each
+      body, its inertia with it; friction_scale ~ logU[0.296296, 3.375]^9, one for each geom; damping_scale ~
+      logU[0.455166, 2.197]^9, one for each joint; gear_scale ~ logU[0.5, 1.5]^6, one for each motor. Out of
       distribution: masses, frictions and dampings beyond, to the fourth power of 1.5 and 1.3.
     * Source: the laws of rand_param_envs (x 1.5^U(-3, 3), damping x 1.3^U(-3, 3)), which has no HalfCheetah and no
       gears; there inertia is scaled independently of mass, and friction in each of its three entries.

@@ -34,7 +34,7 @@ class HopperVel(UprightHopper):
     * Reward: 2 - |x velocity - velocity_m_per_s| - 1e-3 |action|^2.
     * Ends: terminated below 0.7 m, at a lean of 0.2 rad, or when an entry of the state reaches 100; truncated after
       200 steps.
-    * Task law: velocity_m_per_s ~ U[0, 1.5] m/s. Out of distribution: [1.5, 2].
+    * Task distribution: velocity_m_per_s ~ U[0, 1.5] m/s. Out of distribution: [1.5, 2].
     * Source: ours, after walker2d_vel-v1.
     * Versions: v1, 2026.
     """
@@ -53,9 +53,10 @@ class HopperRandParams(UprightHopper):
     * Reward: x velocity + 1 - 1e-3 |action|^2.
     * Ends: terminated below 0.7 m, at a lean of 0.2 rad, or when an entry of the state reaches 100; truncated after
       200 steps.
-    * Task law, all factors of what the model file says: mass_scale ~ logU[0.296296, 3.375]^4, one for each body, its
-      inertia with it; friction_scale ~ logU[0.296296, 3.375]^15, one for each entry of each geom; damping_scale
-      ~ logU[0.455166, 2.197]^6, one for each joint. Out of distribution: beyond, to the fourth power of 1.5 and 1.3.
+    * Task distribution, all factors of what the model file says: mass_scale ~ logU[0.296296, 3.375]^4, one for each
+      body, its inertia with it; friction_scale ~ logU[0.296296, 3.375]^15, one for each entry of each geom;
+      damping_scale ~ logU[0.455166, 2.197]^6, one for each joint. Out of distribution: beyond, to the fourth power of
+      1.5 and 1.3.
     * Source: rand_param_envs (log scale limit 3), used by PEARL. There inertia is scaled independently of mass:
       `hopper_rand_params_independent-v1`.
     * Versions: v1, 2026.
@@ -73,7 +74,7 @@ class HopperRandParamsIndependent(HopperRandParams):
     """hopper_rand_params_independent-v1: hopper_rand_params-v1 with inertias as published, independent of masses.
 
     * Ends: as there; truncated after 200 steps.
-    * Task law: mass_scale ~ logU[0.296296, 3.375]^4, inertia_scale ~ logU[0.296296, 3.375]^12, friction_scale
+    * Task distribution: mass_scale ~ logU[0.296296, 3.375]^4, inertia_scale ~ logU[0.296296, 3.375]^12, friction_scale
       ~ logU[0.296296, 3.375]^15, damping_scale ~ logU[0.455166, 2.197]^6. An inertia is scaled by its own factor
       alone, not with the mass.
     * Source: rand_param_envs, used by PEARL.

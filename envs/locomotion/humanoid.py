@@ -26,7 +26,7 @@ class HumanoidDir(Locomotion):
       - min(0.5e-6 |contact forces|^2, 10) + 5. The published reward divides by the physics step, not the control step:
       a metre counts five times.
     * Ends: terminated when the torso's height leaves [1, 2] m; truncated after 200 steps.
-    * Task law: direction_rad ~ U[0, 6.28319] rad.
+    * Task distribution: direction_rad ~ U[0, 6.28319] rad.
     * Source: Rothfuss et al. 2019, Rakelly et al. 2019.
     * Versions: v1, 2026.
     """

@@ -30,14 +30,14 @@ def on(robot: type[Locomotion], name: str, terrain: Terrain, scan: tuple[float, 
     Returns:
         the family's class; its docstring states the laws.
     """
-    laws = "; ".join(f"{key} ~ {law.describe()}" for key, law in terrain.parameters.items())
+    laws = "; ".join(f"{key} ~ {distribution}" for key, distribution in terrain.parameters.items())
     sees = f" and its height above the ground at {', '.join(f'{x:g}' for x in scan)} m ahead" if scan else ""
     text = (
         f"{name}: {robot.__name__} on ground that is not told.\n\n"
         f"    * Ground: {(terrain.__doc__ or '').splitlines()[0]}\n"
         f"    * Observation: the robot's own{sees}. Reward: {(robot.__doc__ or '').splitlines()[0]}\n"
         f"    * Ends: as the robot's, heights counted from the ground; truncated after {robot.episode_steps} steps.\n"
-        f"    * Task law: {laws}.\n"
+        f"    * Task distribution: {laws}.\n"
         "    * Source: ours. Versions: v1, 2026.\n    "
     )
     class_name = "".join(part.capitalize() for part in name.split("-")[0].split("_"))

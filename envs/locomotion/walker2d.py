@@ -39,7 +39,7 @@ class Walker2dVel(UprightWalker):
       Control step 0.008 s.
     * Reward: 2 - |x velocity - velocity_m_per_s| - 1e-3 |action|^2.
     * Ends: terminated when the torso's height leaves (0.8, 2) m or it leans by 1 rad; truncated after 200 steps.
-    * Task law: velocity_m_per_s ~ U[0, 2] m/s. Out of distribution: [2, 3].
+    * Task distribution: velocity_m_per_s ~ U[0, 2] m/s. Out of distribution: [2, 3].
     * Source: ours. ProMP's has U[0, 10], 15 for being alive and 8 physics steps a control step.
     * Versions: v1, 2026.
     """
@@ -57,9 +57,10 @@ class Walker2dRandParams(Walker2dRun):
     * Observation, action, control step: as walker2d_vel-v1.
     * Reward: x velocity + 1 - 1e-3 |action|^2.
     * Ends: terminated when the torso's height leaves (0.8, 2) m or it leans by 1 rad; truncated after 200 steps.
-    * Task law, all factors of what the model file says: mass_scale ~ logU[0.296296, 3.375]^7, one for each body, its
-      inertia with it; friction_scale ~ logU[0.296296, 3.375]^24, one for each entry of each geom; damping_scale
-      ~ logU[0.455166, 2.197]^9, one for each joint. Out of distribution: beyond, to the fourth power of 1.5 and 1.3.
+    * Task distribution, all factors of what the model file says: mass_scale ~ logU[0.296296, 3.375]^7, one for each
+      body, its inertia with it; friction_scale ~ logU[0.296296, 3.375]^24, one for each entry of each geom;
+      damping_scale ~ logU[0.455166, 2.197]^9, one for each joint. Out of distribution: beyond, to the fourth power of
+      1.5 and 1.3.
     * Source: rand_param_envs (log scale limit 3), used by PEARL. There inertia is scaled independently of mass, which
       no body does: `walker2d_rand_params_independent-v1`.
     * Versions: v1, 2026.
@@ -74,7 +75,7 @@ class Walker2dRandParamsIndependent(Walker2dRandParams):
     """walker2d_rand_params_independent-v1: walker2d_rand_params-v1 with inertias as published, independent of masses.
 
     * Ends: as there; truncated after 200 steps.
-    * Task law: mass_scale ~ logU[0.296296, 3.375]^7, inertia_scale ~ logU[0.296296, 3.375]^21, friction_scale
+    * Task distribution: mass_scale ~ logU[0.296296, 3.375]^7, inertia_scale ~ logU[0.296296, 3.375]^21, friction_scale
       ~ logU[0.296296, 3.375]^24, damping_scale ~ logU[0.455166, 2.197]^9. An inertia is scaled by its own factor
       alone, not with the mass.
     * Source: rand_param_envs, used by PEARL.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from envs.mujoco.changes import Change
-from envs.task import LogUniform, Parameter
+from envs.task import Distribution, LogUniform
 
 # x 1.5^U(-3, 3) and x 1.3^U(-3, 3), the scale laws of rand_param_envs (log scale limit 3).
 SCALED = (1.5**-3, 1.5**3)
@@ -22,7 +22,7 @@ INDEPENDENT_CHANGES = BODY_CHANGES | {
 }
 
 
-def body_distributions(bodies: int, frictions: int, joints: int) -> dict[str, Parameter]:
+def body_distributions(bodies: int, frictions: int, joints: int) -> dict[str, Distribution]:
     """The laws of `BODY_CHANGES`: a factor for each body, for each friction that is changed, for each joint."""
     beyond, damped_beyond = (
         ((low ** (4 / 3), low), (high, high ** (4 / 3))) for low, high in (SCALED, DAMPED)
@@ -34,6 +34,6 @@ def body_distributions(bodies: int, frictions: int, joints: int) -> dict[str, Pa
     }
 
 
-def independent_distributions(bodies: int, frictions: int, joints: int) -> dict[str, Parameter]:
+def independent_distributions(bodies: int, frictions: int, joints: int) -> dict[str, Distribution]:
     """The laws of `INDEPENDENT_CHANGES`: three factors more for the inertia of each body."""
     return body_distributions(bodies, frictions, joints) | {"inertia_scale": LogUniform(*SCALED, shape=(3 * bodies,))}

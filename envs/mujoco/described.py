@@ -31,7 +31,7 @@ from envs.mujoco.changes import Change
 from envs.mujoco.locomotion import DELAY, Locomotion, Robot, load_mjcf
 from envs.mujoco.state import Motion, State
 from envs.mujoco.terms import Observe, Reward, Roles, base_of, height, observation, reward, up
-from envs.task import Choice, LogUniform, Parameter, Task, TaskError, Uniform
+from envs.task import EARLIER_KINDS, Choice, Distribution, LogUniform, Task, TaskError, Uniform
 from envs.validation import Strict, nearest, sentence
 
 Interval = tuple[float, float]
@@ -75,7 +75,7 @@ class Law(Strict):
                 )
         return self
 
-    def law(self, shape: tuple[int, ...]) -> Parameter:
+    def law(self, shape: tuple[int, ...]) -> Distribution:
         """The law of a parameter of this shape."""
         if self.choice is not None:
             return Choice(self.choice, self.unit, cast("tuple[float, ...]", self.ood))
@@ -171,7 +171,7 @@ class Description(Strict):
     mjcf: str
     control_dt_s: PositiveFloat
     episode_steps: PositiveInt
-    kind: Literal["law", "closed"] = "law"
+    kind: Literal["distribution", "finite"] = "distribution"
     tasks: Annotated[dict[str, Varied], Field(min_length=1)] | None = None
     terrain: Ground | None = None
     observe: Annotated[tuple[str | Seen, ...], Field(min_length=1)]
@@ -179,6 +179,11 @@ class Description(Strict):
     terminate: End = End()
     reset: Reset = Reset()
     air_density: NonNegativeFloat = 0.0  # kg/m^3
+
+    @field_validator("kind", mode="before")
+    @classmethod
+    def _accept_earlier_kinds(cls, kind: Any) -> Any:
+        return EARLIER_KINDS.get(kind, kind) if isinstance(kind, str) else kind
 
     @model_validator(mode="after")
     def _something_varies(self) -> Description:
@@ -215,6 +220,12 @@ class DescribedFamily(Locomotion):
         seen, reads = self._make_observation(description, model)
         paid, reads_more = self._make_reward(description, model, roles)
         self._goal = roles["goal"][0] if "goal" in roles else None
+        # The weighted terms in order; those of them that tell whether a goal is reached.
+        self._reached = [
+            term
+            for (name, entry), (_, term) in zip(description.reward.items(), paid, strict=True)
+            if (name if isinstance(entry, float) else entry.term or name) == "goal_reached"
+        ]
         self._seen, self._paid, self._end, self._base = seen, paid, description.terminate, base
         ends = description.terminate
         if ends.tilt_above_deg is not None and base.pitch is None and base.quaternion is None:
@@ -244,6 +255,7 @@ class DescribedFamily(Locomotion):
                 for name, one in varied.items() if one.change
             },
             "reward_terms": tuple(description.reward),
+            "has_success": bool(self._reached),
             "differs_at_once": False,
             "reset_depends_on_task": bool(scan),
             "digest": hashlib.sha256(path.read_bytes() + model_file.read_bytes()).hexdigest(),
@@ -261,7 +273,7 @@ class DescribedFamily(Locomotion):
         return kind(extent, **{name: law.law(()) for name, law in description.terrain.laws.items()})
 
     @staticmethod
-    def _laws(varied: Mapping[str, Varied], model: Any, ground: grounds.Terrain | None) -> dict[str, Parameter]:
+    def _laws(varied: Mapping[str, Varied], model: Any, ground: grounds.Terrain | None) -> dict[str, Distribution]:
         laws = {}
         for name, one in varied.items():
             if one.sensor_delay != (name == DELAY):
@@ -299,7 +311,7 @@ class DescribedFamily(Locomotion):
         for which in ("low", "high"):
             values = {}
             for name, law in self.parameters.items():
-                end = min(grounds.ends_of(law)) if which == "low" else max(grounds.ends_of(law))
+                end = min(law.extremes) if which == "low" else max(law.extremes)
                 values[name] = end if not isinstance(law, Uniform) or not law.shape else (end,) * law.shape[0]
             task = self.task(**values)
             self.model(task)
@@ -323,6 +335,9 @@ class DescribedFamily(Locomotion):
 
     def reward_parts(self, motion: Motion) -> np.ndarray:
         return np.stack([weight * term(motion) for weight, term in self._paid], 1)
+
+    def succeeded(self, motion: Motion) -> np.ndarray:
+        return np.all([term(motion) > 0 for term in self._reached], axis=0)
 
     def fallen(self, motion: Motion) -> np.ndarray:
         ended = np.zeros(len(motion.action), bool)

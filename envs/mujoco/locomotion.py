@@ -21,7 +21,7 @@ import numpy as np
 from envs.mujoco.changes import Change, element_names
 from envs.mujoco.engines.simulations import LoopSimulations, RolloutSimulations, Rows, Simulations
 from envs.mujoco.state import Motion, State
-from envs.mujoco.terrain import Elevation, Terrain, ends_of
+from envs.mujoco.terrain import Elevation, Terrain
 from envs.task import Task, TaskError, TaskFamily
 from envs.vector import BatchedEnv, SingleEnv
 
@@ -225,6 +225,8 @@ class LocomotionEnv(BatchedEnv):
             reward, info["reward_terms"] = parts.sum(1), parts
         else:
             reward = np.where(unstable, 0.0, self._family.reward(motion))
+        if self._family.has_success:
+            info["success"] = ~unstable & self._family.succeeded(motion)
         terminated = unstable | self._family.fallen(motion)
         observation = self._late_observation(rows, self._observe(rows, after), fresh=False)
         return observation, reward, terminated, info
@@ -275,8 +277,7 @@ class Locomotion(TaskFamily):
     @property
     def longest_delay(self) -> int:
         """The largest sensor delay of any task, control steps."""
-        law = self.parameters[DELAY]
-        return int(max(ends_of(law)))
+        return int(max(self.parameters[DELAY].extremes))
 
     def model(self, task: Task) -> mujoco.MjModel:
         """The task's model; one for all where the task is a command only."""
@@ -327,6 +328,10 @@ class Locomotion(TaskFamily):
     def reward_parts(self, motion: Motion) -> np.ndarray:
         """[n, K], what each of `reward_terms` adds to the reward, where a family names them."""
         raise TaskError(f"{self.name} names reward terms and must define reward_parts")
+
+    def succeeded(self, motion: Motion) -> np.ndarray:
+        """[n] bool, whether the goal of the task is reached, where a family has success."""
+        raise TaskError(f"{self.name} declares has_success and must define succeeded")
 
     def fallen(self, motion: Motion) -> np.ndarray:
         """[n] bool, whether the episode ends here; never by default."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from envs.task import Choice, Parameter, TaskError, Uniform
+from envs.task import Distribution, TaskError, Uniform
 
 Elevation = Callable[[np.ndarray, np.ndarray], np.ndarray]
 Values = Mapping[str, float]
@@ -68,14 +68,14 @@ LIMITS = {
 class Terrain(ABC):
     """A kind of ground. `parameters` are its task parameters with their laws."""
 
-    def __init__(self, extent: Extent, **laws: Parameter) -> None:
+    def __init__(self, extent: Extent, **laws: Distribution) -> None:
         self.extent = extent
-        self.parameters: dict[str, Parameter] = self.laws() | laws
+        self.parameters: dict[str, Distribution] = self.laws() | laws
         if unknown := set(self.parameters) - set(self.laws()):
             raise TaskError(f"{type(self).__name__} has no parameter {min(unknown)}; it has {', '.join(self.laws())}")
         for name, law in self.parameters.items():
             low, high = self.limits(name)
-            if outside := [value for value in ends_of(law) if not low <= value <= high]:
+            if outside := [value for value in law.extremes if not low <= value <= high]:
                 raise TaskError(
                     f"{name} goes to {outside[0]:g}, but this ground can be shaped from {low:g} to {high:g} only; "
                     "narrow its law"
@@ -86,7 +86,7 @@ class Terrain(ABC):
         return LIMITS[name]
 
     @abstractmethod
-    def laws(self) -> dict[str, Parameter]:
+    def laws(self) -> dict[str, Distribution]:
         """The law of each task parameter where nobody gives another."""
 
     @abstractmethod
@@ -108,13 +108,6 @@ class Terrain(ABC):
         )  # fmt: skip
 
 
-def ends_of(law: Parameter) -> list[float]:
-    """The values at which a law begins and ends, ood included; all values of a choice."""
-    if isinstance(law, Choice):
-        return [float(value) for value in (*law.values, *law.ood)]  # type: ignore[arg-type]
-    return [law.low, law.high, *(end for interval in law.ood for end in interval)]
-
-
 def geom_of(spec: mujoco.MjSpec, name: str) -> mujoco.MjsGeom:
     """A geom of the world by name, also before the description is compiled."""
     return next(geom for geom in spec.worldbody.geoms if geom.name == name)
@@ -130,7 +123,7 @@ def _surface(floor: mujoco.MjsGeom) -> dict[str, object]:
 class Slope(Terrain):
     """A slope ahead of level ground: `slope_deg` up along x, for robots that can turn along `heading_deg`."""
 
-    def laws(self) -> dict[str, Parameter]:
+    def laws(self) -> dict[str, Distribution]:
         slope = Uniform(-10.0, 10.0, unit="deg", ood=((-15.0, -10.0), (10.0, 15.0)))
         heading = {} if self.extent.planar else {"heading_deg": Uniform(0.0, 360.0, unit="deg")}
         return {"slope_deg": slope, **heading}
@@ -213,7 +206,7 @@ class Steps(Boxes):
     colours = ((0.45, 0.45, 0.55, 1), (0.6, 0.6, 0.7, 1))
     floor_m = 0.0
 
-    def laws(self) -> dict[str, Parameter]:
+    def laws(self) -> dict[str, Distribution]:
         return {
             "step_height_m": Uniform(0.0, 0.1, unit="m", ood=((0.1, 0.15),)),
             "step_length_m": Uniform(0.6, 1.5, unit="m"),
@@ -227,7 +220,7 @@ class Steps(Boxes):
 class Gaps(Boxes):
     """Ditches across x, `gap_width_m` wide and half a metre deep, between platforms of `platform_length_m`."""
 
-    def laws(self) -> dict[str, Parameter]:
+    def laws(self) -> dict[str, Distribution]:
         return {
             "gap_width_m": Uniform(0.05, 0.4, unit="m", ood=((0.4, 0.6),)),
             "platform_length_m": Uniform(1.0, 3.0, unit="m"),
@@ -243,7 +236,7 @@ class FrictionPatches(Boxes):
 
     colours = ((0.45, 0.5, 0.45, 1), (0.6, 0.75, 0.9, 1))
 
-    def laws(self) -> dict[str, Parameter]:
+    def laws(self) -> dict[str, Distribution]:
         return {
             "patch_friction": Uniform(0.05, 0.6, ood=((0.01, 0.05), (0.6, 1.5))),
             "patch_length_m": Uniform(0.5, 2.0, unit="m"),
@@ -334,7 +327,7 @@ class HeightField(Terrain):
 class Waves(HeightField):
     """Waves across x, `wave_height_m` from bottom to top, `wave_length_m` apart."""
 
-    def laws(self) -> dict[str, Parameter]:
+    def laws(self) -> dict[str, Distribution]:
         return {
             "wave_height_m": Uniform(0.0, 0.3, unit="m", ood=((0.3, 0.45),)),
             "wave_length_m": Uniform(1.5, 5.0, unit="m"),
@@ -376,7 +369,7 @@ def rough_surface(digest: str, correlation_m: float, planar: bool) -> Elevation:
 class Rough(HeightField):
     """Random smooth ground: `roughness_m` is its standard deviation, `correlation_m` how far a bump reaches."""
 
-    def laws(self) -> dict[str, Parameter]:
+    def laws(self) -> dict[str, Distribution]:
         return {
             "roughness_m": Uniform(0.0, 0.08, unit="m", ood=((0.08, 0.12),)),
             "correlation_m": Uniform(0.6, 1.5, unit="m"),
@@ -390,7 +383,7 @@ class Rough(HeightField):
 class Mixed(HeightField):
     """Waves, roughness and steps up and down (every 3 m, over one cell) at once."""
 
-    def laws(self) -> dict[str, Parameter]:
+    def laws(self) -> dict[str, Distribution]:
         return {
             "wave_height_m": Uniform(0.0, 0.2, unit="m", ood=((0.2, 0.3),)),
             "wave_length_m": Uniform(1.5, 5.0, unit="m"),

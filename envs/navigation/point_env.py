@@ -14,12 +14,13 @@ from envs.vector import BatchedEnv, SingleEnv
 
 STEP_M = 0.1  # metres that an action of 1 moves along its axis
 START_M = 1.0  # a random start is U[-1, 1]^2
+SUCCESS_M = 0.2  # radius of the disc around a goal, that of PEARL's sparse reward
 ACTION = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
 
 
 def move(position: np.ndarray, action: np.ndarray) -> np.ndarray:
     """s' = s + 0.1 clip(a, -1, 1), positions [..., 2] in metres."""
-    return position + STEP_M * np.minimum(np.maximum(action, -1.0), 1.0)  # half the price of np.clip
+    return position + STEP_M * np.minimum(np.maximum(action, -1.0), 1.0)  # half the time of np.clip
 
 
 def distance(position: np.ndarray, goal: np.ndarray) -> np.ndarray:
@@ -65,13 +66,15 @@ class PointVectorEnv(BatchedEnv):
         position, goal = move(self._position[rows], actions), self._goal[rows]
         self._position[rows] = position
         gap = distance(position, goal)
-        return position, self._family.reward(gap), self._family.arrived(position, goal), self._family.info(gap)
+        info = {"success": self._family.succeeded(position, goal), **self._family.info(gap)}
+        return position, self._family.reward(gap), self._family.arrived(position, goal), info
 
 
 class PointFamily(TaskFamily):
     """A goal in the plane. Observation: position (x, y) in metres, 2 entries. Action: [-1, 1]^2, scaled to 0.1 m."""
 
     random_start = False
+    has_success = True
 
     @abstractmethod
     def goal(self, task: Task) -> np.ndarray:
@@ -85,8 +88,12 @@ class PointFamily(TaskFamily):
         """Whether the episode ends here."""
         return np.zeros(position.shape[:-1], bool)
 
+    def succeeded(self, position: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        """Whether the goal is reached here: within `SUCCESS_M` of it by default."""
+        return distance(position, goal) <= SUCCESS_M
+
     def info(self, gap: np.ndarray) -> dict[str, np.ndarray]:
-        """Step info; nothing by default."""
+        """Step info beside `success`; nothing by default."""
         return {}
 
     def make_vector_env(self, tasks: Sequence[Task], rows: int) -> PointVectorEnv:

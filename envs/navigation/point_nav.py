@@ -13,10 +13,10 @@ class PointNav(PointFamily):
 
     * Observation: position (x, y), metres, 2 entries. Action: [-1, 1]^2, clipped, moves 0.1 m per unit.
     * Reward: minus the Euclidean distance to the goal after the step, metres.
-    * Ends: terminated when |dx| < 0.01 m and |dy| < 0.01 m; truncated after 100 steps.
-    * Task law: goal_m ~ U[-0.5, 0.5]^2. Out of distribution: a coordinate in [0.5, 1] or [-1, -0.5].
+    * Ends: terminated, with success, when |dx| < 0.01 m and |dy| < 0.01 m; truncated after 100 steps.
+    * Task distribution: goal_m ~ U[-0.5, 0.5]^2. Out of distribution: a coordinate in [0.5, 1] or [-1, -0.5].
     * Held-out: the 40 goals of the paper's own test, numpy RandomState(1).uniform(-0.5, 0.5, (40, 2)); other counts
-      and seeds are fresh draws of the law.
+      and seeds are fresh draws of the distribution.
     * Source: cbfinn/maml_rl, maml_examples/point_env_randgoal.py. The paper's text says squared distance; its code
       and its numbers are Euclidean, and so are these. There as here the policy acts in [-1, 1], scaled to 0.1 m;
       pytorch-maml-rl acts in units of 0.1 m with an initial deviation of 1 (saturated), so its returns during
@@ -34,6 +34,9 @@ class PointNav(PointFamily):
     def arrived(self, position: np.ndarray, goal: np.ndarray) -> np.ndarray:
         offset = np.abs(position - goal)
         return (offset[..., 0] < 0.01) & (offset[..., 1] < 0.01)
+
+    def succeeded(self, position: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        return self.arrived(position, goal)
 
     def task_set(self, split: Split, count: int, seed: int) -> TaskSet:
         if split == "held-out" and count == 40 and seed == 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.navigation.point_env import PointFamily
+from envs.navigation.point_env import SUCCESS_M, PointFamily
 from envs.task import Task, Uniform
 
 
@@ -13,9 +13,9 @@ class PointRobot(PointFamily):
 
     * Observation: position (x, y), metres, 2 entries. Action: [-1, 1]^2, clipped, moves 0.1 m per unit.
     * Start: U[-1, 1]^2, metres. Reward: minus the Euclidean distance to the goal after the step, metres.
-    * Ends: never terminated; truncated after 20 steps.
-    * Task law: goal_m ~ U[-1, 1]^2; the paper fixes 80 training and 20 test goals. Out of distribution: a coordinate
-      in [1, 1.5] or [-1.5, -1].
+    * Ends: never terminated; truncated after 20 steps. Success: within 0.2 m of the goal.
+    * Task distribution: goal_m ~ U[-1, 1]^2; the paper fixes 80 training and 20 test goals. Out of distribution: a
+      coordinate in [1, 1.5] or [-1.5, -1].
     * Source: oyster, rlkit/envs/point_robot.py. Differs: goals are not drawn from NumPy's global generator.
     * Versions: v1, 2026.
     """
@@ -34,8 +34,8 @@ class SparsePointRobot(PointFamily):
 
     * Observation: position (x, y), metres, 2 entries. Action: [-1, 1]^2, clipped, moves 0.1 m per unit.
     * Start: the origin. Reward: 1 - d if d <= 0.2, else 0, with d the Euclidean distance to the goal in metres.
-    * Ends: never terminated; truncated after 20 steps.
-    * Task law: angle_rad ~ U[0, pi], goal = (cos, sin); the paper fixes 80 training and 20 test angles.
+    * Ends: never terminated; truncated after 20 steps. Success: within 0.2 m of the goal.
+    * Task distribution: angle_rad ~ U[0, pi], goal = (cos, sin); the paper fixes 80 training and 20 test angles.
       Out of distribution: the other half circle, [-pi, 0].
     * Source: oyster, rlkit/envs/point_robot.py: its learner sees the dense reward -d, its context and its test see the
       sparse one. Here the reward is the sparse one; -d is the step info `dense_reward`, declared as privileged.
@@ -51,7 +51,7 @@ class SparsePointRobot(PointFamily):
         return np.array([np.cos(task["angle_rad"]), np.sin(task["angle_rad"])])
 
     def reward(self, gap: np.ndarray) -> np.ndarray:
-        return np.where(gap <= 0.2, 1.0 - gap, 0.0)
+        return np.where(gap <= SUCCESS_M, 1.0 - gap, 0.0)
 
     def info(self, gap: np.ndarray) -> dict[str, np.ndarray]:
         return {"dense_reward": -gap}

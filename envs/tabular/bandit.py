@@ -43,7 +43,7 @@ class Bandit5Arms(TaskFamily):
       budget, 10, 100 or 500 in the paper.
     * Reward: 1 with the arm's chance, else 0.
     * Ends: terminated by the pull (it would be truncated after 1 steps).
-    * Task law: chances ~ U[0, 1]^5.
+    * Task distribution: chances ~ U[0, 1]^5.
     * Source: Duan et al. 2016, section 3.1. Compares with its table 1 (total reward of a trial).
     * Versions: v1, 2026.
     """
@@ -73,7 +73,7 @@ class Bandit2Arms(Bandit5Arms):
 
     * Observation, reward: as bandit_5_arms-v1. Action: the arm, 0 or 1.
     * Ends: terminated by the pull (it would be truncated after 1 steps).
-    * Task law: chances ~ U[0, 1]^2.
+    * Task distribution: chances ~ U[0, 1]^2.
     * Source: ours, the smallest of the kind: in 10 pulls blind 5.0, Bayes-optimal 6.022, oracle 6.667.
     * Versions: v1, 2026.
     """

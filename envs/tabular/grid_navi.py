@@ -40,18 +40,19 @@ class GridVectorEnv(BatchedEnv):
         place = np.clip(self._place[rows] + MOVES[actions], 0, SIZE - 1)
         self._place[rows] = place
         cell = place[:, 0] + SIZE * place[:, 1]
-        reward = np.where(cell == self._goals[rows], ON_GOAL, ELSEWHERE)
-        return cell, reward, np.zeros(len(cell), bool), {}
+        on_goal = cell == self._goals[rows]
+        return cell, np.where(on_goal, ON_GOAL, ELSEWHERE), np.zeros(len(cell), bool), {"success": on_goal}
 
 
 class GridNavi(TaskFamily):
     """grid_navi-v1: find the unseen goal on a 5 x 5 grid, then go there at once.
 
     * Observation: the cell, x + 5 y, 0 to 24. Action: stay, up, right, down, left; a wall holds the mover.
-    * Start: cell 0, a corner. Reward: 1 on the goal after the step, else -0.1. The goal does not end the episode.
+    * Start: cell 0, a corner. Reward: 1 on the goal after the step, else -0.1. The goal is a success, and does not
+      end the episode.
     * Ends: truncated after 15 steps. The paper's trials have 4 episodes.
-    * Task law: goal is one of 2, 3, 4, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24. These are
-      the 21 cells outside the 2 x 2 corner of the start; held-out tasks are the same ones.
+    * Task distribution: goal is one of 2, 3, 4, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24.
+      These are the 21 cells outside the 2 x 2 corner of the start; held-out tasks are the same ones.
     * Source: VariBAD, section 5.1. Differs: it observes the cell's number, there its coordinates.
     * Versions: v1, 2026.
     """
@@ -59,7 +60,8 @@ class GridNavi(TaskFamily):
     name = "grid_navi-v1"
     parameters = {"goal": Choice(GOALS)}
     episode_steps = STEPS
-    kind = "closed"
+    kind = "finite"
+    has_success = True
     differs_at_once = False  # a random walk rarely meets the goal
 
     def make_vector_env(self, tasks: Sequence[Task], rows: int) -> GridVectorEnv:

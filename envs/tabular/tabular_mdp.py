@@ -80,7 +80,8 @@ class TabularMDP(TaskFamily):
     * Observation: the state, 0 to 9; an episode starts in state 0. Action: 0 to 4.
     * Reward: the pair's mean + N(0, 1). Transitions of a pair ~ flat Dirichlet, mean rewards ~ N(1, 1).
     * Ends: truncated after 10 steps. The paper's trials have 10 to 100 episodes.
-    * Task law: draw ~ U[0, 9007199254740991], a whole number; it seeds the generator that the tables come from.
+    * Task distribution: draw ~ U[0, 9007199254740991], a whole number; it seeds the generator that the tables come
+      from.
     * Source: Duan et al. 2016, section 3.2, after Osband et al. 2013. Compares with its table 2 (total reward).
     * Versions: v1, 2026.
     """

@@ -17,19 +17,19 @@ from trainers.recipes import registry
 
 
 class TwoEnds(TaskFamily):
-    """A closed family with discrete spaces."""
+    """A finite family with discrete spaces."""
 
     name = "two_ends-v1"
     parameters = {"pays_right": Choice((False, True))}
     episode_steps = 8
-    kind = "closed"
+    kind = "finite"
 
     def make_env(self, task):
         return DiscreteWalk(task["pays_right"])
 
 
 class Region(LineFamily):
-    """Held-out tasks are a region cut out of the law."""
+    """Held-out tasks are a region cut out of the training distribution."""
 
     name = "region-v1"
     kind = "region"
@@ -73,15 +73,15 @@ def test_the_docstrings_range_is_the_samples_range(name):
     family = registry.family(name)
     text = re.sub(r"\bpi\b", str(np.pi), " ".join(type(family).__doc__.split()))
     tasks = family.sample(10_000 if len(family.parameters) == 1 else 2_000, np.random.default_rng(0), "train")
-    for parameter, law in family.parameters.items():
+    for parameter, distribution in family.parameters.items():
         drawn = np.array([task[parameter] for task in tasks])
-        if isinstance(law, Choice):
-            assert f"{parameter} is {law.describe()}" in text
-            assert set(drawn.tolist()) == set(law.values)
+        if isinstance(distribution, Choice):
+            assert f"{parameter} is {distribution}" in text
+            assert set(drawn.tolist()) == set(distribution.values)
             continue
         found = re.search(rf"{parameter} ~ (?:log)?U\[(\S+), (\S+)\]", text) or re.search(r"~ U\[(\S+), (\S+)\]", text)
         low, high = map(float, found.groups())
-        assert (low, high) == pytest.approx((law.low, law.high), rel=1e-5)
+        assert (low, high) == pytest.approx((distribution.low, distribution.high), rel=1e-5)
         if family.draw_schedule(np.random.default_rng(0), "train", tasks[0].parameters):
             continue  # what is drawn comes later in the trial
         assert low - 1e-5 <= drawn.min() < low + 0.01 * (high - low)
@@ -97,7 +97,7 @@ def test_region_splits_do_not_meet():
         assert all(task["target_m"] <= 1 for task in family.sample(200, rng, split))
 
 
-def test_closed_families_hold_out_the_training_tasks():
+def test_finite_families_hold_out_the_training_tasks():
     family, rng = TwoEnds(), np.random.default_rng(0)
     assert {task["pays_right"] for task in family.sample(50, rng, "train")} == {False, True}
     assert [task["pays_right"] for task in family.sample(2, rng, "held-out")] == [False, True]
@@ -244,14 +244,14 @@ def test_a_body_that_differs_may_be_declared():
     check_no_leak(Declared())
 
 
-def test_ood_without_a_law_is_refused():
+def test_ood_without_a_range_is_refused():
     with pytest.raises(TaskError, match="declares no ood range"):
         LineFamily().sample(1, np.random.default_rng(0), "ood")
 
 
-def test_a_vector_law_moves_out_of_distribution_in_every_entry():
-    law = Uniform(-1, 1, shape=(3,), ood=((-2, -1), (1, 3)))
+def test_a_vector_distribution_moves_out_of_distribution_in_every_entry():
+    distribution = Uniform(-1, 1, shape=(3,), ood=((-2, -1), (1, 3)))
     rng = np.random.default_rng(0)
-    drawn = np.abs([law.draw(rng, ood=True) for _ in range(200)])
+    drawn = np.abs([distribution.draw(rng, ood=True) for _ in range(200)])
     assert drawn.min() >= 1
     assert drawn.max() > 2

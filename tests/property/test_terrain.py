@@ -17,7 +17,7 @@ from envs.locomotion.faults import (
 )
 from envs.locomotion.half_cheetah import HalfCheetahVel
 from envs.mujoco.described import TERRAINS
-from envs.mujoco.terrain import SQUARE, STRIP, Mixed, Rough, Waves, ends_of
+from envs.mujoco.terrain import SQUARE, STRIP, Mixed, Rough, Waves
 from envs.task import Choice, Task, TaskError, Uniform
 from trainers.recipes import registry
 
@@ -74,10 +74,11 @@ def test_the_start_is_level_and_clear(name):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_first_observation_tells_nothing_and_nobody_falls_at_once(name):
-    """With one seed, tasks at the ends of their laws begin alike, and no row is over after a step."""
+    """With one seed, tasks at the ends of their distributions begin alike, and no row is over after a step."""
     family = registry.family(name)
     ends = [
-        family.task(**{key: pick(ends_of(law)) for key, law in family.parameters.items()}) for pick in (min, max)
+        family.task(**{key: pick(distribution.extremes) for key, distribution in family.parameters.items()})
+        for pick in (min, max)
     ]  # fmt: skip
     env = family.make_vector_env(ends, 20)
     observation, _ = env.reset(seed=list(range(20)) * 2)
@@ -101,12 +102,12 @@ def test_beyond_a_field_the_plane_goes_on():
 
 @pytest.mark.parametrize("kind", TERRAINS.values(), ids=TERRAINS)
 @pytest.mark.parametrize("extent", [STRIP, SQUARE], ids=["strip", "square"])
-def test_a_ground_takes_the_ends_of_its_own_laws_and_refuses_what_it_cannot_shape(kind, extent):
+def test_a_ground_takes_the_ends_of_its_own_distributions_and_refuses_what_it_cannot_shape(kind, extent):
     terrain = kind(extent)
-    for name, law in terrain.parameters.items():
-        kind(extent, **{name: Choice(tuple(ends_of(law)))})
+    for name, distribution in terrain.parameters.items():
+        kind(extent, **{name: Choice(tuple(distribution.extremes))})
         with pytest.raises(TaskError, match=f"{name} goes to 999, but this ground can be shaped from"):
-            kind(extent, **{name: Uniform(law.low, 999.0)})
+            kind(extent, **{name: Uniform(distribution.low, 999.0)})
 
 
 def test_a_robot_stands_on_every_kind_of_ground():

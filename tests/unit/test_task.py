@@ -6,7 +6,8 @@ import pytest
 from envs.locomotion.half_cheetah import HalfCheetahVelU03
 from envs.navigation.point_nav import PointNav
 from envs.navigation.point_robot import SparsePointRobot
-from envs.task import Choice, LogUniform, Task, TaskError, TaskSet, Uniform, check_disjoint
+from envs.task import Choice, LogUniform, Task, TaskError, TaskSet, Uniform
+from envs.task_sets import check_disjoint, load_task_set
 from tests.helpers import LineFamily
 
 FAMILY = PointNav()
@@ -67,24 +68,24 @@ def test_task_sets_round_trip_and_name_what_changed(tmp_path):
     held_out = FAMILY.task_set("held-out", 5, 3)
     path = tmp_path / "held-out.json"
     path.write_text(json.dumps(held_out.to_json()))
-    assert TaskSet.load(path, FAMILY) == held_out
+    assert load_task_set(path, FAMILY) == held_out
     data = held_out.to_json()
     data["tasks"][0]["goal_m"] = [0.1, 0.1]
     path.write_text(json.dumps(data))
     with pytest.raises(TaskError, match=r"held-out\.json was changed"):
-        TaskSet.load(path, FAMILY)
+        load_task_set(path, FAMILY)
     data["tasks"][0]["goal_m"] = [9, 9]
     path.write_text(json.dumps(data))
     with pytest.raises(TaskError, match="task 0 of point_nav-v1 is outside its space"):
-        TaskSet.load(path, FAMILY)
+        load_task_set(path, FAMILY)
 
 
-def test_a_large_set_is_kept_as_its_law_seed_and_count(tmp_path):
+def test_a_large_set_is_kept_as_its_split_seed_and_count(tmp_path):
     large = FAMILY.task_set("train", 1500, 3)
     path = tmp_path / "train.json"
     path.write_text(json.dumps(large.to_json()))
     assert path.stat().st_size < 500
-    assert TaskSet.load(path, FAMILY) == large
+    assert load_task_set(path, FAMILY) == large
     for change, says in (
         ({"hash": "0" * 16}, "draws others from its seed now"),
         ({"count": 0}, "needs a split, a count and a seed"),
@@ -93,7 +94,7 @@ def test_a_large_set_is_kept_as_its_law_seed_and_count(tmp_path):
     ):
         path.write_text(json.dumps(large.to_json() | change))
         with pytest.raises(TaskError, match=says):
-            TaskSet.load(path, FAMILY)
+            load_task_set(path, FAMILY)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"tasks": []}', '{"tasks": 3}', '{"tasks": [[1, 2]]}'])
@@ -101,21 +102,21 @@ def test_a_file_that_is_no_task_set_is_refused(tmp_path, text):
     path = tmp_path / "tasks.json"
     path.write_text(text)
     with pytest.raises(TaskError):
-        TaskSet.load(path, FAMILY)
+        load_task_set(path, FAMILY)
 
 
 def test_splits_are_different_draws_and_the_same_every_time():
     sets = [FAMILY.task_set(split, 10, 5) for split in ("train", "validation", "held-out")]
-    check_disjoint("law", sets)
+    check_disjoint("distribution", sets)
     assert FAMILY.task_set("validation", 10, 5) == sets[1]
     assert len({one.digest for one in sets}) == 3
 
 
-def test_a_training_set_of_a_closed_family_holds_each_task_once():
+def test_a_training_set_of_a_finite_family_holds_each_task_once():
     class Ways(LineFamily):
         name = "ways-v1"
         parameters = {"target_m": Choice((-1.0, 0.0, 1.0))}
-        kind = "closed"
+        kind = "finite"
 
     sets = [Ways().task_set(split, 3, 0) for split in ("train", "held-out")]
     assert [[(task["target_m"], task.index) for task in one.tasks] for one in sets] == [
@@ -127,11 +128,11 @@ def test_a_leak_between_splits_is_refused():
     tasks = FAMILY.task_set("train", 4, 0).tasks
     sets = [TaskSet("point_nav-v1", "train", tasks), TaskSet("point_nav-v1", "held-out", tasks[:1])]
     with pytest.raises(TaskError, match="in both train and held-out"):
-        check_disjoint("law", sets)
-    check_disjoint("closed", sets)
+        check_disjoint("distribution", sets)
+    check_disjoint("finite", sets)
 
 
-def test_laws():
+def test_distributions():
     rng = np.random.default_rng(0)
     logs = np.log10([LogUniform(0.01, 100).draw(rng, ood=False) for _ in range(4000)])
     assert np.abs(logs).max() <= 2
@@ -140,8 +141,8 @@ def test_laws():
     choice = Choice(("a", "b"), ood=("c",))
     assert {choice.draw(rng, ood=False) for _ in range(50)} == {"a", "b"}
     assert choice.draw(rng, ood=True) == "c"
-    assert choice.problem("d") == "is 'd' but must be one of 'a', 'b', 'c'"
-    assert Uniform(0, 1, unit="m").problem(True) is not None
+    assert choice.validate("d") == "is 'd' but must be one of 'a', 'b', 'c'"
+    assert Uniform(0, 1, unit="m").validate(True) is not None
 
 
 def test_no_blind_return_exceeds_that_of_the_middle_of_hidden_velocities():

@@ -271,9 +271,9 @@ def families(
             return
         for name in names or FAMILIES:
             family = registry.family(name)
-            laws = "; ".join(f"{key} ~ {law.describe()}" for key, law in family.parameters.items())
+            tasks = "; ".join(f"{key} ~ {distribution}" for key, distribution in family.parameters.items())
             console.print(f"[bold]{name}[/bold]  {_first_sentence(family)}", soft_wrap=True)
-            console.print(f"  tasks: {laws}   held-out: {HELD_OUT[family.kind]}", markup=False, soft_wrap=True)
+            console.print(f"  tasks: {tasks}   held-out: {HELD_OUT[family.kind]}", markup=False, soft_wrap=True)
             console.print(
                 f"  steps: {family.episode_steps}   observation: {family.observation_space}   "
                 f"action: {family.action_space}",
@@ -283,9 +283,9 @@ def families(
 
 
 HELD_OUT = {
-    "law": "fresh draws of the same law",
-    "region": "a region cut out of the law",
-    "closed": "the training tasks themselves",
+    "distribution": "fresh draws of the same distribution",
+    "region": "a region cut out of the distribution",
+    "finite": "the training tasks themselves",
 }
 
 

@@ -22,7 +22,7 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
-from envs.task import Integer, LogUniform, Parameter, Task, TaskFamily, Uniform
+from envs.task import Distribution, Integer, LogUniform, Task, TaskFamily, Uniform
 from trainers.errors import RunError
 from trainers.files import replace
 from trainers.process import keep_freed_memory
@@ -86,7 +86,7 @@ def told_apart(family: TaskFamily, tasks: Sequence[Task]) -> list[Colouring]:
 
     Where a parameter only numbers a draw, the entries are those that an agent would be told (`task_vector`).
     """
-    laws: Mapping[str, Parameter | None] = family.parameters
+    laws: Mapping[str, Distribution | None] = family.parameters
     parameters = [task.parameters for task in tasks]
     if any(isinstance(law, Integer) for law in laws.values()):
         laws, parameters = {"task vector": None}, [{"task vector": tuple(family.task_vector(task))} for task in tasks]
@@ -103,7 +103,7 @@ def told_apart(family: TaskFamily, tasks: Sequence[Task]) -> list[Colouring]:
     return colourings
 
 
-def _colouring(name: str, values: np.ndarray, law: Parameter | None) -> Colouring:
+def _colouring(name: str, values: np.ndarray, law: Distribution | None) -> Colouring:
     distinct, codes = np.unique(values, return_inverse=True)
     if values.dtype.kind not in "if" or len(distinct) <= 6:
         few = len(distinct)

@@ -201,7 +201,7 @@ def _write_video(out: Path, frames: Sequence[np.ndarray]) -> None:
 
 def preview(family: TaskFamily, out: Path, count: int = 8) -> None:
     """A contact sheet of sampled tasks: how each one begins, with its parameters."""
-    tasks = family.sample(count if family.kind != "closed" else 4 * count, np.random.default_rng(0), "train")
+    tasks = family.sample(count if family.kind != "finite" else 4 * count, np.random.default_rng(0), "train")
     tasks = list(dict.fromkeys(tasks))[:count]
     cells = []
     for task in tasks:

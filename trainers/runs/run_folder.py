@@ -30,6 +30,7 @@ import torch
 
 from agents.contract import Agent, AgentError, Algorithm, Interface, Learner, Weights
 from envs.task import SPLITS, TaskFamily, TaskSet
+from envs.task_sets import load_task_set
 from trainers.errors import RunError
 from trainers.evaluation.evaluator import ROWS
 from trainers.files import read_bytes, read_text, replace, sync_folder, write_synced
@@ -159,12 +160,12 @@ class Run:
         """The run's frozen set of a split, or the set in a file of this name."""
         stored = self.path / "tasks" / f"{split}.json"
         if stored.is_file():
-            return TaskSet.load(stored, family)
+            return load_task_set(stored, family)
         if split in SPLITS:  # ood: drawn when first asked for, from the run's own task seed
             settings = self.recipe.evaluation
             return family.task_set(split, settings.held_out_tasks, settings.task_seed)
         if Path(split).is_file():
-            return TaskSet.load(Path(split), family)
+            return load_task_set(Path(split), family)
         raise RunError(f"--split {split} is neither a split ({', '.join(SPLITS)}) nor a file of tasks")
 
     def write_rows(self, table: pa.Table) -> None:

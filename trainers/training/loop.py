@@ -18,7 +18,8 @@ import torch
 
 from agents.contract import Agent, Learner, MetricInfo, Plan, Round, TrialBatch, Weights, concatenate
 from envs.check import check_no_leak
-from envs.task import Task, TaskFamily, TaskSet, check_disjoint
+from envs.task import Task, TaskFamily, TaskSet
+from envs.task_sets import check_disjoint
 from trainers.errors import RunError
 from trainers.evaluation.evaluator import ROWS, curve, evaluate
 from trainers.process import StopRequest, keep_freed_memory, torch_threads, usable_cores
