@@ -31,9 +31,12 @@ from agents.contract import (
     Weights,
 )
 from agents.functional.advantages import fit_linear_baseline, gae, normalise, time_features
-from agents.functional.inner_loop import Parameters, adapt
-from agents.functional.trust_region import flatten, full_step, line_search, unflatten
-from agents.nets.policies import Activation, Distribution, Policy, check_adam, make_policy, take_weights
+from agents.functional.inner_loop import adapt
+from agents.functional.parameters import Parameters, flatten, unflatten
+from agents.functional.trust_region import full_step, line_search
+from agents.nets.mlp import Activation
+from agents.nets.policies import Distribution, Policy, make_policy
+from agents.nets.weights import check_adam, take_weights
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Shrink = Annotated[float, Field(gt=0, lt=1)]

@@ -30,11 +30,13 @@ from agents.contract import (
     Weights,
 )
 from agents.functional.beliefs import factors, natural_parameters, posterior
+from agents.functional.ensembles import forward, layers_of
 from agents.functional.latent_sac import LatentBatch, LatentSAC
+from agents.functional.parameters import Parameters, part
 from agents.functional.sac import squash
-from agents.nets.ensembles import Vector, forward, layers_of
+from agents.nets.ensembles import Vector
 from agents.nets.latent_actor import LatentActor
-from agents.nets.policies import Parameters, check_shapes, part, take_weights
+from agents.nets.weights import check_shapes, take_weights
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Sizes = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from agents.common.meta_objective import Steps
 from agents.contract import AgentError, Algorithm, MetricInfo, Plan, TrialBatch, Weights
-from agents.functional.inner_loop import Parameters, adapt, chunks, tasks_at_once
-from agents.functional.trust_region import flatten
+from agents.functional.inner_loop import adapt, chunks, tasks_at_once
+from agents.functional.parameters import Parameters, flatten
 from agents.maml import InnerLoopConfig, MAMLAgent, prepare
-from agents.nets.policies import take_weights
+from agents.nets.weights import take_weights
 
 
 class ReptileConfig(InnerLoopConfig):

@@ -20,9 +20,11 @@ from torch import Tensor
 from agents.common.in_context import InContextAgent, InContextConfig, InContextLearner, State
 from agents.common.ppo import PPO, Sequences
 from agents.contract import AgentError, Algorithm, Interface, MetricInfo, TrialBatch, Weights
+from agents.functional.parameters import Parameters, part, whole
 from agents.nets.memories import GRUConfig, MemoryState
 from agents.nets.memory_kinds import MemoryConfig, make_memory
-from agents.nets.policies import Activation, Distribution, Parameters, init_mlp, make_policy, mlp, part, whole
+from agents.nets.mlp import Activation, init_mlp, mlp
+from agents.nets.policies import Distribution, make_policy
 from agents.nets.trial_inputs import Reader
 
 

@@ -22,22 +22,14 @@ from agents.common.in_context import InContextAgent, InContextConfig, InContextL
 from agents.common.ppo import PPO, Sequences
 from agents.contract import AgentError, Algorithm, Interface, MetricInfo, RoundBatch, TrialBatch, Weights
 from agents.functional.elbo import draw, kl_to_previous
+from agents.functional.parameters import Parameters, part, whole
 from agents.nets.decoders import Decoders, RewardDecoder, SquaredError
 from agents.nets.memories import GRUConfig
 from agents.nets.memory_kinds import MemoryConfig, make_memory
-from agents.nets.policies import (
-    Activation,
-    Distribution,
-    Parameters,
-    check_adam,
-    init_mlp,
-    make_policy,
-    mlp,
-    part,
-    take_weights,
-    whole,
-)
+from agents.nets.mlp import Activation, init_mlp, mlp
+from agents.nets.policies import Distribution, make_policy
 from agents.nets.trial_inputs import Reader, Statistics
+from agents.nets.weights import check_adam, take_weights
 
 LOG_VARIANCES = (-10.0, 4.0)  # of a belief
 Belief = tuple[Tensor, Tensor]  # mean and log-variance, [..., D]

@@ -20,7 +20,7 @@ import torch
 from measure import record, spread
 
 from agents.contract import Interface
-from agents.nets import ensembles
+from agents.functional import ensembles
 from agents.pearl import PEARLAgent, PEARLConfig, PEARLLearner
 from trainers.process import keep_freed_memory, torch_threads
 

@@ -22,8 +22,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from agents.functional.inner_loop import Parameters, adapt
-from agents.nets.policies import init_mlp, mlp
+from agents.functional.inner_loop import adapt
+from agents.functional.parameters import Parameters
+from agents.nets.mlp import init_mlp, mlp
 from trainers.process import keep_freed_memory
 
 LAYERS, INNER_RATE, SHOTS, META_BATCH_SIZE = (1, 40, 40, 1), 0.01, 5, 25

@@ -1,1 +1,14 @@
-"""Agents that learn nothing from one task to the next: what a learned agent is to be measured against."""
+"""Agents that learn nothing from one task to the next. Names here are what `acclimate evaluate RUN --agent` may say."""
+
+BASELINES = {
+    "bayes": "agents.baselines.bandits:Bayes",
+    "belief": "agents.baselines.grid_navi:Belief",
+    "gittins": "agents.baselines.bandits:Gittins",
+    "oracle": "agents.baselines.oracle:Oracle",
+    "posterior_greedy": "agents.baselines.tabular:PosteriorGreedy",
+    "posterior_replan": "agents.baselines.tabular:PosteriorReplan",
+    "psrl": "agents.baselines.tabular:PSRL",
+    "random": "agents.baselines.uniform:Random",
+    "thompson": "agents.baselines.bandits:Thompson",
+    "ucb1": "agents.baselines.bandits:UCB1",
+}

@@ -14,9 +14,11 @@ from torch import Tensor
 
 from agents.common.ppo import PPOConfig
 from agents.contract import Plan, Round, RoundBatch, Weights
+from agents.functional.parameters import Parameters
 from agents.nets.memories import MemoryState
-from agents.nets.policies import Distribution, Parameters, take_weights
+from agents.nets.policies import Distribution
 from agents.nets.trial_inputs import Reader, Statistics, one_row, time_first
+from agents.nets.weights import take_weights
 
 
 class InContextConfig(PPOConfig):

@@ -13,9 +13,9 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from agents.functional.inner_loop import Parameters, StepSize, adapt, chunks, minus, scaled, tasks_at_once
+from agents.functional.inner_loop import StepSize, adapt, chunks, minus, scaled, tasks_at_once
+from agents.functional.parameters import Parameters, flatten, unflatten
 from agents.functional.policy_losses import clipped_surrogate, likelihood_ratio, log_likelihood
-from agents.functional.trust_region import flatten, unflatten
 from agents.nets.policies import Distribution, Policy
 
 InnerObjective = Literal["likelihood_ratio", "log_likelihood"]

@@ -17,8 +17,10 @@ from torch import Tensor
 
 from agents.contract import AgentError, Config, MetricInfo
 from agents.functional.advantages import gae
+from agents.functional.parameters import Parameters
 from agents.functional.policy_losses import clipped_surrogate
-from agents.nets.policies import Distribution, Parameters, Policy, check_adam, take_weights
+from agents.nets.policies import Distribution, Policy
+from agents.nets.weights import check_adam, take_weights
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Parameters = dict[str, Tensor]
+from agents.functional.parameters import Parameters
+
 StepSize = float | Parameters
 
 

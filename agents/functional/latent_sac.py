@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from agents.functional.beliefs import factors, kl_to_prior, natural_parameters, posterior, posterior_gradient
+from agents.functional.ensembles import Layers, backward, forward
 from agents.functional.sac import (
     Squashed,
     actor_loss,
@@ -24,7 +25,6 @@ from agents.functional.sac import (
     squash_gradient,
     temperature_gradient,
 )
-from agents.nets.ensembles import Layers, backward, forward
 
 
 class LatentBatch(NamedTuple):

@@ -7,19 +7,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from agents.functional.inner_loop import Parameters
-
-
-def flatten(parameters: Parameters) -> Tensor:
-    """All parameters as one vector [P], in the dictionary's order."""
-    return torch.cat([value.reshape(-1) for value in parameters.values()])
-
-
-def unflatten(vector: Tensor, like: Parameters) -> Parameters:
-    """The inverse of `flatten`: the vector [P] cut into the names and shapes of `like`."""
-    pieces = vector.split([value.numel() for value in like.values()])
-    return {name: piece.view_as(like[name]) for name, piece in zip(like, pieces, strict=True)}
-
 
 def conjugate_gradient(
     product: Callable[[Tensor], Tensor], target: Tensor, *, iterations: int, tolerance: float = 1e-10

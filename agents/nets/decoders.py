@@ -10,7 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from agents.contract import Config
-from agents.nets.policies import Parameters, init_mlp, mlp
+from agents.functional.parameters import Parameters
+from agents.nets.mlp import init_mlp, mlp
 
 
 class SquaredError(Config):

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from agents.contract import Config
+from agents.functional.parameters import Parameters
 from agents.nets.memories import LSTM, Memory, MemoryState, init_linear, linear
-from agents.nets.policies import Parameters
 
 
 class ExternalConfig(Config):

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from agents.contract import AgentError, Interface, RoundBatch
+from agents.functional.parameters import Parameters
 from agents.nets.ensembles import init_ensemble
-from agents.nets.policies import Parameters
 
 
 class LatentActor:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from agents.contract import Config
 from agents.functional.gru import GRUSequence
-from agents.nets.policies import Parameters
+from agents.functional.parameters import Parameters
 
 MemoryState = dict[str, Tensor]
 

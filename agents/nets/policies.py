@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
-from typing import Any, Literal
+from collections.abc import Sequence
 
 import gymnasium
 import numpy as np
@@ -19,69 +17,10 @@ import torch
 from torch import Tensor
 
 from agents.contract import AgentError
+from agents.functional.parameters import Parameters
+from agents.nets.mlp import Activation, init_mlp, mlp
 
-Parameters = dict[str, Tensor]
 Distribution = tuple[Tensor, ...]
-Activation = Literal["tanh", "relu"]
-
-
-def part(parameters: Mapping[str, Tensor], name: str) -> Parameters:
-    """The parameters of one part, those under `name/`, by their own names."""
-    return {key.removeprefix(f"{name}/"): value for key, value in parameters.items() if key.startswith(f"{name}/")}
-
-
-def whole(parts: Mapping[str, Parameters]) -> Parameters:
-    """One dictionary of several parts, which `part` takes apart again."""
-    return {f"{name}/{key}": value for name, one in parts.items() for key, value in one.items()}
-
-
-def init_mlp(sizes: Sequence[int], generator: torch.Generator, last_scale: float) -> Parameters:
-    """Weights of a multi-layer perceptron: Glorot-uniform, zero biases, the last layer scaled by `last_scale`."""
-    parameters = {}
-    layers = list(pairwise(sizes))
-    for layer, (fan_in, fan_out) in enumerate(layers):
-        bound = math.sqrt(6.0 / (fan_in + fan_out)) * (last_scale if layer == len(layers) - 1 else 1.0)
-        parameters[f"weight_{layer}"] = (torch.rand(fan_in, fan_out, generator=generator) * 2 - 1) * bound
-        parameters[f"bias_{layer}"] = torch.zeros(1, fan_out)
-    return parameters
-
-
-def mlp(parameters: Parameters, layers: int, activation: Activation, inputs: Tensor) -> Tensor:
-    """inputs [..., rows, in] -> [..., rows, out], through `layers` linear maps with the activation between them."""
-    hidden = inputs
-    for layer in range(layers):
-        weight, bias = parameters[f"weight_{layer}"], parameters[f"bias_{layer}"]
-        if hidden.ndim == 3 and weight.ndim == 3:  # one fused kernel; the same sum as below
-            hidden = torch.baddbmm(bias, hidden, weight)
-        else:
-            hidden = hidden @ weight + bias
-        if layer < layers - 1:
-            hidden = torch.tanh(hidden) if activation == "tanh" else torch.relu(hidden)
-    return hidden
-
-
-def check_shapes(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
-    """Raises AgentError unless both have exactly the same names, shapes and types."""
-    has, needs = ({name: (*value.shape, str(value.dtype)) for name, value in one.items()} for one in (given, wanted))
-    if has != needs:
-        wrong = sorted(set(needs.items()) ^ set(has.items()))
-        raise AgentError(f"these parameters belong to another policy: {wrong[0]} does not fit; use its own recipe")
-
-
-def take_weights(parameters: Parameters, weights: Mapping[str, Tensor]) -> None:
-    """Copies weights into parameters, in place; AgentError, and nothing changed, unless they fit."""
-    check_shapes(weights, parameters)
-    with torch.no_grad():
-        for name, value in parameters.items():
-            value.copy_(weights[name])
-
-
-def check_adam(state: Mapping[str, Any], parameters: Iterable[Tensor]) -> None:
-    """AgentError unless an Adam of these parameters could take this state."""
-    moments = state["state"].values()
-    for parameter, moment in zip(parameters, moments, strict=bool(moments)):
-        if not moment["exp_avg"].shape == moment["exp_avg_sq"].shape == parameter.shape:
-            raise AgentError("this checkpoint's optimiser belongs to another network; use its own recipe")
 
 
 class Policy(ABC):

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from agents.contract import AgentError, Interface, Round, RoundBatch, Weights
-from agents.nets.policies import Categorical, Parameters, Policy
+from agents.functional.parameters import Parameters
+from agents.nets.policies import Categorical, Policy
 
 
 def one_row(adaptations: int, rollouts: int) -> tuple[Round, ...]:

@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 from torch.distributions.transforms import TanhTransform
 
-from agents.nets.policies import mlp, part
+from agents.functional.parameters import part
+from agents.nets.mlp import mlp
 
 
 def product_of_gaussians(mean: Tensor, variance: Tensor) -> Normal:

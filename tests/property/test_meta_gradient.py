@@ -10,7 +10,7 @@ import torch
 
 from agents.common.meta_objective import MetaObjective, Steps, join, split
 from agents.functional.inner_loop import adapt
-from agents.functional.trust_region import flatten, unflatten
+from agents.functional.parameters import flatten, unflatten
 from agents.nets.policies import make_policy
 
 TASKS, STEPS = 3, 12

@@ -7,7 +7,9 @@ import torch
 from scipy import stats
 
 from agents.contract import AgentError
-from agents.nets.policies import Categorical, Gaussian, check_shapes, make_policy, mlp
+from agents.nets.mlp import mlp
+from agents.nets.policies import Categorical, Gaussian, make_policy
+from agents.nets.weights import check_shapes
 
 BOX = gymnasium.spaces.Box(-1, 1, (3,))
 ACTION = gymnasium.spaces.Box(-1, 1, (2,))

@@ -22,7 +22,7 @@ import agents.functional.planning
 import agents.functional.policy_losses
 import agents.functional.sac
 import agents.functional.trust_region
-from agents import BASELINES
+from agents.baselines import BASELINES
 from agents.nets.memory_kinds import MemoryConfig
 from agents.rl2 import RL2Config
 from agents.varibad import VariBADConfig

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from agents.functional.trust_region import conjugate_gradient, flatten, full_step, line_search, unflatten
+from agents.functional.parameters import flatten, unflatten
+from agents.functional.trust_region import conjugate_gradient, full_step, line_search
 
 A = torch.tensor([[4.0, 1.0], [1.0, 3.0]], dtype=torch.float64)
 B = torch.tensor([1.0, 2.0], dtype=torch.float64)

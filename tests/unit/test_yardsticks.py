@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from agents import BASELINES
+from agents.baselines import BASELINES
 from agents.baselines import grid_navi as plan_of_grid
 from agents.baselines.bandits import UCB1, Bayes, Gittins, Pulls, Thompson
 from agents.baselines.tabular import PSRL, PosteriorGreedy, Seen

@@ -9,7 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from agents import ALGORITHMS, BASELINES
+from agents import ALGORITHMS
+from agents.baselines import BASELINES
 from agents.contract import Agent, Algorithm, Interface
 from envs import FAMILIES
 from envs.oracle import OracleWrapper
