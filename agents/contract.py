@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Protocol, get_args
+from typing import Any, ClassVar, Protocol, get_args, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -288,6 +288,19 @@ class Learner(Protocol):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes back what `state_dict` gave; raises AgentError if it does not fit."""
+
+
+@runtime_checkable
+class ExploringLearner(Protocol):
+    """A learner whose `weights` make the agent explore in a way of its own before the first update."""
+
+    def policy_weights(self) -> dict[str, torch.Tensor]:
+        """`weights` without that exploration: those of the policy alone."""
+
+
+def policy_weights(learner: Learner) -> dict[str, torch.Tensor]:
+    """The weights that an evaluation of the learner's policy acts with; only an `ExploringLearner` has others."""
+    return learner.policy_weights() if isinstance(learner, ExploringLearner) else learner.weights()
 
 
 @dataclass(frozen=True)

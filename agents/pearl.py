@@ -264,6 +264,10 @@ class PEARLLearner:
         chosen = {name: value for name, value in self.parameters.items() if name.startswith(acting)}
         return {name: value.cpu().clone() for name, value in chosen.items()}
 
+    def policy_weights(self) -> dict[str, Tensor]:
+        """Weights of the policy alone: before the first update those of `weights` may hold uniform actions instead."""
+        return self.weights() | {"exploring": torch.tensor(0.0)}
+
     def _generator(self, role: str, count: int) -> np.random.Generator:
         return np.random.Generator(np.random.SFC64(np.random.SeedSequence((self._seed, ROLES[role], count))))
 

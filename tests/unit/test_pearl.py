@@ -11,14 +11,17 @@ import pytest
 import torch
 
 from agents.common.replay import TaskReplay
-from agents.contract import AgentError, Interface
+from agents.contract import AgentError, Interface, policy_weights
 from agents.functional.beliefs import Factors, factors, kl_to_prior, natural_parameters, posterior
 from agents.functional.sac import actor_loss, bootstrap_target, critic_loss, squash, temperature_gradient
 from agents.pearl import PEARLAgent, PEARLConfig, PEARLLearner
 from envs.navigation.point_robot import PointRobot, SparsePointRobot
-from tests.helpers import DiscreteWalk, LineFamily, interface, sample, some_tasks
+from tests.helpers import TINY, TINY_PEARL, DiscreteWalk, LineFamily, interface, sample, some_tasks
 from tests.oracles.pearl import losses
+from trainers.evaluation.run_evaluation import evaluate_runs
+from trainers.recipes.loading import find, load
 from trainers.sampling.trial_loop import make_shards, random_key, run_trials
+from trainers.training.loop import train
 
 SMALL = {
     "train_tasks": 4,
@@ -303,6 +306,18 @@ def test_held_exploration_is_one_uniform_action_an_episode_until_the_first_updat
     learner.update(sample(agent, learner, some_tasks(4, family), learner.plan(0).rounds, family))
     actions = trials(agent, learner, 1, family=family)[0].action[:, 0, 0]
     assert (actions[:, 0] != actions[:, 1]).all()
+
+
+def test_the_untrained_control_measures_a_fresh_policy_and_not_held_exploration(tmp_path):
+    paths = []
+    for held in (True, False):
+        overrides = [*(key for key in TINY if not key.startswith(("agent", "evaluation"))), *TINY_PEARL]
+        recipe = load(find("point_nav_maml"), [*overrides, f"agent.held_exploration={held}", "iterations=1"])
+        train(recipe, tmp_path / str(held))
+        paths.append(tmp_path / str(held))
+    of_held, of_fresh = (evaluate_runs(path, "held-out", untrained=True) for path in paths)
+    assert of_held == of_fresh
+    assert policy_weights(build()[1]).keys() == build()[1].weights().keys()
 
 
 # -- the learner and its data

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import torch
 
 from agents.common.ablations import Context, ablate_context
-from agents.contract import Agent, Interface, Weights
+from agents.contract import Agent, Interface, Weights, policy_weights
 from envs.task import TaskFamily, TaskSet
 from trainers.errors import RunError
 from trainers.evaluation.evaluator import curve, evaluate, summary
@@ -51,7 +51,7 @@ def evaluate_runs(
             raise RunError(f"{run.path} and {first.path} are runs of different recipes; evaluate them one by one")
         if untrained:
             agent, learner = build(run.recipe, family, torch.device("cpu"))
-            weights: Weights = learner.weights()
+            weights: Weights = policy_weights(learner)
             iteration = 0
         else:
             agent, weights, iteration = run.load(family, checkpoint)
