@@ -1,4 +1,4 @@
-"""Arrows between the packages, and what prose says of the code."""
+"""The shape of the house: arrows, circles, sizes, registries; and what prose says of the code."""
 
 from __future__ import annotations
 
@@ -6,22 +6,19 @@ import ast
 import importlib
 import inspect
 import json
+import pkgutil
 import re
 import shlex
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import get_args
 
 import pytest
+from setuptools import find_namespace_packages
 from typer.testing import CliRunner
 
-import agents.functional.advantages
-import agents.functional.beliefs
-import agents.functional.elbo
-import agents.functional.inner_loop
-import agents.functional.planning
-import agents.functional.policy_losses
-import agents.functional.sac
-import agents.functional.trust_region
+import agents.functional
+from agents import ALGORITHMS
 from agents.baselines import BASELINES
 from agents.nets.memory_kinds import MemoryConfig
 from agents.rl2 import RL2Config
@@ -33,57 +30,168 @@ from trainers.recipes import loading, registry
 from trainers.training import loop
 
 ROOT = Path(__file__).resolve().parents[2]
-FORBIDDEN = {"agents": {"envs", "trainers", "ray"}, "envs": {"agents", "trainers", "ray", "torch"}, "trainers": set()}
+PACKAGES = ("acclimate", "agents", "envs", "trainers")
+FORBIDDEN = {
+    "agents": {"acclimate", "envs", "trainers", "ray"},
+    "envs": {"acclimate", "agents", "trainers", "ray", "torch"},
+    "trainers": {"acclimate"},
+    "acclimate": {"ray", "torch"},
+}
+FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 FUNCTIONAL = [
-    agents.functional.advantages,
-    agents.functional.beliefs,
-    agents.functional.elbo,
-    agents.functional.inner_loop,
-    agents.functional.planning,
-    agents.functional.policy_losses,
-    agents.functional.sac,
-    agents.functional.trust_region,
+    importlib.import_module(f"agents.functional.{module.name}")
+    for module in pkgutil.iter_modules(agents.functional.__path__)
 ]
+LONGEST_FILE, LONGEST_ALGORITHM, LONGEST_FUNCTION, MOST_ARGUMENTS = 350, 400, 60, 7
+# Named with the reason: nobody else may be longer.
+LONG_FUNCTIONS: dict[str, str] = {}
+MANY_ARGUMENTS: dict[str, str] = {}
 
 
-def imported(path: Path) -> set[str]:
-    """Top-level packages that a file imports anywhere."""
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_of(path): path for path in FILES}
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names that a file imports anywhere: inside functions and for type checkers too."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name.partition(".")[0] for alias in node.names}
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module.partition(".")[0])
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
 
 
-@pytest.mark.parametrize("package", FORBIDDEN)
+def own_imports(path: Path) -> set[str]:
+    """Our own modules that a file imports; a package only where a name of its __init__ is taken."""
+    found = set()
+    for name in imports(path):
+        while name and name not in MODULES:
+            name = name.rpartition(".")[0]
+        if name:
+            found.add(name)
+    return found - {module_of(path)}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
 def test_arrows_point_one_way(package):
     for path in (ROOT / package).rglob("*.py"):
-        assert not imported(path) & FORBIDDEN[package], path
+        assert not {name.partition(".")[0] for name in imports(path)} & FORBIDDEN[package], path
 
 
-def test_trainers_name_no_algorithm_and_no_family():
-    names = {"MAML", "maml", *FAMILIES, *(name.rpartition("-v")[0] for name in FAMILIES)}
-    for path in (ROOT / "trainers").glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+def test_functional_maths_imports_nothing_of_ours():
+    for path in (ROOT / "agents" / "functional").rglob("*.py"):
+        assert all(name.startswith("agents.functional") for name in own_imports(path)), path
+
+
+def test_no_circle_between_files():
+    circle(
+        {
+            module: {other for other in own_imports(path) if not lists(MODULES[other])}
+            for module, path in MODULES.items()
+            if not lists(path)
+        }
+    )
+
+
+def test_no_circle_between_folders():
+    def folder(module: str) -> str:
+        return ".".join(MODULES[module].relative_to(ROOT).parent.parts)
+
+    graph: dict[str, set[str]] = {}
+    for module, path in MODULES.items():
+        if not lists(path):
+            mine = graph.setdefault(folder(module), set())
+            mine |= {folder(other) for other in own_imports(path) if not lists(MODULES[other])} - {folder(module)}
+    circle(graph)
+
+
+def lists(path: Path) -> bool:
+    """Whether a file is a package's own: it lists what is in the room, by words that are imported when asked for."""
+    return path.name == "__init__.py"
+
+
+def circle(graph: dict[str, set[str]]) -> None:
+    try:
+        list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_trainers_name_no_agent_and_no_family():
+    registered = {**ALGORITHMS, **BASELINES, **FAMILIES}
+    symbols = {place.rpartition(":")[2] for place in registered.values()}
+    words = {*ALGORITHMS, *FAMILIES, *(name.rpartition("-v")[0] for name in FAMILIES)}
+    spoken = re.compile(rf"(?<![\w/])(?:{'|'.join(map(re.escape, sorted(words, key=len, reverse=True)))})(?![\w-])")
+    allowed = {"agents", "agents.baselines", "agents.contract", "agents.common.ablations"}
+    for path in (ROOT / "trainers").rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
             if isinstance(node, (ast.Name, ast.Attribute)):
-                assert getattr(node, "id", getattr(node, "attr", "")) not in names, path
-            if isinstance(node, ast.ImportFrom):
-                allowed = (None, "agents", "agents.contract", "agents.common.ablations")  # neither names an algorithm
-                assert node.module in allowed or not node.module.startswith("agents."), path
+                assert getattr(node, "id", getattr(node, "attr", "")) not in symbols, f"{path}:{node.lineno}"
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("agents"):
+                assert node.module in allowed, f"{path}:{node.lineno}"
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert not spoken.search(node.value), f"{path}:{node.lineno}: {node.value[:80]!r}"
+
+
+def test_each_registry_lists_what_stands_in_its_room():
+    for room, listed in (("agents", ALGORITHMS), ("agents.baselines", BASELINES)):
+        assert all(place.startswith(f"{room}.") for place in listed.values())
+    rooms = {place.rpartition(".")[0] for place in FAMILIES.values()}
+    assert all(
+        place.startswith(f"{room}.") for room in rooms for place in importlib.import_module(room).FAMILIES.values()
+    )
+    assert sum(len(importlib.import_module(room).FAMILIES) for room in rooms) == len(FAMILIES)
+
+
+def test_every_package_is_found_and_none_is_listed_by_hand():
+    found = set(find_namespace_packages(str(ROOT), include=[f"{name}*" for name in PACKAGES]))
+    assert {module_of(path.parent / "__init__.py") for path in FILES} <= found
+    assert "packages.find" in (ROOT / "pyproject.toml").read_text()
+    assert all((path.parent / "__init__.py").exists() for path in FILES)
+
+
+# -- sizes
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_functions_and_signatures_are_short(path):
+    algorithms = {place.partition(":")[0] for place in ALGORITHMS.values()}
+    lines = path.read_text().count("\n")
+    assert lines <= (LONGEST_ALGORITHM if module_of(path) in algorithms else LONGEST_FILE), f"{lines} lines"
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        name = f"{module_of(path)}.{node.name}"
+        length = (node.end_lineno or 0) - node.lineno + 1
+        assert length <= LONGEST_FUNCTION or name in LONG_FUNCTIONS, f"{name}: {length} lines"
+        arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+        count = len([one for one in arguments if one.arg not in ("self", "cls")])
+        is_command = any(".command" in ast.unparse(decorator) for decorator in node.decorator_list)
+        assert count <= MOST_ARGUMENTS or is_command or name in MANY_ARGUMENTS, f"{name}: {count} arguments"
+
+
+# -- docstrings
 
 
 @pytest.mark.parametrize("module", FUNCTIONAL, ids=lambda module: module.__name__)
 def test_functional_docstrings_name_every_argument(module):
     for name, function in inspect.getmembers(module, inspect.isfunction):
-        if function.__module__ != module.__name__ or name in ("flatten", "unflatten"):
+        if function.__module__ != module.__name__ or name.startswith("_") or name in ("flatten", "unflatten"):
             continue
         text = inspect.getdoc(function) or ""
         assert "Args:" in text, name
         assert "Returns:" in text, name
         for argument in inspect.signature(function).parameters:
             assert re.search(rf"\b{argument}\b", text.partition("Args:")[2]), f"{name}: {argument}"
+
+
+# -- prose
 
 
 def readme_commands() -> list[list[str]]:
