@@ -34,15 +34,30 @@ SMALL_EVALUATION = {"every": 2, "validation_tasks": 2, "held_out_tasks": 3, "rol
 IN_A_ROW = {"every": 2, "validation_tasks": 2, "held_out_tasks": 3, "rollouts": 1, "repeats": 2}
 MAML = {"name": "maml", "meta_batch_size": 3, "rollouts": 3, "hidden_sizes": [8]}
 CLIP = MAML | {"outer": {"name": "clip"}}
+REPTILE = MAML | {"name": "reptile", "inner_steps": 2}
 RL2 = {"name": "rl2", "meta_batch_size": 4, "episodes_per_trial": 2}
 VARIBAD = {
-    "name": "varibad", "meta_batch_size": 3, "episodes_per_trial": 2, "vae_batch": 2, "policy_sizes": [8],
-}  # fmt: skip
+    "name": "varibad",
+    "meta_batch_size": 3,
+    "episodes_per_trial": 2,
+    "vae_batch": 2,
+    "policy_sizes": [8],
+}
 PEARL = {
-    "name": "pearl", "train_tasks": 4, "initial_episodes": 2, "tasks_per_iteration": 3, "prior_rounds": 1,
-    "posterior_rounds": 1, "hidden_sizes": [8], "encoder_sizes": [8], "gradient_steps": 3, "meta_batch_size": 2,
-    "batch_size": 8, "context_size": 8, "context_capacity": 50,
-}  # fmt: skip
+    "name": "pearl",
+    "train_tasks": 4,
+    "initial_episodes": 2,
+    "tasks_per_iteration": 3,
+    "prior_rounds": 1,
+    "posterior_rounds": 1,
+    "hidden_sizes": [8],
+    "encoder_sizes": [8],
+    "gradient_steps": 3,
+    "meta_batch_size": 2,
+    "batch_size": 8,
+    "context_size": 8,
+    "context_capacity": 50,
+}
 OWN_FAMILY = '''
 import gymnasium
 from envs.task import TaskFamily, Uniform
@@ -103,13 +118,13 @@ def cases() -> dict[str, dict[str, Any]]:
             pearl | {"validation_tasks": 2, "held_out_tasks": 2},
             train_tasks=2,
             workers=2,
-        ),  # fmt: skip
+        ),
         "pearl_dense": recipe(
             "sparse_point_robot-v1",
             PEARL | {"dense_reward": True, "held_exploration": True, "next_observation_in_context": True},
             pearl,
             train_tasks=4,
-        ),  # fmt: skip
+        ),
         "rl2_gru": recipe(
             "bandit_5_arms-v1",
             RL2 | {"episodes_per_trial": 10, "memory": {"name": "gru", "size": 6}, "bptt_steps": 4, "minibatches": 2},
@@ -126,7 +141,7 @@ def cases() -> dict[str, dict[str, Any]]:
             RL2 | {"memory": {"name": "lstm", "size": 6, "chrono_steps": 24}, "normalise_observations": True},
             row,
             workers=2,
-        ),  # fmt: skip
+        ),
         "rl2_transformer": recipe(
             "point_robot-v1", RL2 | {"memory": {"name": "transformer", "size": 8, "heads": 2, "layers": 1}}, row
         ),
@@ -158,7 +173,7 @@ def cases() -> dict[str, dict[str, Any]]:
                 "policy_into_encoder": True,
             },
             row,
-        ),  # fmt: skip
+        ),
         "varibad_normalised": recipe(
             "half_cheetah_vel-v1", VARIBAD | {"normalise_beliefs": True, "normalise_observations": True}, row
         ),
@@ -168,10 +183,18 @@ def cases() -> dict[str, dict[str, Any]]:
         "warm_start": recipe("point_nav-v1", CLIP, SMALL_EVALUATION, init="runs/maml_clip_two_steps"),
     }
     of_families = (
-        "ant_fwd_back-v1", "ant_goal-v1", "walker2d_rand_params-v1", "hopper_vel-v1", "humanoid_dir-v1",
-        "half_cheetah_mixed-v1", "ant_rough-v1", "half_cheetah_motor_fails-v1", "half_cheetah_late_sensors-v1",
-        "half_cheetah_wind-v1", "half_cheetah_mixed_scan-v1",
-    )  # fmt: skip
+        "ant_fwd_back-v1",
+        "ant_goal-v1",
+        "walker2d_rand_params-v1",
+        "hopper_vel-v1",
+        "humanoid_dir-v1",
+        "half_cheetah_mixed-v1",
+        "ant_rough-v1",
+        "half_cheetah_motor_fails-v1",
+        "half_cheetah_late_sensors-v1",
+        "half_cheetah_wind-v1",
+        "half_cheetah_mixed_scan-v1",
+    )
     for name in of_families:
         made[f"family_{name}"] = recipe(name, CLIP | {"meta_batch_size": 2, "rollouts": 2}, SMALL_EVALUATION)
     for name in ("quadruped", "arm"):
@@ -183,7 +206,7 @@ def cases() -> dict[str, dict[str, Any]]:
 
 
 def command(*words: str) -> str:
-    """What the tree's command prints for these words; raises RuntimeError where it fails."""
+    """Run the tree's command line with these words and return its output; raises RuntimeError where it fails."""
     module, _, function = tomllib.loads(Path("pyproject.toml").read_text())["project"]["scripts"][
         "acclimate"
     ].partition(":")
@@ -234,32 +257,31 @@ def play(out: Path, only: str) -> None:
         if only not in name and name != "maml_clip_two_steps":
             continue
         then = case.pop("then", [])
-        if case["agent"].get("outer", {}) is None:
-            del case["agent"]["outer"]
         Path(f"{name}.yaml").write_text(yaml.safe_dump(case))
         run = Path("runs") / name
         command("train", f"{name}.yaml", "--out", str(run))
-        told = {}
+        summaries = {}
         for number, words in enumerate(then):
             if words.startswith("resume"):
                 command(*words.replace("RUN", str(run)).split())
                 continue
             command(*words.replace("RUN", str(run)).split(), "--json", f"{name}-{number}.json")
-            told[words] = json.loads(Path(f"{name}-{number}.json").read_text())
-        records[name] = record_of(run) | {"summaries": told}
+            summaries[words] = json.loads(Path(f"{name}-{number}.json").read_text())
+        records[name] = record_of(run) | {"summaries": summaries}
         print(name, flush=True)
     out.write_text(json.dumps(records))
 
 
 def evaluate_results(out: Path, results: Path, only: str) -> None:
     """Evaluates every published recipe of `results`; the summaries go to `out`."""
-    told = {}
+    records = {}
     for folder in sorted(results.iterdir()):
         if only in folder.name and list(folder.glob("seed-*")):
             command("evaluate", str(folder), "--json", f"{folder.name}.json")
-            told[folder.name] = {"summaries": {"held-out": json.loads(Path(f"{folder.name}.json").read_text())}}
+            summary = json.loads(Path(f"{folder.name}.json").read_text())
+            records[folder.name] = {"summaries": {"held-out": summary}}
             print(folder.name, flush=True)
-    out.write_text(json.dumps(told))
+    out.write_text(json.dumps(records))
 
 
 # -- two trees
@@ -291,9 +313,12 @@ def record(tree: Path, folder: Path, words: list[str]) -> dict[str, Any]:
         (folder / name).symlink_to(tree / name)
     environment = os.environ | {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1", "ACCLIMATE_TREE": str(tree)}
     done = subprocess.run(
-        [sys.executable, __file__, *words, "--record", "record.json"], cwd=folder, env=environment, text=True,
+        [sys.executable, __file__, *words, "--record", "record.json"],
+        cwd=folder,
+        env=environment,
+        text=True,
         capture_output=True,
-    )  # fmt: skip
+    )
     if done.returncode:
         raise SystemExit(f"{tree}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
     return json.loads((folder / "record.json").read_text())
