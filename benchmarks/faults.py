@@ -1,4 +1,4 @@
-"""What a dead and a stalled worker cost: the same bits, and how much longer the iteration takes.
+"""Price of a dead and of a stalled worker: the same bits, and how much longer the iteration takes.
 
     python benchmarks/faults.py
 

@@ -63,13 +63,13 @@ def killed_after(seconds: float, *words: str) -> bool:
 
 def finished(*words: str) -> None:
     process = command(*words)
-    _, told = process.communicate()
+    _, output = process.communicate()
     if process.returncode:
-        sys.exit(f"{' '.join(words)} failed: {told.decode()}")
+        sys.exit(f"{' '.join(words)} failed: {output.decode()}")
 
 
 def result(run: Path) -> dict[str, object]:
-    """What must be the same: the final tensors and counters, the metrics but times, the adaptation rows."""
+    """Everything that must be equal: the final tensors and counters, the metrics but times, the adaptation rows."""
     newest = checkpoints.newest(run / "checkpoints")
     schema = json.loads((run / "metrics.schema.json").read_text())
     return {
@@ -84,7 +84,7 @@ def disturb(recipe: str, tries: int) -> dict[str, object]:
     """The figures of one recipe."""
     settings = SETTINGS + RECIPES[recipe]
     rng = random.Random(0)
-    told = []
+    records = []
     with tempfile.TemporaryDirectory() as folder:
         straight = Path(folder) / "straight"
         began = time.perf_counter()
@@ -110,14 +110,14 @@ def disturb(recipe: str, tries: int) -> dict[str, object]:
                     moments.clear()
             mine = result(run)
             same = {name: mine[name] == expected[name] for name in expected}
-            told.append({"killed": moments, "the same": same})
-            print(json.dumps(told[-1]), flush=True)
+            records.append({"killed": moments, "the same": same})
+            print(json.dumps(records[-1]), flush=True)
     return {
         "commit": provenance()["commit"],
         "seconds of a run": round(whole, 1),
         "tries": tries,
-        "bit-identical": sum(all(one["the same"].values()) for one in told),
-        "each": told,
+        "bit-identical": sum(all(one["the same"].values()) for one in records),
+        "each": records,
     }
 
 

@@ -156,7 +156,7 @@ def robots(names: list[str], trained: Path | None, python: str | None) -> dict[s
         closed, bare, ratio = loop_against_raw(family, agent, weights)
         sync = peer(PEERS[name], "sync", TASKS * ROLLOUTS, agent, weights, 20)
         asynchronous = peer(PEERS[name], "async", 16, agent, weights, 60)
-        told = {
+        figures = {
             "rows": TASKS * ROLLOUTS,
             "control steps a second": {
                 "closed": round(closed), "raw": round(bare), "sync": round(sync), "async (16)": round(asynchronous),
@@ -167,13 +167,13 @@ def robots(names: list[str], trained: Path | None, python: str | None) -> dict[s
         }  # fmt: skip
         if trained is not None and Run.open(trained).recipe.family == name:
             agent, weights, _ = Run.open(trained).load(family)
-            told["closed against raw, trained policy"] = round(loop_against_raw(family, agent, weights)[2], 3)
+            figures["closed against raw, trained policy"] = round(loop_against_raw(family, agent, weights)[2], 3)
         if python is not None:
             rate = envpool(python, PEERS[name], agent, family.action_space.shape[0])
-            told["control steps a second"]["envpool"] = round(rate)
-            told["closed against EnvPool, one thread"] = round(closed / rate, 2)
-        print(name, told, flush=True)
-        found[name] = told
+            figures["control steps a second"]["envpool"] = round(rate)
+            figures["closed against EnvPool, one thread"] = round(closed / rate, 2)
+        print(name, figures, flush=True)
+        found[name] = figures
     return found
 
 
@@ -216,10 +216,10 @@ def workers() -> dict[str, object]:
             rates[f"{count} workers, {what}"] = median(measured)
         sampler.close()
     physics = {count: physics_processes(count) for count in (1, 2)}
-    told = {name: round(rate) for name, rate in rates.items()}
+    figures = {name: round(rate) for name, rate in rates.items()}
     gain, bare_gain = rates["2 workers, bare"] / rates["1 workers, bare"], physics[2] / physics[1]
     return {
-        "control steps a second": told | {f"{count} raw processes": round(rate) for count, rate in physics.items()},
+        "control steps a second": figures | {f"{count} raw processes": round(rate) for count, rate in physics.items()},
         "two workers against one": round(gain, 2),
         "two raw processes against one": round(bare_gain, 2),
         "the one against the other": round(gain / bare_gain, 3),

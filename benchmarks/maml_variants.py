@@ -129,7 +129,7 @@ def main() -> None:
         + " | ".join(head) + " | s a meta-update |",
         "|" + "---|" * (5 + len(head)),
     ]  # fmt: skip
-    told = {}
+    curves_by_name = {}
     for name, label, _ in VARIANTS:
         summary = evaluate_runs(runs / name, "held-out", rounds=1)
         untrained = evaluate_runs(runs / name, "held-out", rounds=1, untrained=True)
@@ -141,8 +141,8 @@ def main() -> None:
             f"| {label} | {summary['mean'][0]:.2f} | {summary['mean'][1]:.2f} [{low:.2f}, {high:.2f}] | "
             f"{untrained['mean'][1]:.1f} | {' | '.join(cells)} | {update[name]:.2f} |"
         )
-        told[name] = {key: values.round(3).tolist() for key, values in curve.items()}
-    content = {"curves": told, "seeds": SEEDS, "seconds a meta-update": update, **provenance()}
+        curves_by_name[name] = {key: values.round(3).tolist() for key, values in curve.items()}
+    content = {"curves": curves_by_name, "seeds": SEEDS, "seconds a meta-update": update, **provenance()}
     (RESULTS.parent / "maml_variants.json").write_text(json.dumps(content) + "\n")
     (RESULTS.parent / "maml_variants.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))

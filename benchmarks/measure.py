@@ -1,4 +1,4 @@
-"""What every benchmark shares: medians, and a record with the machine and the commit beside the figure."""
+"""Shared by every benchmark: medians, and a record with the machine and the commit beside the figure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each kind of memory closes of the gap on two-armed bandits with 10 pulls: three seeds, and the memory wiped.
+"""Share of the gap that each kind of memory closes on two-armed bandits with 10 pulls: three seeds, and the memory wiped.
 
     python benchmarks/memories.py [--tasks 20000]
 
@@ -69,18 +69,18 @@ def main() -> None:
             meta_batch_size=TRIALS, episodes_per_trial=PULLS, memory={"name": kind, **memory}, learning_rate=rate,
             final_learning_rate=1e-4, decay_updates=UPDATES, num_minibatches=4, reward_offset=0.5,
         )  # fmt: skip
-        told: dict[str, list[float]] = {"closed": [], "standard error": [], "wiped": [], "seconds of training": []}
+        measured: dict[str, list[float]] = {"closed": [], "standard error": [], "wiped": [], "seconds of training": []}
         for seed in (0, 1, 2):
             began = time.perf_counter()
             weights = train(config, seed)
-            told["seconds of training"].append(round(time.perf_counter() - began, 1))
+            measured["seconds of training"].append(round(time.perf_counter() - began, 1))
             agent = RL2Agent(config, INTERFACE)
             share, error = closed(agent, weights, count)
-            told["closed"].append(round(share, 3))
-            told["standard error"].append(round(error, 3))
-            told["wiped"].append(round(closed(ablate_context(agent, "none"), weights, count)[0], 3))
-        figures[kind] = told
-        print(kind, told, flush=True)
+            measured["closed"].append(round(share, 3))
+            measured["standard error"].append(round(error, 3))
+            measured["wiped"].append(round(closed(ablate_context(agent, "none"), weights, count)[0], 3))
+        figures[kind] = measured
+        print(kind, measured, flush=True)
     record("memories", {"tasks": count, "gap": [BLIND, BAYES], "kinds": figures})
 
 

@@ -1,4 +1,4 @@
-"""What checkpoints and evaluations cost in a default run.
+"""Price of checkpoints and evaluations in a default run.
 
     python benchmarks/overhead.py
 

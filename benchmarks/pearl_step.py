@@ -53,7 +53,7 @@ def make_learner(settings: dict[str, Any]) -> PEARLLearner:
 
 
 def bare_products(config: PEARLConfig) -> Callable[[], None]:
-    """What multiplies the same matrices and does nothing else."""
+    """Multiply the same matrices and do nothing else: the lower bound."""
     observations, actions, latents = 17, 6, config.latent_size
     rows, contexts = config.meta_batch_size * config.batch_size, config.meta_batch_size * config.context_size
     shown = observations + actions + 1 + (observations if config.next_observation_in_context else 0)

@@ -3,7 +3,7 @@
     acclimate train point_nav_maml 'agent={name: own_agent:CROSS_ENTROPY}' iterations=1 evaluation.rounds=4
 
 run in this folder. An agent acts and adapts (`agents.contract.Agent`), a learner owns what is learned across tasks
-(`agents.contract.Learner`): this is all of both. Nothing is meta-learned here, which makes it a yardstick: what
+(`agents.contract.Learner`): this is all of both. Nothing is meta-learned here, which makes it a baseline: what
 searching each task anew gets for the same environment steps.
 """
 

@@ -129,8 +129,8 @@ def main() -> None:
     torch.set_num_threads(1)
     for name, adapting in (("MAML", True), ("pretrained", False)):
         errors = errors_on_new(of_seed(meta_train([chosen.seed], chosen.scale, adapting=adapting), 0))
-        told = ", ".join(f"{errors[step]:.2f} after {step}" for step in (0, 1, 5, 10))
-        print(f"{name}: 5-shot mean squared error {told} inner steps")
+        errors_by_step = ", ".join(f"{errors[step]:.2f} after {step}" for step in (0, 1, 5, 10))
+        print(f"{name}: 5-shot mean squared error {errors_by_step} inner steps")
 
 
 if __name__ == "__main__":
