@@ -1,8 +1,8 @@
-"""Where the optimum is known or bounded: every yardstick, and trained runs beside them, on the same held-out tasks.
+"""Where the optimum is known or bounded: every baseline, and trained runs beside them, on the same held-out tasks.
 
     python benchmarks/known_optimum.py [--tasks 20000] [--only SETTING]... [--run NAME FOLDER]...
 
-Mean total reward of a trial and its standard error, and the difference to the best yardstick that is not told the
+Mean total reward of a trial and its standard error, and the difference to the best baseline that is not told the
 task, task by task, in standard errors of that difference. Tasks are drawn with task seed 0; what happens in a trial
 depends on (evaluation seed 0, task, repeat) alone, so agents that do the same earn the same. Policies act
 stochastically; what is trained is measured without noise as well. A run belongs to the setting of its family and of its
@@ -43,7 +43,7 @@ class Setting:
     name: str
     family: str
     episodes: int
-    yardsticks: tuple[str, ...]
+    baselines: tuple[str, ...]
     reference: str
 
 
@@ -98,9 +98,9 @@ def standard_error(values: np.ndarray) -> float:
     return float(np.sqrt(values.var(1, ddof=1).sum() / repeats) / tasks)
 
 
-def measure_yardstick(name: str, setting: Setting, family: TaskFamily, tasks: TaskSet, count: int) -> np.ndarray:
+def measure_baseline(name: str, setting: Setting, family: TaskFamily, tasks: TaskSet, count: int) -> np.ndarray:
     maker = registry.baseline(name)
-    played = OracleWrapper(family) if maker.told else family
+    played = OracleWrapper(family) if maker.needs_task else family
     interface = Interface(played.observation_space, played.action_space, played.episode_steps)
     return totals(maker(interface, setting.episodes), played, {}, tasks, setting.episodes, count)
 
@@ -173,9 +173,7 @@ def main() -> None:
             continue
         family = registry.family(setting.family)
         tasks = family.task_set("held-out", options.tasks, 0)
-        measured = {
-            name: measure_yardstick(name, setting, family, tasks, options.tasks) for name in setting.reference_returns
-        }
+        measured = {name: measure_baseline(name, setting, family, tasks, options.tasks) for name in setting.baselines}
         for name, folder in runs.items():
             if belongs[name] == setting.name:
                 for label, deterministic in ((name, False), (f"{name}, without noise", True)):

@@ -1,7 +1,8 @@
-"""What all yardsticks share: a trial is one round of so many episodes, and nothing is learned across tasks.
+"""Base class of baselines: agents that learn nothing across tasks, whose trial is one round of consecutive episodes.
 
-A yardstick is made from what a learned agent is told, (interface, episodes of a trial), and played by the same trial
-loop on the same frozen tasks. It has no weights. Its log-probabilities are 0: no learner reads its trials.
+A baseline is made from the interface of a family and the number of episodes in a trial, and runs in the same trial loop
+on the same frozen tasks as a learned agent. It has no weights, and its log-probabilities are 0: no learner reads its
+trials.
 """
 
 from __future__ import annotations
@@ -20,23 +21,23 @@ class Baseline(ABC):
     """An `agents.contract.Agent` without weights.
 
     Class attributes:
-        name: of the yardstick, in messages.
-        told: whether it must be told the task: its observations then end with the task as numbers (`envs.oracle`).
-        learns: whether it learns within a trial, so that its rollouts cannot run side by side.
+        name: of the baseline, in messages.
+        needs_task: whether its observations must end with the task's parameters (`envs.oracle`).
+        adapts: whether it adapts within a trial, so that its rollouts cannot run side by side.
     """
 
     name: ClassVar[str]
-    told: ClassVar[bool] = False
-    learns: ClassVar[bool] = True
+    needs_task: ClassVar[bool] = False
+    adapts: ClassVar[bool] = True
 
     def __init__(self, interface: Interface, episodes: int) -> None:
         self.interface, self.episodes = interface, episodes
 
     @abstractmethod
     def choose(self, state: Any, observation: np.ndarray, noise: np.ndarray | None) -> tuple[np.ndarray, Any]:
-        """Actions [B, R, *shape] for observations [B, R, *shape], and the new state; a pure function.
+        """Return actions [B, R, *shape] for observations [B, R, *shape], and the new state; a pure function.
 
-        Rows of those that learn are [B, 1].
+        R is 1 for baselines that adapt.
         """
 
     def trial_rounds(self, adaptations: int, rollouts: int) -> tuple[Round, ...]:
@@ -56,9 +57,9 @@ class Baseline(ABC):
     def act(
         self, weights: Weights, state: Any, observation: np.ndarray, noise: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray, Any]:
-        if self.learns and observation.shape[1] != 1:
+        if self.adapts and observation.shape[1] != 1:
             raise AgentError(
-                f"the {self.name} agent learns from one episode to the next, so a trial is one row, not "
+                f"the {self.name} agent adapts from one episode to the next, so a trial is one row, not "
                 f"{observation.shape[1]} side by side; set evaluation.rollouts=1"
             )
         action, state = self.choose(state, observation, noise)
@@ -74,8 +75,8 @@ class Baseline(ABC):
         return {}
 
 
-def discrete(name: str, space: gymnasium.Space, what: str) -> gymnasium.spaces.Discrete:
-    """The space itself, or AgentError unless it is Discrete."""
+def require_discrete(name: str, space: gymnasium.Space, role: str) -> gymnasium.spaces.Discrete:
+    """Return the space, or raise AgentError if it is not Discrete; `role` is observations or actions."""
     if not isinstance(space, gymnasium.spaces.Discrete):
-        raise AgentError(f"the {name} agent takes Discrete {what}, not {space}; measure another yardstick")
+        raise AgentError(f"the {name} agent takes Discrete {role}, not {space}; measure another baseline")
     return space

@@ -18,7 +18,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from agents.baselines.base import Baseline, discrete
+from agents.baselines.base import Baseline, require_discrete
 from agents.contract import AgentError, Interface, Weights
 
 SIZE, STEPS = 5, 15
@@ -41,7 +41,7 @@ def _distance(cell: int, goal: int) -> int:
 
 
 def episode_return(steps: float) -> float:
-    """Of an episode in which a goal is met at this step, counted from 1, and stayed on; STEPS + 1 is never meeting it.
+    """Return of an episode that reaches the goal at this step, counted from 1, and stays; STEPS + 1 means never.
 
     (STEPS - steps + 1) * 1.0 - 0.1 * (steps - 1), which is linear, so a mean of steps gives the mean of returns.
     """
@@ -49,7 +49,7 @@ def episode_return(steps: float) -> float:
 
 
 class _Walk(NamedTuple):
-    """A walk so far: the episode, steps and cell that it stands at, and the goals that it has not met."""
+    """A walk so far: its present episode, step and cell, and the goals that it has not visited."""
 
     episode: int
     step: int
@@ -61,12 +61,12 @@ class _Walk(NamedTuple):
 def search_plan(episodes: int) -> tuple[np.ndarray, tuple[float, ...]]:
     """The walk that maximises the expected return of a trial, goals being equally likely: best-first search, exact.
 
-    The return of an episode falls by 1.1 for each step that the goal is met later, and not meeting it is as good as
-    meeting it one step after the end. So a walk costs, summed over goals and episodes, the step at which each goal is
-    met: the walk's own step in the episode of the first meeting, STEPS + 1 in those before, and the distance from the
-    start in those after. Walks at the same time and cell with the same goals not yet met go on alike, so the cheaper
-    one is kept. They are gone on with in the order of cost so far plus a bound on the rest (A*), hence the first
-    complete walk is the best of all; nothing is cut off.
+    The return of an episode falls by 1.1 for each step that the goal is reached later, and never reaching it is as
+    good as reaching it one step after the end. So a walk costs, summed over goals and episodes, the step at which each
+    goal is reached: the walk's own step in the episode of the first visit, STEPS + 1 in those before, and the distance
+    from the start in those after. Walks at the same time and cell with the same goals unvisited have the same future,
+    so only the cheaper one is kept. They are extended in the order of cost so far plus a lower bound on the rest (A*),
+    hence the first complete walk is optimal; nothing is pruned.
 
     Args:
         episodes: of a trial, at least 1.
@@ -75,7 +75,7 @@ def search_plan(episodes: int) -> tuple[np.ndarray, tuple[float, ...]]:
         actions [episodes, STEPS] int64, read-only; the expected return of each episode.
     """
     start = _Walk(0, 0, 0, frozenset(GOALS))
-    paid, came = {start: 0}, dict[_Walk, tuple[_Walk, int]]()
+    cost_so_far, predecessor = {start: 0}, dict[_Walk, tuple[_Walk, int]]()
     order = count()
     queue = [(_bound(start, episodes), 0, next(order), start)]
     while True:
@@ -83,39 +83,39 @@ def search_plan(episodes: int) -> tuple[np.ndarray, tuple[float, ...]]:
         if not walk.hidden or walk.episode == episodes:
             break
         for action in range(len(MOVES)):
-            following, price = _move(walk, action, episodes)
-            cost = paid[walk] + price
-            if following not in paid or cost < paid[following]:
-                paid[following], came[following] = cost, (walk, action)
+            following, step_cost = _move(walk, action, episodes)
+            cost = cost_so_far[walk] + step_cost
+            if following not in cost_so_far or cost < cost_so_far[following]:
+                cost_so_far[following], predecessor[following] = cost, (walk, action)
                 depth = following.episode * STEPS + following.step
                 queued = (cost + _bound(following, episodes), -depth, next(order), following)
                 heapq.heappush(queue, queued)
     actions = np.full((episodes, STEPS), STAY)
-    met = dict.fromkeys(walk.hidden, (episodes, 0))
+    first_visits = dict.fromkeys(walk.hidden, (episodes, 0))
     while walk != start:
-        before, action = came[walk]
+        before, action = predecessor[walk]
         actions[before.episode, before.step] = action
-        met |= dict.fromkeys(before.hidden - walk.hidden, (before.episode, before.step + 1))
+        first_visits |= dict.fromkeys(before.hidden - walk.hidden, (before.episode, before.step + 1))
         walk = before
     actions.setflags(write=False)
-    return actions, tuple(_expected_return(met, episode) for episode in range(episodes))
+    return actions, tuple(_expected_return(first_visits, episode) for episode in range(episodes))
 
 
 def _move(walk: _Walk, action: int, episodes: int) -> tuple[_Walk, int]:
-    """The walk one step on, and what that adds to its cost."""
+    """The walk after one more action, and the cost of this step."""
     right, up = MOVES[action]
     x, y = (min(max(at, 0), SIZE - 1) for at in (walk.cell % SIZE + right, walk.cell // SIZE + up))
-    cell, step, hidden, price = x + SIZE * y, walk.step + 1, walk.hidden, 0
+    cell, step, hidden, cost = x + SIZE * y, walk.step + 1, walk.hidden, 0
     if cell in hidden:
         hidden = hidden - {cell}
-        price = step + _distance(0, cell) * (episodes - 1 - walk.episode)
+        cost = step + _distance(0, cell) * (episodes - 1 - walk.episode)
     if step < STEPS:
-        return _Walk(walk.episode, step, cell, hidden), price
-    return _Walk(walk.episode + 1, 0, 0, hidden), price + (STEPS + 1) * len(hidden)
+        return _Walk(walk.episode, step, cell, hidden), cost
+    return _Walk(walk.episode + 1, 0, 0, hidden), cost + (STEPS + 1) * len(hidden)
 
 
 def _bound(walk: _Walk, episodes: int) -> int:
-    """What a walk costs at least from here on: each way is the shortest, and no two goals are met in the same step."""
+    """Lower bound on the remaining cost: shortest ways, and no two goals reached in the same step."""
     if walk.episode == episodes:
         return 0
     total, last = 0, walk.step
@@ -125,17 +125,18 @@ def _bound(walk: _Walk, episodes: int) -> int:
     return total + sum(_distance(0, goal) for goal in walk.hidden) * (episodes - 1 - walk.episode)
 
 
-def _expected_return(met: Mapping[int, tuple[int, int]], episode: int) -> float:
-    """Of an episode of a walk, given the (episode, step) at which each goal is first met."""
+def _expected_return(first_visits: Mapping[int, tuple[int, int]], episode: int) -> float:
+    """Expected return of one episode, given the (episode, step) at which the walk first visits each goal."""
     steps = [
-        step if at == episode else _distance(0, goal) if at < episode else STEPS + 1 for goal, (at, step) in met.items()
+        step if at == episode else _distance(0, goal) if at < episode else STEPS + 1
+        for goal, (at, step) in first_visits.items()
     ]
     return episode_return(sum(steps) / len(steps))
 
 
 @dataclass(frozen=True)
-class Search:
-    """Of B trials: the goal, or -1 while it has not been met; the episode and its step under way; each [B] int."""
+class SearchState:
+    """Of B trials: the goal, or -1 while it is unknown; the episode and its step under way; each [B] int."""
 
     goal: np.ndarray
     episode: np.ndarray
@@ -143,10 +144,10 @@ class Search:
 
 
 class Belief(Baseline):
-    """Looks for the goal along the best walk, then stays, and later goes straight to it.
+    """Bayes-optimal search: walks until the goal is reached, then stays; goes straight to it in later episodes.
 
     Attributes:
-        plan: [episodes, STEPS] int, the walk while the goal has not been met.
+        walk: [episodes, STEPS] int, the actions while the goal has not been reached.
         expected_returns: of each episode, exact.
     """
 
@@ -154,29 +155,33 @@ class Belief(Baseline):
 
     def __init__(self, interface: Interface, episodes: int) -> None:
         super().__init__(interface, episodes)
-        cells = discrete(self.name, interface.observation_space, "observations")
-        actions = discrete(self.name, interface.action_space, "actions")
+        cells = require_discrete(self.name, interface.observation_space, "observations")
+        actions = require_discrete(self.name, interface.action_space, "actions")
         if (cells.n, actions.n, interface.episode_steps) != SIZES:
             raise AgentError(
                 f"the belief agent plays GridNavi ({SIZE * SIZE} cells, {len(MOVES)} moves, {STEPS} steps), not "
                 f"{cells.n} observations, {actions.n} actions and {interface.episode_steps} steps; measure another "
-                "yardstick"
+                "baseline"
             )
-        self.plan, self.expected_returns = search_plan(episodes)
+        self.walk, self.expected_returns = search_plan(episodes)
 
-    def begin_trial(self, weights: Weights, trials: int) -> Search:
+    def begin_trial(self, weights: Weights, trials: int) -> SearchState:
         nothing = np.zeros(trials, np.int64)
-        return Search(nothing - 1, nothing, nothing)
+        return SearchState(nothing - 1, nothing, nothing)
 
-    def choose(self, state: Search, observation: np.ndarray, noise: np.ndarray | None) -> tuple[np.ndarray, Search]:
-        looking = self.plan[state.episode, state.step]
-        action = np.where(state.goal < 0, looking, towards(observation[:, 0], state.goal))
+    def choose(
+        self, state: SearchState, observation: np.ndarray, noise: np.ndarray | None
+    ) -> tuple[np.ndarray, SearchState]:
+        searching = self.walk[state.episode, state.step]
+        action = np.where(state.goal < 0, searching, towards(observation[:, 0], state.goal))
         return action[:, None], state
 
-    def observe(self, weights: Weights, state: Search, transition: Mapping[str, np.ndarray]) -> Search:
+    def observe(self, weights: Weights, state: SearchState, transition: Mapping[str, np.ndarray]) -> SearchState:
         cell, reward, ended = (transition[name][:, 0] for name in ("next_observation", "reward", "truncated"))
-        met = (reward > 0) & transition["valid"][:, 0]
-        return Search(np.where(met, cell, state.goal), state.episode + ended, np.where(ended, 0, state.step + 1))
+        reached = (reward > 0) & transition["valid"][:, 0]
+        return SearchState(
+            np.where(reached, cell, state.goal), state.episode + ended, np.where(ended, 0, state.step + 1)
+        )
 
-    def inspect(self, weights: Weights, state: Search) -> dict[str, np.ndarray]:
+    def inspect(self, weights: Weights, state: SearchState) -> dict[str, np.ndarray]:
         return {"goal": state.goal}

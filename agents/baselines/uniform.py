@@ -1,4 +1,4 @@
-"""Uniformly random actions: what a trial brings to those who do not try."""
+"""Uniformly random actions: the return of a trial without any policy."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from agents.contract import AgentError, Interface
 
 
 class Random(Baseline):
-    """Draws every action anew, each as likely as the others."""
+    """Samples every action uniformly from the action space."""
 
     name: ClassVar[str] = "random"
-    learns: ClassVar[bool] = False
+    adapts: ClassVar[bool] = False
 
     def __init__(self, interface: Interface, episodes: int) -> None:
         super().__init__(interface, episodes)
@@ -36,5 +36,5 @@ class Random(Baseline):
         if isinstance(space, gymnasium.spaces.Discrete):
             return int(space.start) + (noise[..., 0] * np.float64(space.n)).astype(np.int64), state
         assert isinstance(space, gymnasium.spaces.Box)
-        share = noise.reshape(*noise.shape[:2], *space.shape)
-        return (space.low + share * (space.high - space.low)).astype(space.dtype), state
+        fraction = noise.reshape(*noise.shape[:2], *space.shape)
+        return (space.low + fraction * (space.high - space.low)).astype(space.dtype), state

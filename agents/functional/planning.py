@@ -1,4 +1,4 @@
-"""Planning where the problem, or what is believed of it, is known: dynamic programming in NumPy, without state."""
+"""Dynamic programming for known MDPs and for Bernoulli bandits with a known prior, in NumPy, without state."""
 
 from __future__ import annotations
 
@@ -6,35 +6,35 @@ from functools import lru_cache
 
 import numpy as np
 
-STANDARD_ARMS = 401  # chances of the known arms that a Gittins index is found between
+STANDARD_ARMS = 401  # grid of success probabilities that a Gittins index is interpolated on
 
 
-def value_iteration(chances: np.ndarray, rewards: np.ndarray, *, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Finite-horizon value iteration: the best actions of an episode, and what they are worth.
+def value_iteration(transition_probs: np.ndarray, rewards: np.ndarray, *, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Finite-horizon value iteration: the optimal policy of an episode and its values.
 
         Q_t(s, a) = r(s, a) + sum over s' of p(s' | s, a) max_a' Q_{t+1}(s', a'),   Q after the last step is 0
 
     Args:
-        chances: [..., S, A, S] float, of the next state.
+        transition_probs: [..., S, A, S] float, of each next state given state and action.
         rewards: [..., S, A] float, expected.
         steps: of an episode, at least 1.
 
     Returns:
-        best actions [steps, ..., S] int64, in the order of time; values [..., S] float64 before the first step.
+        optimal actions [steps, ..., S] int64, in the order of time; values [..., S] float64 before the first step.
     """
     *batch, states, actions = rewards.shape
-    flat = chances.reshape(*batch, states * actions, states)
+    flat = transition_probs.reshape(*batch, states * actions, states)
     value = np.zeros((*batch, states))
     best = np.zeros((steps, *batch, states), np.int64)
     for step in range(steps - 1, -1, -1):
-        worth = rewards + (flat @ value[..., None])[..., 0].reshape(rewards.shape)
-        best[step] = worth.argmax(-1)
-        value = worth.max(-1)
+        q_values = rewards + (flat @ value[..., None])[..., 0].reshape(rewards.shape)
+        best[step] = q_values.argmax(-1)
+        value = q_values.max(-1)
     return best, value
 
 
 def arm_number(successes: np.ndarray, failures: np.ndarray) -> np.ndarray:
-    """Numbers the states of a Bernoulli arm: 0 is the unpulled one, more pulls have larger numbers.
+    """Index of a Bernoulli arm's state: 0 is the unpulled one, more pulls have larger numbers.
 
     Args:
         successes: [...] int.
@@ -65,21 +65,22 @@ def arm_states(pulls: int) -> tuple[np.ndarray, np.ndarray]:
 def gittins_indices(pulls: int) -> np.ndarray:
     """Finite-horizon Gittins indices of Bernoulli arms with U[0, 1] priors. Lattimore 2016 (arXiv:1511.06014), sec. 2.
 
-    The index of an arm is the chance c of a standard arm, known beforehand, at which it makes no difference whether the
-    arm may be pulled at all, with n pulls left and stopping allowed at any time:
+    The index of an arm is the known success probability c of a standard arm at which it makes no difference whether the
+    arm may be pulled at all, with n steps remaining and stopping allowed at any time:
 
         Q_n(s, f) = m - c + m V_{n-1}(s + 1, f) + (1 - m) V_{n-1}(s, f + 1)
         V_n = max(0, Q_n),   V_0 = 0,   m = (1 + s) / (2 + s + f)
 
-    Q falls with c. It is computed at `STANDARD_ARMS` chances, and its zero is found on the line between two of them.
-    Q is convex in c, so the index is never too small, and too large by less than their distance (by less than 0.0007
-    where it is compared with a slow twin).
+    Q falls with c. It is computed on a grid of `STANDARD_ARMS` values of c and its zero is interpolated linearly.
+    Q is convex in c, so the index is never too small, and too large by less than the grid's spacing (by less than
+    0.0007 where it is compared with a slow twin).
 
     Args:
         pulls: of a trial, at least 1. Time and memory grow with its cube: 100 take a few seconds and 4 MB.
 
     Returns:
-        [pulls, pulls (pulls + 1) / 2] float64, read-only: index of (pulls left - 1, `arm_number`); nan beyond a trial.
+        [pulls, pulls (pulls + 1) / 2] float64, read-only: index of (steps remaining - 1, `arm_number`); nan
+        beyond a trial.
     """
     successes, failures = arm_states(pulls)
     mean = ((1 + successes) / (2 + successes + failures))[:, None]
@@ -90,10 +91,10 @@ def gittins_indices(pulls: int) -> np.ndarray:
     for start in range(0, STANDARD_ARMS - 1, 10):
         arms = grid[start : start + 11]
         value = np.zeros(((pulls + 1) * (pulls + 2) // 2, len(arms)))
-        for left in range(1, pulls + 1):
-            seen = (pulls - left + 1) * (pulls - left + 2) // 2  # states that the earlier pulls can have led to
-            m = mean[:seen]
-            stay, after = value[won[:seen]], value[lost[:seen]]
+        for remaining in range(1, pulls + 1):
+            reachable = (pulls - remaining + 1) * (pulls - remaining + 2) // 2  # states after the earlier pulls
+            m = mean[:reachable]
+            stay, after = value[won[:reachable]], value[lost[:reachable]]
             stay -= after
             stay += 1.0
             stay *= m
@@ -103,14 +104,14 @@ def gittins_indices(pulls: int) -> np.ndarray:
             some = stay[here]
             low = (some <= 0).argmax(-1) - 1
             above, below = some[np.arange(len(some)), low], some[np.arange(len(some)), low + 1]
-            indices[left - 1, here] = arms[low] + above / (above - below) * (arms[1] - arms[0])
-            np.maximum(stay, 0.0, out=value[:seen])
+            indices[remaining - 1, here] = arms[low] + above / (above - below) * (arms[1] - arms[0])
+            np.maximum(stay, 0.0, out=value[:reachable])
     indices.setflags(write=False)
     return indices
 
 
 def bandit_key(arms: np.ndarray, *, pulls: int) -> np.ndarray:
-    """One number for the states of all arms, whatever their order.
+    """A key of the multiset of arm states.
 
     Args:
         arms: [..., k] int, from `arm_number`.
@@ -124,7 +125,7 @@ def bandit_key(arms: np.ndarray, *, pulls: int) -> np.ndarray:
 
 
 def bandit_states(arms: int, pulls: int) -> int | None:
-    """How many states `bayes_bandit` would number; None if their keys do not fit 63 bits.
+    """Number of states that `bayes_bandit` would enumerate; None if their keys do not fit 63 bits.
 
     Args:
         arms: k, of the bandit.
@@ -146,11 +147,11 @@ def bandit_states(arms: int, pulls: int) -> int | None:
 
 @lru_cache(maxsize=4)
 def bayes_bandit(arms: int, pulls: int) -> tuple[np.ndarray, np.ndarray, float]:
-    """The Bayes-optimal play of a Bernoulli bandit with U[0, 1] priors: dynamic programming over all that can be seen.
+    """Bayes-optimal play of a Bernoulli bandit with U[0, 1] priors: dynamic programming over its posterior states.
 
         V(x) = max over arms a of m_a (1 + V(x with a success of a)) + (1 - m_a) V(x with a failure of a)
 
-    A state x is the multiset of the arms' (successes, failures): arms that saw the same are interchangeable.
+    A state x is the multiset of the arms' (successes, failures): arms with equal counts are interchangeable.
 
     Args:
         arms: k, of the bandit.
@@ -181,18 +182,18 @@ def bayes_bandit(arms: int, pulls: int) -> tuple[np.ndarray, np.ndarray, float]:
     value_after: np.ndarray = np.zeros(0)
     for level in range(pulls - 1, -1, -1):
         states = levels[level]
-        worth = mean[states]
+        q_values = mean[states]
         if level < pulls - 1:
             for arm in range(arms):
-                won, lost = (
+                after_win, after_loss = (
                     value_after[np.searchsorted(keys[-1], bandit_key(following(states, arm, after), pulls=pulls))]
                     for after in (after_success, after_failure)
                 )
-                chance = mean[states[:, arm]]
-                worth[:, arm] += chance * won + (1 - chance) * lost
+                success_probs = mean[states[:, arm]]
+                q_values[:, arm] += success_probs * after_win + (1 - success_probs) * after_loss
         keys.append(bandit_key(states, pulls=pulls))
-        best.append(np.take_along_axis(states, worth.argmax(-1)[:, None], -1)[:, 0])
-        value_after = worth.max(-1)
+        best.append(np.take_along_axis(states, q_values.argmax(-1)[:, None], -1)[:, 0])
+        value_after = q_values.max(-1)
     every, chosen = np.concatenate(keys), np.concatenate(best)
     order = np.argsort(every)
     every, chosen = every[order], chosen[order]

@@ -81,7 +81,7 @@ def evaluate_baseline(
     keep_freed_memory()
     run = find_runs(path)[0]
     maker = registry.baseline(name)
-    played = run.family(task_in_observation=maker.told)
+    played = run.family(task_in_observation=maker.needs_task)
     task_set = run.task_set(played, split)
     settings = _settings(run, rounds)
     interface = Interface(played.observation_space, played.action_space, played.episode_steps)

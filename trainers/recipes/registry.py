@@ -73,7 +73,7 @@ def algorithm(name: str) -> Algorithm:
 def baseline(name: str) -> Baseline:
     """The class of the yardstick of this name."""
     found = _import(name, BASELINES, "--agent")
-    if not (isinstance(found, type) and all(hasattr(found, attribute) for attribute in ("told", "trial_rounds"))):
+    if not (isinstance(found, type) and all(hasattr(found, attribute) for attribute in ("needs_task", "trial_rounds"))):
         raise RecipeError(f"--agent: {name} is {found!r}, not the class of a yardstick; see agents/baselines/base.py")
     return found  # type: ignore[return-value]
 

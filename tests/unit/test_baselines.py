@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from agents.baselines import BASELINES
-from agents.baselines import grid_navi as plan_of_grid
-from agents.baselines.bandits import UCB1, Bayes, Gittins, Pulls, Thompson
-from agents.baselines.tabular import PSRL, PosteriorGreedy, Seen
+from agents.baselines import grid_navi as grid_navi_plan
+from agents.baselines.bandits import UCB1, ArmCounts, Bayes, Gittins, Thompson
+from agents.baselines.tabular import PSRL, PosteriorGreedy, TransitionCounts
 from agents.contract import AgentError, Interface, Round
 from agents.functional.planning import arm_number, bandit_states, bayes_bandit, gittins_indices, value_iteration
 from envs.navigation.point_nav import PointNav
@@ -46,7 +46,7 @@ FAMILIES = {
 def play(name, family, episodes, tasks, shard_size=500):
     """The single round of trials on these tasks, joined."""
     maker = registry.baseline(name)
-    played = OracleWrapper(family) if maker.told else family
+    played = OracleWrapper(family) if maker.needs_task else family
     agent = maker(interface(played), episodes)
     rounds = agent.trial_rounds(episodes - 1, 1)
     keys = [random_key(0, "evaluation", number) for number in range(len(tasks))]
@@ -102,9 +102,9 @@ def test_a_hundred_pulls_of_five_arms_earn_what_is_published(name, known):
     """
     family = Bandit5Arms()
     tasks = held_out(family, 700)
-    chances = np.array([task["chances"] for task in tasks])
+    success_probs = np.array([task["chances"] for task in tasks])
     action = play(name, family, 100, tasks)["action"]
-    lost = chances.max(-1) - np.take_along_axis(chances, action, -1).mean(-1)
+    lost = success_probs.max(-1) - np.take_along_axis(success_probs, action, -1).mean(-1)
     mean, error = mean_and_error(500 / 6 - 100 * lost)
     assert error < 0.3
     assert abs(mean - known) < 4 * error
@@ -134,13 +134,13 @@ def test_ucb1_pulls_each_arm_once_and_then_the_highest_bound():
     assert (first["action"][:, :5] == np.arange(5)).all()
     # 2 wins of 4, 1 of 1, 0 of 1; t = 6: 0.5 + sqrt(2 ln 6 / 4) = 1.4465, 1 + sqrt(2 ln 6) = 2.8930, 1.8930.
     three = Interface(gymnasium.spaces.Discrete(1), gymnasium.spaces.Discrete(3), 1)
-    scores = UCB1(three, 9).scores(Pulls(np.array([[2, 1, 0]]), np.array([[2, 0, 1]])), None)
+    scores = UCB1(three, 9).scores(ArmCounts(np.array([[2, 1, 0]]), np.array([[2, 0, 1]])), None)
     assert scores[0].tolist() == pytest.approx([1.4465, 2.8930, 1.8930], abs=1e-4)
 
 
 def test_thompson_draws_from_the_posterior():
     agent = Thompson(interface(Bandit2Arms()), 9)
-    many = Pulls(np.tile([[3, 0]], (4000, 1)), np.tile([[1, 0]], (4000, 1)))
+    many = ArmCounts(np.tile([[3, 0]], (4000, 1)), np.tile([[1, 0]], (4000, 1)))
     noise = agent.draw_noise(np.random.default_rng(0), (1, 4000))[0]
     drawn = agent.scores(many, noise)
     # Beta(4, 2) has mean 2/3 and variance 8 / (36 * 7), Beta(1, 1) is U[0, 1].
@@ -154,9 +154,9 @@ def test_thompson_draws_from_the_posterior():
 
 def test_value_iteration_is_the_environments_own():
     rng = np.random.default_rng(0)
-    chances, rewards = rng.dirichlet(np.ones(4), (3, 4, 2)), rng.normal(size=(3, 4, 2))
-    best, value = value_iteration(chances, rewards, steps=5)
-    expected_best, expected_value = tabular_mdp.plan(chances, rewards, 5)
+    transition_probs, rewards = rng.dirichlet(np.ones(4), (3, 4, 2)), rng.normal(size=(3, 4, 2))
+    best, value = value_iteration(transition_probs, rewards, steps=5)
+    expected_best, expected_value = tabular_mdp.plan(transition_probs, rewards, 5)
     assert np.array_equal(best, expected_best)
     assert value == pytest.approx(expected_value)
 
@@ -196,13 +196,15 @@ def test_the_posterior_of_an_mdp_by_hand():
 def test_psrl_draws_from_the_posterior():
     agent, draws = PSRL(TWO_STATES, 2), 3000
     one = seen(agent, [(0, 1, 3.0, 0), (0, 1, 2.0, 1), (0, 1, 1.0, 1)])
-    many = Seen(*[np.repeat(array, draws, 0) for array in (one.visits, one.reward_sum, one.step)], one.plan)
+    many = TransitionCounts(
+        *[np.repeat(array, draws, 0) for array in (one.visits, one.reward_sum, one.step)], one.policy
+    )
     noise = agent.draw_noise(np.random.default_rng(0), (draws,))
-    chances, rewards = agent.model(many, np.arange(draws), noise)
-    assert chances.sum(-1) == pytest.approx(np.ones((draws, 2, 2)))
+    transition_probs, rewards = agent.model(many, np.arange(draws), noise)
+    assert transition_probs.sum(-1) == pytest.approx(np.ones((draws, 2, 2)))
     # Dirichlet(2, 3): mean 2/5, variance 6 / (25 * 6). N(7/4, 1/4).
-    assert chances[:, 0, 1, 0].mean() == pytest.approx(2 / 5, abs=4 * 0.2 / np.sqrt(draws))
-    assert chances[:, 0, 1, 0].var() == pytest.approx(1 / 25, rel=0.15)
+    assert transition_probs[:, 0, 1, 0].mean() == pytest.approx(2 / 5, abs=4 * 0.2 / np.sqrt(draws))
+    assert transition_probs[:, 0, 1, 0].var() == pytest.approx(1 / 25, rel=0.15)
     assert rewards[:, 0, 1].mean() == pytest.approx(7 / 4, abs=4 * 0.5 / np.sqrt(draws))
     assert rewards[:, 0, 1].var() == pytest.approx(1 / 4, rel=0.15)
 
@@ -213,9 +215,9 @@ def test_psrl_keeps_its_draw_for_an_episode():
     here = np.zeros((4, 1), np.int64)
     _, _, state = agent.act({}, agent.begin_trial({}, 4), here, noise[0])
     begun = copy.deepcopy(state)
-    state = Seen(state.visits, state.reward_sum, state.step + 1, state.plan)
-    assert np.array_equal(agent.act({}, state, here, noise[1])[2].plan, begun.plan)
-    assert not np.array_equal(agent.act({}, begun, here, noise[2])[2].plan, begun.plan)
+    state = TransitionCounts(state.visits, state.reward_sum, state.step + 1, state.policy)
+    assert np.array_equal(agent.act({}, state, here, noise[1])[2].policy, begun.policy)
+    assert not np.array_equal(agent.act({}, begun, here, noise[2])[2].policy, begun.policy)
 
 
 def test_planners_of_mdps_earn_what_was_measured():
@@ -239,10 +241,10 @@ def test_planners_of_mdps_earn_what_was_measured():
 
 def test_the_grid_is_that_of_the_family():
     for name in ("SIZE", "STEPS", "GOALS"):
-        assert getattr(plan_of_grid, name) == getattr(grid_navi, name)
-    assert np.array_equal(plan_of_grid.MOVES, grid_navi.MOVES)
-    assert plan_of_grid.episode_return(1) == pytest.approx(15 * grid_navi.ON_GOAL)
-    assert plan_of_grid.episode_return(16) == pytest.approx(15 * grid_navi.ELSEWHERE)
+        assert getattr(grid_navi_plan, name) == getattr(grid_navi, name)
+    assert np.array_equal(grid_navi_plan.MOVES, grid_navi.MOVES)
+    assert grid_navi_plan.episode_return(1) == pytest.approx(15 * grid_navi.ON_GOAL)
+    assert grid_navi_plan.episode_return(16) == pytest.approx(15 * grid_navi.ELSEWHERE)
 
 
 def test_the_grids_plan_is_the_best_there_is():
@@ -250,7 +252,7 @@ def test_the_grids_plan_is_the_best_there_is():
     meets 14 goals at steps 2 to 15 and earns at most (sum of 16.1 - 1.1 t over them - 7 * 1.5) / 21 = 4; no episode
     earns more than that of a known goal. The plan reaches both, from the second episode on.
     """
-    actions, returns = plan_of_grid.search_plan(4)
+    actions, returns = grid_navi_plan.search_plan(4)
     family = GridNavi()
     known = np.mean([family.reference_returns(task)["oracle"] for task in held_out(family, 21)])
     assert returns == pytest.approx((4.0, known, known, known))
@@ -274,13 +276,13 @@ def test_the_belief_agent_earns_what_its_plan_says(episodes):
     family = GridNavi()
     played = play("belief", family, episodes, held_out(family, 21))
     earned = [played["reward"][:, 15 * one : 15 * (one + 1)].sum(-1).mean() for one in range(episodes)]
-    assert earned == pytest.approx(plan_of_grid.search_plan(episodes)[1], abs=1e-5)
+    assert earned == pytest.approx(grid_navi_plan.search_plan(episodes)[1], abs=1e-5)
 
 
 # -- oracles
 
 
-def test_the_oracle_of_a_grid_earns_the_familys_yardstick():
+def test_the_oracle_of_a_grid_earns_the_familys_reference_return():
     family = GridNavi()
     tasks = held_out(family, 21)
     earned = play("oracle", family, 2, tasks)["reward"].reshape(21, 2, 15).sum(-1)
@@ -321,7 +323,7 @@ def test_it_is_pure_and_travels(name):
     """Nothing is changed in place, and a pickled copy does the same."""
     maker, (family, episodes) = registry.baseline(name), FAMILIES[name]
     assert maker.name == name
-    family = OracleWrapper(family()) if maker.told else family()
+    family = OracleWrapper(family()) if maker.needs_task else family()
     agent = maker(interface(family), episodes)
     again = pickle.loads(pickle.dumps(agent))
     env = family.make_vector_env(held_out(family, 3), 1)
@@ -345,11 +347,11 @@ def test_it_is_pure_and_travels(name):
             "truncated": truncated,
             "valid": np.ones(3, bool),
         }
-        told = agent.observe({}, acted, {field: values[:, None] for field, values in transition.items()})
+        observed = agent.observe({}, acted, {field: values[:, None] for field, values in transition.items()})
         assert pickle.dumps(copy.deepcopy(state)) == pickle.dumps(before)
-        assert all(len(array) == 3 for array in agent.inspect({}, told).values())
+        assert all(len(array) == 3 for array in agent.inspect({}, observed).values())
         observation = env.reset(options={"reset_mask": ended})[0] if ended.any() else after
-        state = told
+        state = observed
 
 
 def test_random_actions_fill_their_space():
@@ -431,22 +433,22 @@ def bandit_run(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["random", "bayes", "oracle", "agents.baselines.bandits:Thompson"])
-def test_the_command_measures_yardsticks_on_the_runs_tasks(bandit_run, tmp_path, name):
-    target = tmp_path / "told.json"
+def test_the_command_measures_baselines_on_the_runs_tasks(bandit_run, tmp_path, name):
+    target = tmp_path / "summary.json"
     result = call("evaluate", bandit_run, "--agent", name, "--json", target)
     assert result.exit_code == 0, result.output
     assert f"yardstick {name}" in " ".join(result.output.split())
-    told = json.loads(target.read_text())
-    assert (told["agent"], told["training_seeds"], len(told["rounds"])) == (name, 0, 10)
-    assert told["task_set_hash"] == json.loads((bandit_run / "tasks" / "held-out.json").read_text())["hash"]
-    chances = np.array([task["params"]["chances"] for task in told["tasks"]])
-    exact = {"random": chances.mean(-1), "oracle": chances.max(-1)}
+    summary = json.loads(target.read_text())
+    assert (summary["agent"], summary["training_seeds"], len(summary["rounds"])) == (name, 0, 10)
+    assert summary["task_set_hash"] == json.loads((bandit_run / "tasks" / "held-out.json").read_text())["hash"]
+    success_probs = np.array([task["params"]["chances"] for task in summary["tasks"]])
+    exact = {"random": success_probs.mean(-1), "oracle": success_probs.max(-1)}
     if name in exact:
         error = 0.5 / np.sqrt(30 * 20 * 10)
-        assert abs(np.mean(told["mean"]) - exact[name].mean()) < 4 * error
+        assert abs(np.mean(summary["mean"]) - exact[name].mean()) < 4 * error
 
 
-def test_deterministic_probes_are_taken_of_yardsticks_too(bandit_run):
+def test_deterministic_probes_are_taken_of_baselines_too(bandit_run):
     result = call("evaluate", bandit_run, "--agent", "thompson", "--deterministic")
     assert result.exit_code == 0, result.output
     assert "deterministic policy" in " ".join(result.output.split())
@@ -463,7 +465,7 @@ def test_deterministic_probes_are_taken_of_yardsticks_too(bandit_run):
         (["--agent", "gittins", "--rounds", 300], "at most 200 pulls, not 301"),
     ],
 )
-def test_the_command_says_which_yardstick_it_cannot_measure(bandit_run, words, says):
+def test_the_command_says_which_baseline_it_cannot_measure(bandit_run, words, says):
     result = call("evaluate", bandit_run, *words)
     assert result.exit_code == 2
     assert says in " ".join(result.output.split())
