@@ -407,7 +407,7 @@ def test_rewards_and_ends_that_do_not_fit_are_refused():
     pays_more = Interface(gymnasium.spaces.Discrete(1), gymnasium.spaces.Discrete(2), 1)
     agent = Thompson(pays_more, 2)
     step = {"reward": np.array([[0.5]]), "valid": np.ones((1, 1), bool), "action": np.zeros((1, 1), np.int64)}
-    with pytest.raises(AgentError, match=r"pay 0 or 1, not 0\.5"):
+    with pytest.raises(AgentError, match=r"are 0 or 1, not 0\.5"):
         agent.observe({}, agent.begin_trial({}, 1), step)
     agent = PosteriorGreedy(TWO_STATES, 2)
     step |= {"terminated": np.ones((1, 1), bool), "truncated": np.zeros((1, 1), bool)}
