@@ -23,10 +23,10 @@ class Baseline(Protocol):
     """The class of an agent without weights, made from what a learned one is told and the episodes of a trial.
 
     Attributes:
-        told: whether its observations must tell the task.
+        needs_task: whether its observations must hold the task's parameters.
     """
 
-    told: ClassVar[bool]
+    needs_task: ClassVar[bool]
 
     def __call__(self, interface: Interface, episodes: int) -> Agent:
         """The agent; AgentError where it cannot serve the interface."""
