@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
-import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,31 +17,49 @@ from trainers.sampling.trial_loop import make_shards, random_key, run_trials
 
 pytestmark = pytest.mark.ray
 FAMILY = PointNav()
+NO_HANG_S = 300  # no test waits this long unless something is broken
 
 
-class Slow(PointNav):
-    """Each step of a shard waits a little, so that there is a middle of a shard to die in."""
+class Logged(PointNav):
+    """Each shard leaves its process id in `<folder>/log`; who finds `<folder>/die` kills its process amid a shard."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
 
     def make_vector_env(self, tasks, rows):
+        with (self.folder / "log").open("a") as log:
+            log.write(f"{os.getpid()}\n")
         env = super().make_vector_env(tasks, rows)
-        step = env.step
+        step, steps = env.step, iter(range(10**9))
 
-        def slowly(action):
-            time.sleep(0.002)
+        def stepped(action):
+            if next(steps) == 50 and (self.folder / "die").exists():
+                try:
+                    (self.folder / "die").rename(self.folder / f"died-{os.getpid()}")
+                except FileNotFoundError:
+                    pass  # another worker was first
+                else:
+                    os.kill(os.getpid(), signal.SIGKILL)
             return step(action)
 
-        env.step = slowly
+        env.step = stepped
         return env
+
+    def workers_seen(self) -> set[int]:
+        """The processes that began a shard since the last call."""
+        seen = {int(line) for line in (self.folder / "log").read_text().split()}
+        (self.folder / "log").write_text("")
+        return seen
 
 
 @pytest.fixture(scope="module")
-def sampler():
+def sampler(tmp_path_factory):
     agent, learner = small_maml()
-    made = RaySampler(agent, Slow(), 3)
-    yield made, agent, learner
+    family = Logged(tmp_path_factory.mktemp("faults"))
+    made = RaySampler(agent, family, 3)
+    yield made, agent, learner, family
     made.close()
-
-
 def shards_of(agent, count=9, seed=0):
     tasks = some_tasks(count, seed=seed)
     keys = [random_key(seed, "training", 0, index) for index in range(count)]
@@ -59,39 +76,54 @@ def same_as_in_process(answers, agent, learner, shards):
             assert all(np.array_equal(mine, other.arrays()[name]) for name, mine in one.arrays().items())
 
 
+def wait_for_all(made):
+    """Every worker is done with what it was given, also with what nobody waits for."""
+    answers = list(made._calls)
+    if answers:
+        _, unfinished = made._ray.wait(answers, num_returns=len(answers), timeout=NO_HANG_S)
+        assert not unfinished
+
+
 def test_a_worker_killed_in_the_middle_of_a_shard(sampler):
-    made, agent, learner = sampler
+    made, agent, learner, family = sampler
     shards = shards_of(agent)
-    victim = process_ids(made)[2]
-    killer = threading.Timer(0.3, os.kill, (victim, signal.SIGKILL))
-    killer.start()
+    before = set(process_ids(made))
+    (family.folder / "die").touch()
     same_as_in_process(made.run(learner.weights(), shards), agent, learner, shards)
-    assert not killer.is_alive()
+    (died,) = family.folder.glob("died-*")
+    assert int(died.name.removeprefix("died-")) in before
     for _ in range(2):  # and the platform goes on afterwards
         same_as_in_process(made.run(learner.weights(), shards), agent, learner, shards)
+    assert len(set(process_ids(made)) - before) == 1, "its place was taken"
 
 
 def test_a_worker_that_stands_still_is_not_waited_for_and_comes_back(sampler):
-    made, agent, learner = sampler
+    """Neither call waits for the clock: the worker stands until both returned, and goes on when the test says so."""
+    made, agent, learner, family = sampler
+    wait_for_all(made)  # so that the worker takes a shard of the next call
     victim = process_ids(made)[1]
     os.kill(victim, signal.SIGSTOP)
     try:
+        left = []
         for seed in (1, 2):  # its unfinished shard of the first call is nobody's in the second
             shards = shards_of(agent, seed=seed)
             same_as_in_process(made.run(learner.weights(), shards), agent, learner, shards)
-        assert len(made._calls) == 1, "it is still busy with the shard that was done elsewhere"
+            ((answer, call),) = ((answer, call) for answer, call in made._calls.items() if call.worker == 1)
+            assert call.shard is None, "nobody waits for its answer"
+            left.append(answer)
+        assert left[0] == left[1], "it is still busy with the shard that was done elsewhere"
     finally:
         os.kill(victim, signal.SIGCONT)
-    deadline = time.monotonic() + 30
-    while made._calls and time.monotonic() < deadline:
-        shards = shards_of(agent, seed=3)
-        same_as_in_process(made.run(learner.weights(), shards), agent, learner, shards)
-    assert not made._calls, "it takes shards again"
-    assert sorted(made._idle) == [0, 1, 2]
+    wait_for_all(made)
+    family.workers_seen()
+    shards = shards_of(agent, seed=3)
+    same_as_in_process(made.run(learner.weights(), shards), agent, learner, shards)
+    assert victim in family.workers_seen(), "it takes shards again"
+    assert left[0] not in made._calls
 
 
 def test_a_worker_that_cannot_be_started_is_a_sentence(sampler, monkeypatch):
-    made, agent, learner = sampler
+    made, agent, learner, _ = sampler
 
     class Gone(made._ray.exceptions.RayError):
         pass
