@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,32 @@ def test_a_published_run_was_made_by_its_recipe(folder):
     for run in find_runs(folder):
         same = {"seed", "workers", "device", "learner_threads"}
         assert run.recipe.model_dump(exclude=same) == recipe.model_dump(exclude=same)
-        size = sum(path.stat().st_size for path in run.path.rglob("*") if path.is_file())
-        assert size < 1_300_000  # PEARL's published networks alone are 1.1 MB
         assert isinstance(Run.open(run.path), Run)
+
+
+def files_of(folder):
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_results_stay_in_proportion():
+    """Bounds that grow with the runs, so that later results may join: 20 MB and 650 files for the first 74 runs."""
+    runs = sorted(path.parent for path in RESULTS.glob("*/seed-*/config.yaml"))
+    for run in runs:
+        size = sum(path.stat().st_size for path in files_of(run))
+        assert size < 1_200_000, run  # PEARL's published networks alone are 1.1 MB
+        assert len(files_of(run)) <= 6, run
+        assert len((run / "metrics.jsonl").read_text().splitlines()) <= 120, run
+    everything = files_of(RESULTS)
+    assert sum(path.stat().st_size for path in everything) <= 270_000 * len(runs)
+    assert len(everything) <= 8.75 * len(runs)
+
+
+def test_the_plots_kept_are_those_that_a_page_shows():
+    root = RESULTS.parents[1]
+    pages = [root / "README.md", *(root / "docs").rglob("*.md")]
+    shown = {
+        (page.parent / link).resolve()
+        for page in pages
+        for link in re.findall(r"\]\(([^)\s]+\.png)\)", page.read_text())
+    }
+    assert {path.resolve() for path in RESULTS.rglob("*.png")} == {path for path in shown if RESULTS in path.parents}

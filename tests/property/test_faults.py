@@ -60,6 +60,8 @@ def sampler(tmp_path_factory):
     made = RaySampler(agent, family, 3)
     yield made, agent, learner, family
     made.close()
+
+
 def shards_of(agent, count=9, seed=0):
     tasks = some_tasks(count, seed=seed)
     keys = [random_key(seed, "training", 0, index) for index in range(count)]

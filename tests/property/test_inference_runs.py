@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -116,6 +117,13 @@ def test_a_copy_to_show_scores_the_same_and_is_not_gone_on_with(agent, tmp_path)
     shown = Run.open(tmp_path / "shown")
     assert evaluate_runs(shown.path, "held-out") == evaluate_runs(run.path, "held-out")
     assert set(shown.rows()["split"].to_pylist()) == {"held-out"}
+    seed = Run.open(shutil.copytree(shown.path, tmp_path / "recipe" / "seed-0"))  # as it is published
+    (seed.path / "tasks").rename(tmp_path / "recipe" / "tasks")
+    for split in ("validation", "held-out"):
+        assert seed.task_set(seed.family(), split) == run.task_set(run.family(), split)
+        (tmp_path / "recipe" / "tasks" / f"{split}.json").unlink()
+        with pytest.raises(RunError, match=f"seed-0 has no tasks/{split}.json; take it from a copy"):
+            seed.task_set(seed.family(), split)
     with pytest.raises(RunError, match=r"holds weights alone.*init="):
         loop.run(loop.open_for_resume(shown.path, ["iterations=9"]))
     loop.start(recipe(agent, f"init={shown.path}"), tmp_path / "next")

@@ -5,7 +5,7 @@ import pytest
 from agents.contract import MetricInfo
 from trainers.cli.console import arrows, totals
 from trainers.errors import RunError
-from trainers.runs.metrics import LOOP_METRICS, MetricLog, describe, read, shown_points
+from trainers.runs.metrics import LOOP_METRICS, MetricLog, describe, read, shown_points, thinned
 
 
 def test_a_line_per_iteration_and_every_metric_described_once(tmp_path):
@@ -59,3 +59,14 @@ def test_long_curves_are_told_by_some_of_their_points():
     assert {"return_round_99", "validation_return_round_49", "trial_return", "validation_trial_return"} <= set(table)
     assert "return_round_2" not in table
     assert "trial_return" not in describe({}, 2, 2)
+
+
+def test_thinned_metrics_keep_evenly_spaced_lines_the_validated_ones_and_the_last():
+    lines = [{"iteration": one, "loss": one / 3} for one in range(1, 251)]
+    lines[99]["validation_return_round_0"] = -1.0
+    kept = thinned(lines)
+    assert [line["iteration"] for line in kept] == sorted({*range(3, 251, 3), 100, 250})
+    assert kept[0] == {"iteration": 3, "loss": 1.0}
+    assert kept[1]["loss"] == 2.0
+    assert thinned(lines[:1]) == [{"iteration": 1, "loss": 0.3333333}]
+    assert [line["iteration"] for line in thinned(lines[:100])] == list(range(1, 101))

@@ -273,5 +273,5 @@ def test_contributings_examples_work(tmp_path, monkeypatch):
 
 def test_the_results_page_is_what_the_summaries_say(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    publish = importlib.import_module("publish")
-    assert (publish.RESULTS / "README.md").read_text().startswith(publish.table())
+    tables = importlib.import_module("tables")
+    assert (tables.RESULTS / "README.md").read_text().startswith(tables.results_page())

@@ -138,3 +138,13 @@ def up_to(path: Path, iteration: int) -> list[dict[str, float]]:
 def write(path: Path, lines: Sequence[Mapping[str, float]]) -> None:
     """A metrics.jsonl of these lines."""
     replace(path, "".join(json.dumps(dict(line)) + "\n" for line in lines).encode())
+
+
+def thinned(lines: Sequence[Mapping[str, float]], most: int = 100) -> list[dict[str, float]]:
+    """At most `most` evenly spaced lines, the validated ones and the last one, their values with seven digits."""
+    every = -(-len(lines) // most)
+    return [
+        {name: value if isinstance(value, int) else float(f"{value:.7g}") for name, value in line.items()}
+        for index, line in enumerate(lines, start=1)
+        if index % every == 0 or index == len(lines) or any(name.startswith("validation_") for name in line)
+    ]

@@ -157,10 +157,16 @@ class Run:
         return family
 
     def task_set(self, family: TaskFamily, split: str) -> TaskSet:
-        """The run's frozen set of a split, or the set in a file of this name."""
-        stored = self.path / "tasks" / f"{split}.json"
-        if stored.is_file():
-            return load_task_set(stored, family)
+        """The run's frozen set of a split, or the set in a file of this name.
+
+        Published `seed-*` runs share the sets in the `tasks/` of their folder.
+        """
+        shared = [self.path.parent] if self.path.name.startswith("seed-") else []
+        for folder in (self.path, *shared):
+            if (stored := folder / "tasks" / f"{split}.json").is_file():
+                return load_task_set(stored, family)
+        if split in ("validation", "held-out"):
+            raise RunError(f"{self.path} has no tasks/{split}.json; take it from a copy")
         if split in SPLITS:  # ood: drawn when first asked for, from the run's own task seed
             settings = self.recipe.evaluation
             return family.task_set(split, settings.held_out_tasks, settings.task_seed)
@@ -171,7 +177,12 @@ class Run:
     def write_rows(self, table: pa.Table) -> None:
         """adaptation.parquet, replaced as a whole: a reader never sees half of it."""
         content = io.BytesIO()
-        pq.write_table(table, content, compression="zstd")
+        # Doubles by the significance of their bytes: the same values, a fifth smaller.
+        others = [name for name in table.schema.names if name != "return"]
+        pq.write_table(
+            table, content, compression="zstd", compression_level=9, use_dictionary=others,
+            use_byte_stream_split=["return"],
+        )  # fmt: skip
         replace(self.path / "adaptation.parquet", content.getvalue())
 
     def rows(self) -> pa.Table:
@@ -224,24 +235,15 @@ class Run:
         return agent, learner.weights(), iteration
 
     def copy_without_learner(self, target: Path) -> None:
-        """A copy to show, which cannot be gone on with: the last weights, the held-out rows, some 300 lines of metrics.
+        """A copy to show, which cannot be gone on with: the last weights, the held-out rows, some 100 lines of metrics.
 
         Of more meta-updates, evenly spaced ones are kept, those that were validated and the last one.
         """
         _, weights, iteration = self.load(self.family())
         shutil.copytree(self.path / "tasks", target / "tasks")
-        for name in ("config.yaml", PROVENANCE, "metrics.schema.json"):
+        for name in ("config.yaml", PROVENANCE):
             shutil.copy(self.path / name, target / name)
-        lines = metrics.read(self.metrics_file)
-        every = -(-len(lines) // 300)
-        kept = [
-            line
-            for line in lines
-            if line["iteration"] % every == 0
-            or line is lines[-1]
-            or any(name.startswith("validation_") for name in line)
-        ]
-        metrics.write(target / self.metrics_file.name, kept)
+        metrics.write(target / self.metrics_file.name, metrics.thinned(metrics.read(self.metrics_file)))
         checkpoints.save(target / "checkpoints", iteration, self.recipe.agent_name, {"weights": dict(weights)})
         rows = self.rows()
         held_out = pc.equal(rows["split"].cast(pa.string()), "held-out")
