@@ -232,7 +232,7 @@ import time
 import mujoco, numpy as np
 from mujoco import rollout
 from envs.locomotion.half_cheetah import HALF_CHEETAH
-from envs.mujoco.locomotion import base_model
+from envs.mujoco.robot import base_model
 model = base_model(HALF_CHEETAH.path)
 starts = np.zeros((100, mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS)))
 controls = np.repeat(np.random.default_rng(0).uniform(-1, 1, (100, 200, 6)), 5, axis=1)

@@ -24,11 +24,11 @@ class RowDraws:
         self._next = np.full(rows, _BLOCK)
 
     def forget(self, rows: np.ndarray) -> None:
-        """Throws away what was drawn ahead for these rows: their generators are new."""
+        """Discard the draws that are left for these rows: their generators are new."""
         self._next[rows] = _BLOCK
 
     def take(self, rows: np.ndarray, generator: Callable[[int], np.random.Generator]) -> np.ndarray:
-        """The next draw of each of these rows, [len(rows), *shape]; `generator` gives a row's generator."""
+        """Return the next draw of each of these rows, [len(rows), *shape]; `generator` gives a row's generator."""
         for row in rows[self._next[rows] == _BLOCK]:
             self._block[row] = self._draw(generator(int(row)), _BLOCK)
             self._next[row] = 0

@@ -1,34 +1,50 @@
-"""Typed YAML: strict pydantic models, their complaints as one sentence, and the nearest word to a misspelt one."""
+"""Strict schemas of YAML files: pydantic's errors as one sentence, and the nearest known word to a misspelt one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """'did you mean ...?', or the list of what there is."""
+    """Return 'did you mean ...?', or the list of known words."""
     known = sorted(known)
     close = get_close_matches(word, known, n=1, cutoff=0.6)
     return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
 
 
 class Strict(BaseModel):
-    """Typed, range-checked, no unknown keys, frozen."""
+    """Base of every schema: typed, range-checked, no unknown keys, frozen.
+
+    Class attributes:
+        renamed: earlier names of keys, and what each is called now; both are read.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    renamed: ClassVar[Mapping[str, str]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_earlier_names(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        earlier = {old: new for old, new in cls.renamed.items() if old in data}
+        for old, new in earlier.items():
+            if new in data:
+                raise ValueError(f"{old} is the earlier name of {new}, and both are given; keep {new}")
+        return {earlier.get(key, key): value for key, value in data.items()}
 
 
 def sentence(
     error: ValidationError, model: type[BaseModel], where: str, prefix: str = "", extra: tuple[str, ...] = ()
 ) -> str:
-    """The first of pydantic's complaints as one sentence.
+    """Return the first of pydantic's errors as one sentence.
 
     Args:
-        error: what validating `model` raised.
+        error: raised by validating `model`.
         where: the file, to begin with.
         prefix: the section that was validated, with its dot.
         extra: keys of the section that the model does not know but the caller does.
@@ -54,7 +70,9 @@ def _walk(model: type[BaseModel], location: tuple[int | str, ...]) -> tuple[type
     candidates = [model]
     holder = model
     for part in location:
-        tagged = [one for one in candidates if "name" in one.model_fields and one.model_fields["name"].default == part]
+        tagged = [
+            model for model in candidates if "name" in model.model_fields and model.model_fields["name"].default == part
+        ]
         if tagged and len(candidates) > 1:
             candidates = tagged
             continue

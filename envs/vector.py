@@ -136,7 +136,7 @@ class LoopVectorEnv(BatchedEnv):
     def _reset_rows(self, rows: np.ndarray) -> np.ndarray:
         observations = []
         for row in rows:
-            # Only environments that follow schedules are told the episode: others may not know the option.
+            # Only environments that follow schedules get the episode: others may not know the option.
             options = {"episode": int(self._episode[row])} if self._can_switch else None
             observations.append(self.envs[row].reset(seed=self._seeds[row], options=options)[0])
             self._seeds[row] = None  # a later reset of the row goes on with the environment's own generator

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from envs.mujoco.locomotion import Locomotion, Robot
-from envs.mujoco.state import Motion, State
+from envs.mujoco.locomotion import Locomotion
+from envs.mujoco.robot import Robot
+from envs.mujoco.state import Motion, SimulationState
 from envs.task import Choice, PlanView, Split, Task, Uniform, Value
 
 ANT = Robot("ant.xml", frame_skip=5, hidden=2, height=2, y=1, reset_noise=0.1, sensed=("cfrc_ext",))
@@ -38,7 +39,7 @@ class AntRun(UprightAnt):
 
 
 class AntDir(UprightAnt):
-    """ant_dir-v1: run in a direction that is not told.
+    """ant_dir-v1: run in a hidden direction.
 
     * Observation: positions but x and y (13), velocities (14). Action: 8 joint torques, [-1, 1]. Control step 0.05 s.
     * Reward: velocity along the direction - 0.5 |action|^2 - 0.5e-3 |clipped contact forces|^2 + 1.
@@ -59,7 +60,7 @@ class AntDir(UprightAnt):
 
 
 class AntFwdBack(UprightAnt):
-    """ant_fwd_back-v1: run forwards or backwards along x, whichever pays.
+    """ant_fwd_back-v1: run forwards or backwards along x, whichever is rewarded.
 
     * Observation, action, control step, reward: as ant_dir-v1, along +x or -x.
     * Ends: terminated when the torso's height leaves [0.2, 1] m; truncated after 200 steps.
@@ -78,7 +79,7 @@ class AntFwdBack(UprightAnt):
 
 
 class AntVel(UprightAnt):
-    """ant_vel-v1: walk along x at a velocity that is not told.
+    """ant_vel-v1: walk along x at a hidden velocity.
 
     * Observation, action, control step: as ant_dir-v1.
     * Reward: -|x velocity - velocity_m_per_s| + 1 - 0.5e-2 |action|^2 - 0.5e-3 |clipped contact forces|^2 + 0.05.
@@ -97,7 +98,7 @@ class AntVel(UprightAnt):
 
 
 class AntGoal(Locomotion):
-    """ant_goal-v1: go to a place that is not told.
+    """ant_goal-v1: go to a hidden place.
 
     * Observation: positions (15), velocities (14), contact forces on the bodies clipped to +-1 (78): 107 entries; the
       ports on older simulators have 84 contact values, and read zeros where contact forces were never computed.
@@ -120,7 +121,7 @@ class AntGoal(Locomotion):
         radius, angle = np.sqrt(rng.uniform(inner**2, outer**2)), rng.uniform(0.0, 2 * np.pi)
         return {"goal_m": (float(radius * np.cos(angle)), float(radius * np.sin(angle)))}
 
-    def observe(self, state: State) -> np.ndarray:
+    def observe(self, state: SimulationState) -> np.ndarray:
         forces = np.clip(state.sensed["cfrc_ext"][:, 1:], -1.0, 1.0)
         return np.concatenate([super().observe(state), forces.reshape(len(forces), -1)], 1)
 

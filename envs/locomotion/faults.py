@@ -1,5 +1,6 @@
-"""What robots meet in the field, as tasks: weak motors, payloads, gravity, wind, late sensors, and faults that come in
-the middle of an episode."""
+"""Faults and conditions of the field as tasks: weak motors, payloads, gravity, wind, late sensors, and faults that
+come in the middle of an episode.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ import numpy as np
 from envs.locomotion.ant import AntRun
 from envs.locomotion.half_cheetah import HalfCheetahRun
 from envs.mujoco.changes import Change
-from envs.mujoco.locomotion import DELAY
+from envs.mujoco.locomotion_env import DELAY
 from envs.task import Choice, Split, Uniform, Value
 
 

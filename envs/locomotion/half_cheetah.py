@@ -6,7 +6,8 @@ import numpy as np
 
 from envs.mujoco.bodies import BODY_CHANGES, body_distributions
 from envs.mujoco.changes import Change
-from envs.mujoco.locomotion import Locomotion, Robot
+from envs.mujoco.locomotion import Locomotion
+from envs.mujoco.robot import Robot
 from envs.mujoco.state import Motion
 from envs.task import Choice, LogUniform, Task, Uniform
 
@@ -24,7 +25,7 @@ class HalfCheetahRun(Locomotion):
 
 
 class HalfCheetahVel(Locomotion):
-    """half_cheetah_vel-v1: run at a velocity that is not told.
+    """half_cheetah_vel-v1: run at a hidden velocity.
 
     * Observation: positions but the first (8), velocities (9): 17 entries, as in Gymnasium's HalfCheetah-v5.
     * Action: 6 joint torques, [-1, 1]. Control step 0.05 s.
@@ -45,15 +46,16 @@ class HalfCheetahVel(Locomotion):
         return -np.abs(motion.forward - motion.command["velocity_m_per_s"]) - 0.05 * motion.effort
 
     def reference_returns(self, task: Task) -> dict[str, float]:
-        """`blind`: the law's middle velocity at every step and without effort; on average over the law no policy that
-        is not told its velocity, and does not learn it, earns more."""
-        law = self.parameters["velocity_m_per_s"]
-        assert isinstance(law, Uniform)
-        return {"blind": -self.episode_steps * abs(task["velocity_m_per_s"] - (law.low + law.high) / 2)}
+        """`blind`: the middle velocity at every step and without effort; averaged over the task distribution, no policy
+        that neither observes nor learns its velocity has a higher return."""
+        velocities = self.parameters["velocity_m_per_s"]
+        assert isinstance(velocities, Uniform)
+        middle = (velocities.low + velocities.high) / 2
+        return {"blind": -self.episode_steps * abs(task["velocity_m_per_s"] - middle)}
 
 
 class HalfCheetahVelU03(HalfCheetahVel):
-    """half_cheetah_vel_u03-v1: half_cheetah_vel-v1 with the wider law of ProMP, VariBAD and PEARL.
+    """half_cheetah_vel_u03-v1: half_cheetah_vel-v1 with the wider distribution of ProMP, VariBAD and PEARL.
 
     * Task distribution: velocity_m_per_s ~ U[0, 3]. Out of distribution: [3, 4]. Ends: truncated after 200 steps. All
       else as half_cheetah_vel-v1.
@@ -65,7 +67,7 @@ class HalfCheetahVelU03(HalfCheetahVel):
 
 
 class HalfCheetahDir(Locomotion):
-    """half_cheetah_dir-v1: run forwards or backwards, whichever pays.
+    """half_cheetah_dir-v1: run forwards or backwards, whichever is rewarded.
 
     * Observation, action, control step: as half_cheetah_vel-v1.
     * Reward: direction times x velocity - 0.05 |action|^2. Ends: truncated after 200 steps.
@@ -85,7 +87,7 @@ class HalfCheetahDir(Locomotion):
 
 
 class HalfCheetahRandParams(HalfCheetahRun):
-    """half_cheetah_rand_params-v1: run forwards in a body whose masses, joints and motors are not told.
+    """half_cheetah_rand_params-v1: run forwards in a body with hidden masses, joints and motors.
 
     * Observation, action, control step: as half_cheetah_vel-v1.
     * Reward: x velocity - 0.05 |action|^2. Ends: truncated after 200 steps.
@@ -93,8 +95,8 @@ class HalfCheetahRandParams(HalfCheetahRun):
       body, its inertia with it; friction_scale ~ logU[0.296296, 3.375]^9, one for each geom; damping_scale ~
       logU[0.455166, 2.197]^9, one for each joint; gear_scale ~ logU[0.5, 1.5]^6, one for each motor. Out of
       distribution: masses, frictions and dampings beyond, to the fourth power of 1.5 and 1.3.
-    * Source: the laws of rand_param_envs (x 1.5^U(-3, 3), damping x 1.3^U(-3, 3)), which has no HalfCheetah and no
-      gears; there inertia is scaled independently of mass, and friction in each of its three entries.
+    * Source: the distributions of rand_param_envs (x 1.5^U(-3, 3), damping x 1.3^U(-3, 3)), which has no HalfCheetah
+      and no gears; there inertia is scaled independently of mass, and friction in each of its three entries.
     * Versions: v1, 2026.
     """
 

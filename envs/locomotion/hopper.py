@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from envs.mujoco.bodies import BODY_CHANGES, INDEPENDENT_CHANGES, body_distributions, independent_distributions
-from envs.mujoco.locomotion import Locomotion, Robot
+from envs.mujoco.locomotion import Locomotion
+from envs.mujoco.robot import Robot
 from envs.mujoco.state import Motion
 from envs.task import Uniform
 
@@ -27,7 +28,7 @@ class UprightHopper(Locomotion):
 
 
 class HopperVel(UprightHopper):
-    """hopper_vel-v1: hop at a velocity that is not told.
+    """hopper_vel-v1: hop at a hidden velocity.
 
     * Observation: positions but the first (5), velocities clipped to +-10 (6). Action: 3 joint torques, [-1, 1].
       Control step 0.008 s.
@@ -47,7 +48,7 @@ class HopperVel(UprightHopper):
 
 
 class HopperRandParams(UprightHopper):
-    """hopper_rand_params-v1: hop forwards in a body that is not told.
+    """hopper_rand_params-v1: hop forwards in a hidden body.
 
     * Observation, action, control step: as hopper_vel-v1.
     * Reward: x velocity + 1 - 1e-3 |action|^2.

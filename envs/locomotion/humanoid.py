@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.mujoco.locomotion import Locomotion, Robot
-from envs.mujoco.state import Motion, State
+from envs.mujoco.locomotion import Locomotion
+from envs.mujoco.robot import Robot
+from envs.mujoco.state import Motion, SimulationState
 from envs.task import Uniform
 
 # Gymnasium's Humanoid-v5 with the warm start, for without it a step differs in the sixth digit.
@@ -17,7 +18,7 @@ _PHYSICS_STEP_S = 0.003
 
 
 class HumanoidDir(Locomotion):
-    """humanoid_dir-v1: run in a direction that is not told.
+    """humanoid_dir-v1: run in a hidden direction.
 
     * Observation: as Gymnasium's Humanoid-v5, 348 entries: positions but x and y (22), velocities (23), inertias of the
       bodies (130), their velocities (78), actuator forces (17), contact forces (78). Older ports have 376.
@@ -36,7 +37,7 @@ class HumanoidDir(Locomotion):
     parameters = {"direction_rad": Uniform(0.0, 6.28319, unit="rad")}
     episode_steps = 200
 
-    def observe(self, state: State) -> np.ndarray:
+    def observe(self, state: SimulationState) -> np.ndarray:
         sensed, rows = state.sensed, len(state.qpos)
         return np.concatenate(
             [
@@ -49,7 +50,7 @@ class HumanoidDir(Locomotion):
             1,
         )
 
-    def _centre(self, state: State) -> np.ndarray:
+    def _centre(self, state: SimulationState) -> np.ndarray:
         """[n, 2] x and y of the centre of mass."""
         mass = self.base.body_mass
         return np.einsum("b,nbk->nk", mass, state.sensed["xipos"][:, :, :2]) / mass.sum()

@@ -1,8 +1,8 @@
-"""Robots on grounds that they are not told: every kind of terrain for HalfCheetah, Walker2d and Ant.
+"""Robots on hidden grounds: every kind of terrain for HalfCheetah, Walker2d and Ant.
 
 A family is its robot's run on one kind of ground: the reward, the observation and the end of an episode are the
-robot's, heights are counted from the ground under it. Its laws are those of the terrain (`envs/mujoco/terrain.py`). The
-mixed ground also comes with a height scan, for what a robot can do that sees.
+robot's, heights are counted from the ground under it. The distributions of its parameters are those
+of the terrain (`envs/mujoco/terrains/`). The mixed ground also comes with a height scan, for robots that see.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from envs.locomotion.ant import AntRun
 from envs.locomotion.half_cheetah import HalfCheetahRun
 from envs.locomotion.walker2d import Walker2dRun
 from envs.mujoco.locomotion import Locomotion
-from envs.mujoco.terrain import SQUARE, STRIP, FrictionPatches, Gaps, Mixed, Rough, Slope, Steps, Terrain, Waves
+from envs.mujoco.terrains.base import SQUARE, STRIP, Terrain
+from envs.mujoco.terrains.boxes import FrictionPatches, Gaps, Steps
+from envs.mujoco.terrains.height_fields import Mixed, Rough, Waves
+from envs.mujoco.terrains.slope import Slope
 
 SCAN_M = (-0.5, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 
@@ -28,16 +31,16 @@ def on(robot: type[Locomotion], name: str, terrain: Terrain, scan: tuple[float, 
         scan: distances of a height scan, m; () for none.
 
     Returns:
-        the family's class; its docstring states the laws.
+        the family's class; its docstring states the distributions.
     """
-    laws = "; ".join(f"{key} ~ {distribution}" for key, distribution in terrain.parameters.items())
-    sees = f" and its height above the ground at {', '.join(f'{x:g}' for x in scan)} m ahead" if scan else ""
+    distributions = "; ".join(f"{key} ~ {distribution}" for key, distribution in terrain.parameters.items())
+    scanned = f" and its height above the ground at {', '.join(f'{x:g}' for x in scan)} m ahead" if scan else ""
     text = (
-        f"{name}: {robot.__name__} on ground that is not told.\n\n"
+        f"{name}: {robot.__name__} on hidden ground.\n\n"
         f"    * Ground: {(terrain.__doc__ or '').splitlines()[0]}\n"
-        f"    * Observation: the robot's own{sees}. Reward: {(robot.__doc__ or '').splitlines()[0]}\n"
+        f"    * Observation: the robot's own{scanned}. Reward: {(robot.__doc__ or '').splitlines()[0]}\n"
         f"    * Ends: as the robot's, heights counted from the ground; truncated after {robot.episode_steps} steps.\n"
-        f"    * Task distribution: {laws}.\n"
+        f"    * Task distribution: {distributions}.\n"
         "    * Source: ours. Versions: v1, 2026.\n    "
     )
     class_name = "".join(part.capitalize() for part in name.split("-")[0].split("_"))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from envs.mujoco.bodies import BODY_CHANGES, INDEPENDENT_CHANGES, body_distributions, independent_distributions
-from envs.mujoco.locomotion import Locomotion, Robot
+from envs.mujoco.locomotion import Locomotion
+from envs.mujoco.robot import Robot
 from envs.mujoco.state import Motion
 from envs.task import Uniform
 
@@ -33,7 +34,7 @@ class Walker2dRun(UprightWalker):
 
 
 class Walker2dVel(UprightWalker):
-    """walker2d_vel-v1: walk at a velocity that is not told.
+    """walker2d_vel-v1: walk at a hidden velocity.
 
     * Observation: positions but the first (8), velocities clipped to +-10 (9). Action: 6 joint torques, [-1, 1].
       Control step 0.008 s.
@@ -52,7 +53,7 @@ class Walker2dVel(UprightWalker):
 
 
 class Walker2dRandParams(Walker2dRun):
-    """walker2d_rand_params-v1: walk forwards in a body that is not told.
+    """walker2d_rand_params-v1: walk forwards in a hidden body.
 
     * Observation, action, control step: as walker2d_vel-v1.
     * Reward: x velocity + 1 - 1e-3 |action|^2.

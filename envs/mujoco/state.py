@@ -1,4 +1,4 @@
-"""Batched states of a robot, and what happens between two of them."""
+"""Batched states of a simulated robot, and the motion between two of them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class State:
+class SimulationState:
     """n rows at a moment.
 
     Attributes:
         qpos, qvel: [n, nq], [n, nv].
-        sensed: by name, [n, ...], what the robot's `sensed` asks for.
-        find_ground: computes `ground`, which most rewards never ask for.
+        sensed: by name, [n, ...], the arrays of MjData that the robot's `sensed` names.
+        find_ground: computes `ground`, which most rewards never read.
     """
 
     qpos: np.ndarray
@@ -36,13 +36,13 @@ class Motion:
 
     Attributes:
         before, after: its two ends.
-        action: [n, nu], as the simulator got it.
+        action: [n, nu], as sent to the simulator.
         dt: control step, s.
         command: task parameters of the rows by name, [n] or [n, k].
     """
 
-    before: State
-    after: State
+    before: SimulationState
+    after: SimulationState
     action: np.ndarray
     dt: float
     command: Mapping[str, np.ndarray]

@@ -17,39 +17,37 @@ STATES, ACTIONS, STEPS = 10, 5, 10
 
 @lru_cache(maxsize=4096)
 def tables(draw: int) -> tuple[np.ndarray, np.ndarray]:
-    """Transition chances [S, A, S] ~ flat Dirichlet and mean rewards [S, A] ~ N(1, 1) of the MDP of this number."""
+    """Return the MDP of this draw: transition_probs [S, A, S] ~ flat Dirichlet, mean rewards [S, A] ~ N(1, 1)."""
     rng = np.random.default_rng(draw)
-    chances = rng.standard_exponential((STATES, ACTIONS, STATES))
-    return chances / chances.sum(-1, keepdims=True), rng.normal(1.0, 1.0, (STATES, ACTIONS))
+    unnormalised = rng.standard_exponential((STATES, ACTIONS, STATES))
+    return unnormalised / unnormalised.sum(-1, keepdims=True), rng.normal(1.0, 1.0, (STATES, ACTIONS))
 
 
-def plan(chances: np.ndarray, rewards: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Finite-horizon value iteration: what to do with so many steps left, and what it is worth.
+def optimal_return(transition_probs: np.ndarray, rewards: np.ndarray, steps: int) -> np.ndarray:
+    """Return the expected return of the best policy from each state, by finite-horizon value iteration.
 
     Args:
-        chances: [..., S, A, S].
-        rewards: [..., S, A].
+        transition_probs: [..., S, A, S].
+        rewards: [..., S, A], means.
         steps: of an episode.
 
     Returns:
-        best actions [steps, ..., S], the first row for the first step; values [..., S] at the first step.
+        [..., S], at the first step.
     """
     value = np.zeros(rewards.shape[:-1])
-    actions = []
     for _ in range(steps):
-        worth = rewards + (chances @ value[..., None, :, None])[..., 0]
-        actions.append(worth.argmax(-1))
-        value = worth.max(-1)
-    return np.stack(actions[::-1]), value
+        q_values = rewards + (transition_probs @ value[..., None, :, None])[..., 0]
+        value = q_values.max(-1)
+    return value
 
 
 class MDPVectorEnv(BatchedEnv):
     """Rows of MDPs."""
 
-    def __init__(self, chances: np.ndarray, rewards: np.ndarray, steps: int) -> None:
+    def __init__(self, transition_probs: np.ndarray, rewards: np.ndarray, steps: int) -> None:
         rows = len(rewards)
         super().__init__(rows, gymnasium.spaces.Discrete(STATES), gymnasium.spaces.Discrete(ACTIONS), steps)
-        self._cumulated, self._rewards = chances.cumsum(-1), rewards
+        self._cumulated, self._rewards = transition_probs.cumsum(-1), rewards
         self._state = np.zeros(rows, np.int64)
         self._draws = RowDraws(rows, lambda rng, n: np.stack([rng.random(n), rng.standard_normal(n)], -1))
 
@@ -68,14 +66,14 @@ class MDPVectorEnv(BatchedEnv):
         uniform, normal = self._draws.take(indices, self.generator).T
         state = self._state[indices]
         reward = self._rewards[indices, state, actions] + normal
-        following = (self._cumulated[indices, state, actions] < uniform[:, None]).sum(-1)
-        following = np.minimum(following, STATES - 1)  # the last sum may be a bit below 1
-        self._state[indices] = following
-        return following, reward, np.zeros(len(indices), bool), {}
+        next_state = (self._cumulated[indices, state, actions] < uniform[:, None]).sum(-1)
+        next_state = np.minimum(next_state, STATES - 1)  # the last sum may be a bit below 1
+        self._state[indices] = next_state
+        return next_state, reward, np.zeros(len(indices), bool), {}
 
 
 class TabularMDP(TaskFamily):
-    """tabular_mdp-v1: 10 states and 5 actions whose transitions and rewards are not told.
+    """tabular_mdp-v1: 10 states and 5 actions with hidden transitions and rewards.
 
     * Observation: the state, 0 to 9; an episode starts in state 0. Action: 0 to 4.
     * Reward: the pair's mean + N(0, 1). Transitions of a pair ~ flat Dirichlet, mean rewards ~ N(1, 1).
@@ -91,8 +89,9 @@ class TabularMDP(TaskFamily):
     episode_steps = STEPS
 
     def make_vector_env(self, tasks: Sequence[Task], rows: int) -> MDPVectorEnv:
-        chances, rewards = zip(*(tables(self.check_task(task)["draw"]) for task in tasks), strict=True)
-        return MDPVectorEnv(np.repeat(chances, rows, axis=0), np.repeat(rewards, rows, axis=0), self.episode_steps)
+        transition_probs, rewards = zip(*(tables(self.check_task(task)["draw"]) for task in tasks), strict=True)
+        transition_probs, rewards = (np.repeat(table, rows, axis=0) for table in (transition_probs, rewards))
+        return MDPVectorEnv(transition_probs, rewards, self.episode_steps)
 
     def make_env(self, task: Task) -> gymnasium.Env:
         return SingleEnv(self.make_vector_env([task], 1))
@@ -101,6 +100,4 @@ class TabularMDP(TaskFamily):
         return np.concatenate([table.reshape(-1) for table in tables(task["draw"])])
 
     def reference_returns(self, task: Task) -> dict[str, float]:
-        chances, rewards = tables(task["draw"])
-        _, value = plan(chances, rewards, self.episode_steps)
-        return {"oracle": float(value[0])}
+        return {"oracle": float(optimal_return(*tables(task["draw"]), self.episode_steps)[0])}

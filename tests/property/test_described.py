@@ -13,7 +13,8 @@ import yaml
 from envs.check import check_task_family
 from envs.locomotion.walker2d import WALKER2D
 from envs.mujoco import described
-from envs.mujoco.terms import OBSERVATIONS, REWARDS
+from envs.mujoco.observation_terms import OBSERVATIONS
+from envs.mujoco.reward_terms import REWARDS
 from envs.task import TaskError
 from tests.helpers import call
 from trainers.recipes import loading, registry
@@ -245,7 +246,7 @@ def test_the_guide_names_every_term_and_field():
         ({"tasks": {"m": {"change": "mass", "uniform": [-1, 2]}}}, "m would make a mass -1 kg, but it must be"),
         ({"tasks": {"m": {"change": "friction", "uniform": [-1, 2]}}}, "m would make a friction"),
         ({"tasks": {"m": {"change": "mass", "uniform": [2, 1]}}}, "goes from a lower to a higher end, not from 2 to 1"),
-        ({"tasks": {"m": {"change": "mass"}}}, "a law is one of uniform, log_uniform, choice, not none"),
+        ({"tasks": {"m": {"change": "mass"}}}, "a distribution is one of uniform, log_uniform, choice, not none"),
         ({"tasks": {"m": {"uniform": [1, 2]}}}, "one of change, command or sensor_delay"),
         ({"tasks": {"m": {"change": "mass", "uniforme": [1, 2]}}}, "did you mean uniform"),
         ({"tasks": None}, "nothing varies between tasks"),
@@ -291,7 +292,7 @@ def test_the_guide_names_every_term_and_field():
         ),
         ({"reward": {"tilt": -1.0}}, "the term tilt needs a base that can lean"),
         ({"terminate": {"tilt_above_deg": 30}}, "this robot's base cannot lean"),
-        ({"observe": [{"term": "height", "of": "top"}]}, "follows nothing"),
+        ({"observe": [{"term": "height", "of": "top"}]}, "tracks nothing"),
         ({"frame_skip": 3}, "there is no key frame_skip"),
     ],
 )  # fmt: skip

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from envs.locomotion.half_cheetah import HALF_CHEETAH, HalfCheetahDir, HalfCheetahVel
-from envs.mujoco.engines.simulations import LoopSimulations, RolloutSimulations
-from envs.mujoco.locomotion import base_model
+from envs.mujoco.engines.loop import LoopSimulations
+from envs.mujoco.engines.rollout import RolloutSimulations
+from envs.mujoco.robot import base_model
 
 ENGINES = [RolloutSimulations, LoopSimulations]
 CHEETAH = HALF_CHEETAH.path

@@ -11,7 +11,8 @@ from envs.locomotion.half_cheetah import HALF_CHEETAH, HalfCheetahRandParams, Ha
 from envs.locomotion.hopper import HOPPER, HopperRandParams, HopperVel
 from envs.locomotion.humanoid import HUMANOID, HumanoidDir
 from envs.locomotion.walker2d import WALKER2D, Walker2dRandParams, Walker2dRun, Walker2dVel
-from envs.mujoco.locomotion import base_model
+from envs.mujoco.engines.choice import simulate
+from envs.mujoco.robot import base_model
 
 PEERS = {
     "HalfCheetah-v5": HALF_CHEETAH,
@@ -33,7 +34,7 @@ def test_motion_is_gymnasiums(peer, robot):
     env = gymnasium.make(peer).unwrapped
     env.reset(seed=0)
     # A second row is stepped between: nothing of it, the solver's warm start least, may stay with the first.
-    mine = robot.simulations([base_model(robot.path)] * 2)
+    mine = simulate([base_model(robot.path)] * 2, robot.frame_skip, robot.sensed)
     other = actions_of(env.action_space, 100, seed=9)
     mine.place(np.array([1]), env.data.qpos[None] + 0.05, env.data.qvel[None] + 0.5)
     assert mine.frame_skip == env.frame_skip

@@ -16,8 +16,9 @@ from envs.locomotion.faults import (
     HalfCheetahWind,
 )
 from envs.locomotion.half_cheetah import HalfCheetahVel
-from envs.mujoco.described import TERRAINS
-from envs.mujoco.terrain import SQUARE, STRIP, Mixed, Rough, Waves
+from envs.mujoco.terrains import TERRAINS
+from envs.mujoco.terrains.base import SQUARE, STRIP
+from envs.mujoco.terrains.height_fields import Mixed, Rough, Waves
 from envs.task import Choice, Task, TaskError, Uniform
 from trainers.recipes import registry
 

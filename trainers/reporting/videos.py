@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from agents.contract import Agent, Round, RoundBatch, Weights
 from envs.mujoco.camera import Camera, NoCamera
-from envs.mujoco.locomotion import Locomotion, LocomotionEnv
+from envs.mujoco.locomotion import Locomotion
+from envs.mujoco.locomotion_env import LocomotionEnv
 from envs.task import PlanView, Task, TaskFamily
 from envs.vector import SingleEnv
 from trainers.errors import RunError

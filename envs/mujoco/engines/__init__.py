@@ -1,0 +1,1 @@
+"""Engines that step MuJoCo's physics for many rows."""

@@ -1,0 +1,59 @@
+"""Terms of a described family that track a site or a body, and what all terms need of a robot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+
+from envs.errors import TaskError
+from envs.mujoco.changes import element_names
+from envs.mujoco.state import SimulationState
+from envs.validation import nearest
+
+TRACKING = ("position", "goal_distance", "goal_reached")  # terms that can track a site or body, `of`
+
+
+@dataclass(frozen=True)
+class TrackedBody:
+    """A body or a site whose place is read at every step.
+
+    Attributes:
+        array: of MjData, `xpos` or `site_xpos`.
+        index: its number.
+    """
+
+    array: str
+    index: int
+
+    def place(self, state: SimulationState) -> np.ndarray:
+        """[n, 3] m; as in MuJoCo, where it was at the start of the last physics step."""
+        return state.sensed[self.array][:, self.index]
+
+
+def tracked_body(model: mujoco.MjModel, name: str) -> TrackedBody:
+    """Find the site or else the body of this name.
+
+    Raises:
+        TaskError: there is neither; it names the nearest.
+    """
+    sites = [model.site(number).name for number in range(model.nsite)]
+    if name in sites:
+        return TrackedBody("site_xpos", sites.index(name))
+    bodies = element_names(model, "body")
+    if name in bodies:
+        return TrackedBody("xpos", bodies.index(name))
+    raise TaskError(f"there is no site or body {name}; {nearest(name, [*sites, *bodies[1:]])}")
+
+
+def require(fine: bool, term: str, part: str) -> None:
+    """Raise TaskError unless the robot has the part that a term needs."""
+    if not fine:
+        raise TaskError(f"the term {term} needs {part}, which this robot has not; leave it out")
+
+
+def refuse_needless_of(term: str, of: str | None) -> None:
+    """Raise TaskError if `of` is given to a term that tracks nothing."""
+    if of is not None and term not in TRACKING:
+        raise TaskError(f"the term {term} tracks nothing, so `of: {of}` has no meaning; leave it out")
