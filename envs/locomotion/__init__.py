@@ -1,4 +1,4 @@
-"""Families of legged robots with a hidden command, body or ground, or with faults."""
+"""Families of moving bodies with a hidden command, body or ground, or with faults."""
 
 # Lazy, so that what a family needs (MuJoCo, say) is imported only by those who use it.
 FAMILIES = {

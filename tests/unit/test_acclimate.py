@@ -39,7 +39,9 @@ def test_type_checkers_see_the_same_names():
 
 
 def test_importing_it_imports_nothing_heavy():
-    heavy = "import sys, acclimate; print([name for name in ('torch', 'ray', 'mujoco', 'scipy') if name in sys.modules])"
+    heavy = (
+        "import sys, acclimate; print([name for name in ('torch', 'ray', 'mujoco', 'scipy') if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

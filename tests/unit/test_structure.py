@@ -252,7 +252,7 @@ def test_the_page_of_rl2_has_every_memory_with_its_defaults():
 def test_contributings_examples_work(tmp_path, monkeypatch):
     """The family and the agent of CONTRIBUTING.md, taken out of their diffs, conform and train."""
     text = (ROOT / "CONTRIBUTING.md").read_text()
-    for name in ("envs/pendulum_mass", "agents/fine_tune"):
+    for name in ("envs/locomotion/pendulum_mass", "agents/fine_tune"):
         added = re.search(rf"\+\+\+ b/{name}\.py\n@@.*?\n(.*?)--- a/", text, re.S).group(1)
         code = "\n".join(line.removeprefix("+") for line in added.splitlines())
         (tmp_path / f"contributed_{Path(name).name}.py").write_text(code)
