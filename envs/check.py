@@ -23,7 +23,7 @@ _ATTEMPTS = 16  # action sequences to tell two tasks apart by
 
 @dataclass(frozen=True)
 class Finding:
-    """One check and what came of it; `problem` is None when all is well."""
+    """The result of one check; `problem` is None when all is well."""
 
     check: str
     problem: str | None
@@ -31,7 +31,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """What one row did under given actions."""
+    """Trajectory of one row under given actions."""
 
     observation: np.ndarray  # [L + 1, O]
     reward: np.ndarray  # [L]
@@ -40,7 +40,7 @@ class Trajectory:
 
 
 def check_task_family(family: TaskFamily) -> list[Finding]:
-    """Runs every check; one that raises is a finding too, so a broken family gets all its news at once."""
+    """Run every check; one that raises is a finding too, so that all findings of a broken family come at once."""
     checks: list[tuple[str, Callable[[TaskFamily], str | None]]] = [
         ("it names a version, a horizon and its parameters", _declaration),
         ("its splits draw valid tasks, by the generator alone", _splits),
@@ -48,7 +48,7 @@ def check_task_family(family: TaskFamily) -> list[Finding]:
         ("its environments pass Gymnasium's own checker", _gymnasium),
         ("same task, seed and actions give the same trajectory", _repeatable),
         ("different tasks differ in reward or dynamics", _tasks_differ),
-        ("nothing in observation or info tells the task", leak),
+        ("nothing in observation or info reveals the task", leak),
         ("rewards and observations are finite, episodes end at the horizon", _finite),
         ("the batched environment is its single ones side by side", _batched),
         ("its step signals are those that it declares", _signals),
@@ -66,30 +66,30 @@ def check_task_family(family: TaskFamily) -> list[Finding]:
 
 
 def check_no_leak(family: TaskFamily) -> None:
-    """Raises TaskError if the family tells its task; cheap enough to run before every training."""
+    """Raise TaskError if observation or info reveals the task; cheap enough to run before every training."""
     if problem := leak(family):
         raise TaskError(f"{family.name} leaks its task: {problem}")
 
 
-# -- what is compared
+# -- tasks, actions and trajectories to compare
 
 
 def some_tasks(family: TaskFamily, count: int = _TASKS) -> list[Task]:
-    """Distinct training tasks; a finite family may have fewer."""
+    """Return distinct training tasks; a finite family may have fewer."""
     drawn = family.sample(count if family.kind != "finite" else 8 * count, np.random.default_rng(0), "train")
     return list(dict.fromkeys(drawn))[:count]
 
 
 def fixed_actions(space: gymnasium.Space, steps: int, rows: int, seed: int = 0) -> np.ndarray:
-    """The same random actions for every row, [steps, rows, ...]."""
+    """Return the same random actions for every row, [steps, rows, ...]."""
     sampler = gymnasium.spaces.utils.flatten_space(space) if not hasattr(space, "sample") else space
     sampler.seed(seed)
-    one = np.array([sampler.sample() for _ in range(steps)])
-    return np.repeat(one[:, None], rows, axis=1)
+    actions = np.array([sampler.sample() for _ in range(steps)])
+    return np.repeat(actions[:, None], rows, axis=1)
 
 
 def play(env: gymnasium.Env, actions: np.ndarray, seed: int) -> Trajectory:
-    """Plays these actions in a single environment until it ends."""
+    """Play these actions in a single environment until it ends."""
     observation, _ = env.reset(seed=seed)
     observations, rewards, ended, infos = [np.asarray(observation, float)], [], [], []
     for action in actions:
@@ -201,31 +201,32 @@ def _same(one: Trajectory, other: Trajectory) -> bool:
 
 
 def leak(family: TaskFamily) -> str | None:
-    """How observation or info tells the task, or None.
+    """Return how observation or info reveals the task, or None.
 
     With one seed, first observations may not depend on the task; an entry that stays constant within every episode
     may not differ between tasks; and no info value may be one of the task's parameters or differ at the first step
-    of equal states (keys declared in `privileged_info` are left out).
+    of equal states (keys declared in `privileged_info` are left out). The signal `success` passes: it depends on the
+    task as the reward does.
     """
     tasks = some_tasks(family)
     played = _trajectories(family, tasks)
-    first = np.stack([one.observation[0].reshape(-1) for one in played])
+    first = np.stack([trajectory.observation[0].reshape(-1) for trajectory in played])
     if not family.reset_depends_on_task and (moved := np.flatnonzero(np.ptp(first, axis=0) > 0)).size:
         return (
             f"with one seed, entry {moved[0]} of the first observation differs between tasks; remove it, or declare "
             "reset_depends_on_task if the body itself differs"
         )
-    constant = np.all([np.ptp(one.observation, axis=0).reshape(-1) == 0 for one in played], axis=0)
-    telling = np.flatnonzero(constant & (np.ptp(first, axis=0) > 0))
-    if telling.size:
-        return f"entry {telling[0]} of the observation is constant in every episode and differs between tasks"
-    for task, one in zip(tasks, played, strict=True):
+    constant = np.all([np.ptp(trajectory.observation, axis=0).reshape(-1) == 0 for trajectory in played], axis=0)
+    revealing = np.flatnonzero(constant & (np.ptp(first, axis=0) > 0))
+    if revealing.size:
+        return f"entry {revealing[0]} of the observation is constant in every episode and differs between tasks"
+    for task, trajectory in zip(tasks, played, strict=True):
         entries = {float(entry) for value in task.parameters.values() for entry in _numbers(value)} - {0.0, 1.0, -1.0}
-        for info in one.infos:
+        for info in trajectory.infos:
             for key, value in info.items():
                 if key not in family.privileged_info and entries & {float(entry) for entry in _numbers(value)}:
                     return f"the step info {key!r} holds a parameter of the task; remove it or declare it privileged"
-        flat = one.observation.reshape(len(one.observation), -1)
+        flat = trajectory.observation.reshape(len(trajectory.observation), -1)
         shown = [entry for entry in entries if (flat == np.float32(entry)).all(axis=0).any()]
         if shown:
             return f"an entry of the observation is the task parameter {shown[0]:g} throughout"

@@ -10,7 +10,7 @@ _BLOCK = 128  # draws at a time: one call of a generator costs as much as a few 
 
 
 class RowDraws:
-    """One draw per row and step, from the row's own generator: what a row draws never depends on the others.
+    """One draw per row and step, from the row's own generator, so that the draws of a row never depend on the others.
 
     Args:
         rows: how many.

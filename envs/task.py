@@ -170,7 +170,7 @@ class TaskSet:
 
 @dataclass(frozen=True)
 class PlanView:
-    """What a picture of an episode from above shows.
+    """How to draw an episode from above.
 
     Attributes:
         entries: the observation entries that are the position (x, y).
@@ -241,7 +241,7 @@ class TaskFamily(ABC):
         return np.concatenate(values)
 
     def plan_view(self, task: Task) -> PlanView | None:
-        """What a picture of its episodes from above shows; None where there is nothing to see."""
+        """How to draw its episodes from above; None where there is nothing to see."""
         return None
 
     def in_held_out_region(self, parameters: Mapping[str, Value]) -> bool:

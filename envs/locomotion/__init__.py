@@ -1,6 +1,6 @@
 """Families of moving bodies with a hidden command, body or ground, or with faults."""
 
-# Lazy, so that what a family needs (MuJoCo, say) is imported only by those who use it.
+# Import paths, so that MuJoCo and other packages that a family needs are imported when it is first used.
 FAMILIES = {
     "ant_dir-v1": "envs.locomotion.ant:AntDir",
     "ant_friction-v1": "envs.locomotion.terrains:AntFriction",

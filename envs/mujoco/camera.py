@@ -1,4 +1,4 @@
-"""Pictures of a robot, without a screen."""
+"""A camera that draws a robot, without a screen."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class NoCamera(RuntimeError):
 
 
 def choose_gl() -> None:
-    """Decides how MuJoCo draws, before it is imported: as MUJOCO_GL says, on a screen, else without one.
+    """Choose the OpenGL library that MuJoCo draws with, before it is imported: MUJOCO_GL, a screen, or none.
 
     Raises:
         NoCamera: neither a screen nor a library for drawing without one.
@@ -38,7 +38,7 @@ def choose_gl() -> None:
 
 
 class Camera:
-    """Follows a robot from the side.
+    """A camera that follows a robot from the side.
 
     Args:
         model: MjModel of the robot.

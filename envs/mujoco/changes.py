@@ -24,7 +24,7 @@ class Field:
         kind: of the elements that have it: body, geom, joint or actuator; "" for the whole world's.
         array: its name in MjModel, or in MjModel.opt.
         unit: of an entry.
-        least: what an entry must not be below; MuJoCo itself does not look.
+        least: smallest valid entry; MuJoCo itself does not check.
         positive: whether an entry must even be above it.
     """
 
@@ -58,7 +58,7 @@ _OBJECTS = {
 
 @dataclass(frozen=True)
 class Change:
-    """What a task parameter does to the model.
+    """The change that a task parameter makes to the model.
 
     A single value changes all chosen elements alike; a value for each element (or each entry of each element) changes
     them one by one, in the model's order. Scaling a mass scales its inertia with it, as the same shape of another
@@ -67,7 +67,7 @@ class Change:
 
     Attributes:
         field: one of `FIELDS`.
-        how: "scale" multiplies what the model file says, "add" raises it, "set" replaces it; adding to friction or
+        how: "scale" multiplies the value of the model file, "add" raises it, "set" replaces it; adding to friction or
             setting it is meant for the sliding one.
         elements: names, with wildcards; an element without a name is called by its kind and number (body_4), an
             actuator without one by its joint. The world's body is never meant.
@@ -84,7 +84,7 @@ class Change:
             raise TaskError(f"a model has no {self.field} to change; {nearest(self.field, FIELDS)}")
 
     def size(self, model: mujoco.MjModel) -> int:
-        """How many values a task parameter has that changes each element by itself.
+        """Return the number of values of a task parameter that changes each element by itself.
 
         Raises:
             TaskError: a name or wildcard that matches nothing; a field of the whole world.
@@ -94,7 +94,7 @@ class Change:
         return len(self._entries(model))
 
     def apply(self, model: mujoco.MjModel, value: float | Sequence[float], parameter: str) -> None:
-        """Changes a model that is nobody else's; `mj_setConst` is left to the caller.
+        """Change a model that is not shared; the caller calls `mj_setConst` afterwards.
 
         Raises:
             TaskError: a value of the wrong length, or one that MuJoCo would not survive, naming the parameter.

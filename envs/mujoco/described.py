@@ -74,7 +74,7 @@ class DescribedFamily(Locomotion):
         self._check_extremes()
 
     def _declare(self, description: Description, model: mujoco.MjModel, terrain: Terrain | None, robot: Robot) -> None:
-        """Set what other families declare as class attributes."""
+        """Set the attributes that other families declare in their class."""
         parameters = description.tasks or {}
         scan = description.terrain.scan if description.terrain else ()
         declared: dict[str, Any] = {

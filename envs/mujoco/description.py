@@ -1,4 +1,4 @@
-"""The YAML description of a task family, as a schema: docs/own-robot.md says what each key means."""
+"""The YAML description of a task family, as a schema: docs/own-robot.md explains each key."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Families with few states and actions, whose optimum is known or bounded."""
 
-# Lazy, so that what a family needs (MuJoCo, say) is imported only by those who use it.
+# Import paths, so that MuJoCo and other packages that a family needs are imported when it is first used.
 FAMILIES = {
     "bandit_2_arms-v1": "envs.tabular.bandit:Bandit2Arms",
     "bandit_5_arms-v1": "envs.tabular.bandit:Bandit5Arms",

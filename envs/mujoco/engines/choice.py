@@ -12,7 +12,7 @@ from envs.mujoco.engines.rollout import RolloutSimulations
 
 
 def simulate(models: Sequence[mujoco.MjModel], frame_skip: int, sensed: Sequence[str] = ()) -> Simulations:
-    """Make one simulation of each model, by the fastest engine that gives what is needed.
+    """Make one simulation of each model, by the fastest engine that serves.
 
     Args:
         models: of each row, of one robot.

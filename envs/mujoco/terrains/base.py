@@ -1,4 +1,4 @@
-"""Ground as a task parameter: what all terrains share.
+"""Ground as a task parameter: the base of all terrains.
 
 Planes and boxes where they serve, for they cost nearly nothing; a height field where the surface needs one, which
 halves the speed. The ground of every task of a family is made of the same parts, of other sizes and heights, so that
@@ -96,7 +96,7 @@ class Terrain(ABC):
 
     @abstractmethod
     def elevation(self, values: Values, digest: str) -> Elevation:
-        """Height of the ground, m, at x [...], y [...], m; `digest` decides what is random in it."""
+        """Height of the ground, m, at x [...], y [...], m; `digest` is the seed of its random parts."""
 
     def _box(self, spec: mujoco.MjSpec, floor: mujoco.MjsGeom, name: str, rgba: tuple[float, ...]) -> None:
         """A box of ground, as rough and as hard as the floor; `shape` gives it its place."""
