@@ -1,4 +1,4 @@
-"""Share of the gap that each kind of memory closes on two-armed bandits with 10 pulls: three seeds, and the memory wiped.
+"""Share of the gap that each kind of memory closes on two-armed bandits with 10 pulls: three seeds, and memory wiped.
 
     python benchmarks/memories.py [--tasks 20000]
 
