@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from envs import make_vec_env as make_vec_env
     from envs.task import Task as Task
     from envs.task import TaskFamily as TaskFamily
-    from trainers.evaluation.run_evaluation import evaluate_runs as evaluate
+    from trainers.evaluation.run_evaluation import evaluate as evaluate
     from trainers.online import load as load
     from trainers.recipes.schema import Recipe as Recipe
     from trainers.reporting.plots import plot as plot
@@ -34,7 +34,7 @@ _PLACES = {
     "Task": "envs.task:Task",
     "TaskFamily": "envs.task:TaskFamily",
     "distributions": "envs.distributions",
-    "evaluate": "trainers.evaluation.run_evaluation:evaluate_runs",
+    "evaluate": "trainers.evaluation.run_evaluation:evaluate",
     "load": "trainers.online:load",
     "make_vec_env": "envs:make_vec_env",
     "plot": "trainers.reporting.plots:plot",

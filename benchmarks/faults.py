@@ -23,10 +23,12 @@ from measure import record, spread
 from agents.contract import TrialBatch
 from envs.navigation.point_nav import PointNav
 from trainers.recipes import loading, registry
-from trainers.runs.run_folder import build
-from trainers.sampling.samplers import RaySampler
-from trainers.sampling.trial_loop import make_shards, random_key, run_trials
-from trainers.training.loop import choose_device
+from trainers.recipes.assembling import build
+from trainers.sampling.random_streams import random_key
+from trainers.sampling.ray_sampler import RaySampler
+from trainers.sampling.shards import make_shards
+from trainers.sampling.trial_loop import run_trials
+from trainers.training.setup import choose_device
 
 TASKS, TASKS_PER_SHARD, WORKERS, REPEATS = 48, 4, 3, 7
 
@@ -77,13 +79,13 @@ def main() -> None:
     shards = make_shards(tasks, learner.plan(0).rounds, keys, TASKS_PER_SHARD)
     weights = learner.weights()
     expected = [run_trials(agent, family, weights, shard) for shard in shards]
-    sampler = RaySampler(agent, family, WORKERS)
+    sampler = RaySampler(WORKERS)
     ids = sampler._ray.get([actor.__ray_call__.remote(lambda _: os.getpid()) for actor in sampler.actors])
     answers = []
 
     def iteration() -> float:
         began = time.perf_counter()
-        answers.append(sampler.run(weights, shards))
+        answers.append(sampler.run(agent, family, weights, shards))
         return time.perf_counter() - began
 
     for _ in range(3):

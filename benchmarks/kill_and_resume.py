@@ -26,7 +26,7 @@ from measure import record
 
 from trainers.runs import checkpoints
 from trainers.runs.metrics import read
-from trainers.runs.run_folder import provenance
+from trainers.runs.provenance import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = ["iterations=20", "checkpoints.every=3", "evaluation.every=5", "workers=2", "learner_threads=1"]

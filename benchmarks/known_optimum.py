@@ -22,15 +22,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from measure import record
 
-from agents.contract import Agent, Interface, Weights
+from agents.contract import Agent, Weights
 from envs.oracle import OracleWrapper
 from envs.task import TaskFamily, TaskSet
-from trainers.errors import RunError
-from trainers.evaluation.evaluator import evaluate
-from trainers.evaluation.run_evaluation import find_runs
+from trainers.errors import UsageError
+from trainers.evaluation.evaluator import EvaluationJob, Origin, evaluate
 from trainers.recipes import registry
+from trainers.recipes.assembling import interface_of
 from trainers.recipes.schema import Evaluation
-from trainers.runs.run_folder import provenance
+from trainers.runs.provenance import provenance
+from trainers.runs.run_folder import find_runs
 from trainers.sampling.samplers import LocalSampler
 
 ROWS_PER_SHARD = 500
@@ -75,15 +76,13 @@ def totals(
     """[tasks, repeats] total reward of a trial, with as many repeats as make about `count` trials."""
     repeats = max(1, count // len(tasks.tasks))
     settings = Evaluation(rounds=episodes - 1, rollouts=1, repeats=repeats, seed=0)
-    sampler = LocalSampler(agent, family)
+    sampler = LocalSampler()
     size = max(1, ROWS_PER_SHARD // repeats)
     found = []
     for start in range(0, len(tasks.tasks), size):
         part = TaskSet(tasks.family, tasks.split, tasks.tasks[start : start + size])
-        rows = evaluate(
-            agent, family, weights, part, sampler, settings,
-            tasks_per_shard=size, iteration=0, training_seed=0, deterministic=deterministic,
-        )  # fmt: skip
+        origin = Origin(None, type(agent).__name__, 0, 0)
+        rows = evaluate(EvaluationJob(agent, family, weights, part, settings, size, origin, deterministic), sampler)
         rows = rows.filter(pc.equal(rows["charge"].cast(pa.string()), "probe" if deterministic else "online"))
         trial = rows["task"].to_numpy() * repeats + rows["repeat"].to_numpy()
         found.append(np.bincount(trial, rows["return"].to_numpy()).reshape(-1, repeats))
@@ -101,8 +100,7 @@ def standard_error(values: np.ndarray) -> float:
 def measure_baseline(name: str, setting: Setting, family: TaskFamily, tasks: TaskSet, count: int) -> np.ndarray:
     maker = registry.baseline(name)
     played = OracleWrapper(family) if maker.needs_task else family
-    interface = Interface(played.observation_space, played.action_space, played.episode_steps)
-    return totals(maker(interface, setting.episodes), played, {}, tasks, setting.episodes, count)
+    return totals(maker(interface_of(played), setting.episodes), played, {}, tasks, setting.episodes, count)
 
 
 def measure_runs(
@@ -120,12 +118,12 @@ def setting_of(folder: Path) -> str:
     """The name of the setting that a folder's runs belong to."""
     run = find_runs(folder)[0]
     if run.recipe.task_in_observation:
-        raise RunError(f"{folder} is an oracle's, which is told the task; compare learners here")
+        raise UsageError(f"{folder} is an oracle's, which is told the task; compare learners here")
     family, episodes = run.family().name, run.recipe.evaluation.rounds + 1
     for one in SETTINGS:
         if (one.family, one.episodes) == (family, episodes):
             return one.name
-    raise RunError(f"{folder} is of {family} with {episodes} episodes a trial, which no setting here is")
+    raise UsageError(f"{folder} is of {family} with {episodes} episodes a trial, which no setting here is")
 
 
 def compare(measured: dict[str, np.ndarray], reference: str) -> dict[str, dict[str, Any]]:

@@ -24,14 +24,17 @@ import torch
 from measure import record
 from mujoco import rollout
 
-from agents.contract import Interface, Round
+from agents.contract import Round
 from agents.maml import MAMLAgent, MAMLConfig
 from envs.mujoco.locomotion import Locomotion
 from trainers.process import keep_freed_memory
 from trainers.recipes import registry
+from trainers.recipes.assembling import interface_of
 from trainers.runs.run_folder import Run
-from trainers.sampling.samplers import RaySampler
-from trainers.sampling.trial_loop import Shard, random_key, run_trials
+from trainers.sampling.random_streams import random_key
+from trainers.sampling.ray_sampler import RaySampler
+from trainers.sampling.shards import Shard
+from trainers.sampling.trial_loop import run_trials
 
 PEERS = {
     "half_cheetah_vel-v1": "HalfCheetah-v5",
@@ -125,7 +128,7 @@ def envpool(python: str, name: str, agent, outputs: int) -> float:
 
 
 def agent_of(family: Locomotion):
-    interface = Interface(family.observation_space, family.action_space, family.episode_steps)
+    interface = interface_of(family)
     agent = MAMLAgent(MAMLConfig(), interface)
     return agent, agent.policy.init(torch.Generator().manual_seed(0))
 
@@ -203,14 +206,14 @@ def workers() -> dict[str, object]:
     agent, weights = agent_of(family)
     rates = {}
     for count in (1, 2):
-        sampler = RaySampler(agent, family, count)
-        sampler.run(weights, [shard_of(family, 2, first=number) for number in range(count)])  # imports
+        sampler = RaySampler(count)
+        sampler.run(agent, family, weights, [shard_of(family, 2, first=number) for number in range(count)])  # imports
         for what, rounds in (("bare", 1), ("adapting", 2)):
             measured = []
             for _ in range(3):
                 shards = [shard_of(family, 5, rounds, number) for number in range(4)]
                 began = time.perf_counter()
-                batches = sampler.run(weights, shards)
+                batches = sampler.run(agent, family, weights, shards)
                 steps = sum(one.steps for batch in batches for one in batch)
                 measured.append(steps / (time.perf_counter() - began))
             rates[f"{count} workers, {what}"] = median(measured)

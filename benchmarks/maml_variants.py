@@ -20,12 +20,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from measure import RESULTS
 
-from trainers.evaluation.run_evaluation import evaluate_runs
+from trainers.evaluation.run_evaluation import EvaluationRequest, evaluate_runs
 from trainers.recipes import loading
 from trainers.runs import checkpoints
 from trainers.runs.metrics import read
-from trainers.runs.run_folder import provenance
-from trainers.training import loop
+from trainers.runs.provenance import provenance
+from trainers.training import loop, setup
 
 SEEDS = (0, 1, 2)
 ALONE = ("workers=0", "learner_threads=1", "device=cpu")
@@ -47,7 +47,7 @@ def train_all(runs: Path) -> None:
         for seed in SEEDS:
             folder = runs / name / f"seed-{seed}"
             if folder.is_dir():
-                run = loop.open_for_resume(folder)
+                run = setup.open_for_resume(folder)
             else:
                 settings = [
                     f"iterations={iterations}",
@@ -55,7 +55,7 @@ def train_all(runs: Path) -> None:
                     "evaluation.validation_tasks=40",
                     f"seed={seed}",
                 ]
-                run = loop.start(loading.load(loading.find(name), [*settings, *ALONE]), folder)
+                run = setup.create_run(loading.load(loading.find(name), [*settings, *ALONE]), folder)
             if checkpoints.iterations(run.checkpoints)[-1] < iterations:
                 print(f"{name}, seed {seed}", flush=True)
                 loop.run(run)
@@ -68,7 +68,7 @@ def seconds_a_meta_update() -> dict[str, float]:
         for name in found:
             settings = ["iterations=4", "evaluation={every: 0, rollouts: 1}", *ALONE]
             with tempfile.TemporaryDirectory() as folder:
-                run = loop.start(loading.load(loading.find(name), settings), Path(folder) / "run")
+                run = setup.create_run(loading.load(loading.find(name), settings), Path(folder) / "run")
                 loop.run(run)
                 lines = read(run.metrics_file)[1:]  # the first one warms up
             found[name] += [line["seconds_sampling"] + line["seconds_learning"] for line in lines]
@@ -131,8 +131,8 @@ def main() -> None:
     ]  # fmt: skip
     curves_by_name = {}
     for name, label, _ in VARIANTS:
-        summary = evaluate_runs(runs / name, "held-out", rounds=1)
-        untrained = evaluate_runs(runs / name, "held-out", rounds=1, untrained=True)
+        summary = evaluate_runs(EvaluationRequest(runs / name, "held-out", rounds=1))
+        untrained = evaluate_runs(EvaluationRequest(runs / name, "held-out", rounds=1, untrained=True))
         low, high = summary["ci95"][1]
         curve = measured[name]
         cells = [at(curve, "steps", steps) for steps in AT_STEPS]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trainers.runs.run_folder import provenance
+from trainers.runs.provenance import provenance
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results" / "benchmarks"
 

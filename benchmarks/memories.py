@@ -16,11 +16,14 @@ import torch
 from measure import record
 
 from agents.common.ablations import ablate_context
-from agents.contract import Agent, Interface, concatenate
+from agents.contract import Agent, concatenate
 from agents.rl2 import RL2Agent, RL2Config, RL2Learner
 from envs.tabular.bandit import Bandit2Arms
 from trainers.process import keep_freed_memory
-from trainers.sampling.trial_loop import generator, make_shards, random_key, run_trials
+from trainers.recipes.assembling import interface_of
+from trainers.sampling.random_streams import generator, random_key
+from trainers.sampling.shards import make_shards
+from trainers.sampling.trial_loop import run_trials
 
 BLIND, BAYES, PULLS, UPDATES, TRIALS = 5.0, 6.022, 10, 60, 300
 KINDS = {
@@ -31,7 +34,7 @@ KINDS = {
     "external": (1e-2, {"size": 32, "slots": 8, "width": 8}),
 }
 FAMILY = Bandit2Arms()
-INTERFACE = Interface(FAMILY.observation_space, FAMILY.action_space, FAMILY.episode_steps)
+INTERFACE = interface_of(FAMILY)
 
 
 def train(config: RL2Config, seed: int) -> dict[str, torch.Tensor]:

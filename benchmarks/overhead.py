@@ -15,7 +15,8 @@ from typing import Any
 from measure import record, spread
 
 from trainers.recipes import loading
-from trainers.training.loop import Loop, loop
+from trainers.training import loop, setup
+from trainers.training.loop import Loop
 
 
 class Timed(Loop):
@@ -23,14 +24,14 @@ class Timed(Loop):
 
     seconds: dict[str, list[float]] = {"checkpoint": [], "validation": [], "held-out": []}
 
-    def checkpoint(self, iteration: int) -> None:
+    def checkpoint(self) -> None:
         began = time.perf_counter()
-        super().checkpoint(iteration)
+        super().checkpoint()
         self.seconds["checkpoint"].append(time.perf_counter() - began)
 
-    def measure(self, split: str, iteration: int) -> Any:
+    def measure(self, split: str) -> Any:
         began = time.perf_counter()
-        rows = super().measure(split, iteration)
+        rows = super().measure(split)
         self.seconds[split].append(time.perf_counter() - began)
         return rows
 
@@ -39,7 +40,7 @@ def main() -> None:
     loop.Loop = Timed  # type: ignore[misc]
     recipe = loading.load(loading.find("point_nav_maml"))
     with tempfile.TemporaryDirectory() as folder:
-        run = loop.start(recipe, Path(folder) / "run")
+        run = setup.create_run(recipe, Path(folder) / "run")
         began = time.perf_counter()
         loop.run(run)
         whole = time.perf_counter() - began

@@ -22,8 +22,11 @@ from typing import Any
 
 from tables import CONTEXTS, RESULTS, results_page
 
-from trainers.evaluation.evaluator import curve, summary
-from trainers.evaluation.run_evaluation import evaluate_runs, find_runs, write_summary_and_report
+from trainers.evaluation.curves import curve, summary
+from trainers.evaluation.run_evaluation import EvaluationRequest, evaluate_runs
+from trainers.reporting.summary import write_summary_and_report
+from trainers.runs.publishing import copy_without_learner
+from trainers.runs.run_folder import find_runs
 
 SHOWN = {"point_nav_maml": ("trajectories.png",)}  # by recipe: the plots that a page of the documentation shows
 
@@ -34,18 +37,18 @@ def publish(runs: Path) -> None:
     if target.exists():
         shutil.rmtree(target)
     for run in find_runs(runs):
-        run.copy_without_learner(target / f"seed-{run.recipe.seed}")
+        copy_without_learner(run, target / f"seed-{run.recipe.seed}")
         if run.recipe.seed == 0 and runs.name in SHOWN:
             write_summary_and_report(run)
             for name in SHOWN[runs.name]:
                 shutil.copy(run.path / name, target / name)
     share_task_sets(target)
     (target / "summary.json").write_text("{}\n")  # from its rows, with all others
-    write(target / "untrained.json", evaluate_runs(target, "held-out", untrained=True))
+    write(target / "untrained.json", evaluate_runs(EvaluationRequest(target, "held-out", untrained=True)))
     for context in () if run.recipe.task_in_observation else CONTEXTS.get(run.recipe.agent_name, ()):
-        write(target / f"{context}.json", evaluate_runs(target, "held-out", context=context))
+        write(target / f"{context}.json", evaluate_runs(EvaluationRequest(target, "held-out", context=context)))
     if run.recipe.agent_name == "pearl":  # the published test has no noise
-        write(target / "deterministic.json", evaluate_runs(target, "held-out", deterministic=True))
+        write(target / "deterministic.json", evaluate_runs(EvaluationRequest(target, "held-out", deterministic=True)))
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     print(f"{target.name}: {size / 1e3:.0f} kB")
 

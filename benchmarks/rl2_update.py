@@ -16,14 +16,17 @@ from collections.abc import Callable
 import torch
 from measure import record, spread
 
-from agents.contract import Interface, TrialBatch
+from agents.contract import TrialBatch
 from agents.functional.gru import GRUSequence
 from agents.rl2 import RL2Agent, RL2Config, RL2Learner
 from envs.tabular.bandit import Bandit5Arms
 from envs.tabular.tabular_mdp import TabularMDP
 from envs.task import TaskFamily
 from trainers.process import keep_freed_memory
-from trainers.sampling.trial_loop import generator, make_shards, random_key, run_trials
+from trainers.recipes.assembling import interface_of
+from trainers.sampling.random_streams import generator, random_key
+from trainers.sampling.shards import make_shards
+from trainers.sampling.trial_loop import run_trials
 
 SHAPES: dict[str, tuple[TaskFamily, dict[str, object]]] = {
     "bandit, 1,000 trials of 10 pulls, GRU 64, 8 minibatches": (
@@ -120,7 +123,7 @@ def main() -> None:
     figures = {}
     for name, (family, options) in SHAPES.items():
         config = RL2Config.model_validate(options)
-        agent = RL2Agent(config, Interface(family.observation_space, family.action_space, family.episode_steps))
+        agent = RL2Agent(config, interface_of(family))
         learner = RL2Learner(agent, config, 0, torch.device("cpu"))
         batch = batch_of(family, agent, learner)
         whole = spread(seconds(lambda learner=learner, batch=batch: learner.update(batch), repeats))

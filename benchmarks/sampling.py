@@ -14,12 +14,15 @@ import numpy as np
 import torch
 from measure import record, spread
 
-from agents.contract import Interface, Round
+from agents.contract import Round
 from agents.maml import MAMLAgent, MAMLConfig, MAMLLearner, State
 from envs.navigation.point_nav import PointNav
 from trainers.process import keep_freed_memory
-from trainers.sampling.samplers import RaySampler
-from trainers.sampling.trial_loop import make_shards, random_key, run_trials
+from trainers.recipes.assembling import interface_of
+from trainers.sampling.random_streams import random_key
+from trainers.sampling.ray_sampler import RaySampler
+from trainers.sampling.shards import make_shards
+from trainers.sampling.trial_loop import run_trials
 
 REPEATS = 30
 
@@ -39,7 +42,7 @@ def main() -> None:
     torch.set_num_threads(1)
     family = PointNav()
     config = MAMLConfig(hidden_sizes=(64, 64))
-    agent = Spread(config, Interface(family.observation_space, family.action_space, family.episode_steps))
+    agent = Spread(config, interface_of(family))
     weights = MAMLLearner(agent, config, 0, torch.device("cpu")).weights()
     figures = {}
 
@@ -57,12 +60,12 @@ def main() -> None:
             rates.append(batch.steps / (time.perf_counter() - began))
         figures[f"one worker, in process, {tasks} tasks x 20 rollouts a shard (steps/s)"] = spread(rates[3:])
     for workers in (1, 2):
-        sampler = RaySampler(agent, family, workers)
+        sampler = RaySampler(workers)
         rates = []
         for repeat in range(REPEATS):
-            pieces = shards(40, repeat, 20)
+            parts = shards(40, repeat, 20)
             began = time.perf_counter()
-            batches = sampler.run(weights, pieces)
+            batches = sampler.run(agent, family, weights, parts)
             rates.append(sum(batch[0].steps for batch in batches) / (time.perf_counter() - began))
         sampler.close()
         figures[f"{workers} Ray worker(s), 2 shards of 20 tasks x 20 rollouts (steps/s)"] = spread(rates[3:])

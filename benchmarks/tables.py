@@ -11,8 +11,9 @@ import numpy as np
 from record_tables import endurance, learners, optimum, sinusoid, speed, variants
 
 from envs.task import TaskSet
-from trainers.evaluation.run_evaluation import find_runs, mean_reference_returns
+from trainers.evaluation.reference_returns import mean_reference_returns
 from trainers.runs.metrics import read
+from trainers.runs.run_folder import find_runs
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 # Controls of agents that infer their task: what they do with another context than their own.

@@ -8,12 +8,15 @@ import torch
 from click.testing import Result
 from typer.testing import CliRunner
 
-from agents.contract import Interface, TrialBatch, concatenate
+from agents.contract import TrialBatch, concatenate
 from agents.maml import MAMLAgent, MAMLConfig, MAMLLearner
 from envs.navigation.point_nav import PointNav
 from envs.task import TaskFamily, Uniform
 from trainers.cli.app import app
-from trainers.sampling.trial_loop import make_shards, random_key, run_trials
+from trainers.recipes.assembling import interface_of
+from trainers.sampling.random_streams import random_key
+from trainers.sampling.shards import make_shards
+from trainers.sampling.trial_loop import run_trials
 
 # Overrides that make a shipped recipe run in a second, in this process, with the same bits everywhere.
 TINY = [
@@ -43,14 +46,10 @@ def call(*words: object) -> Result:
     return CliRunner().invoke(app, [str(word) for word in words])
 
 
-def interface(family: TaskFamily) -> Interface:
-    return Interface(family.observation_space, family.action_space, family.episode_steps)
-
-
 def small_maml(seed: int = 0, family: TaskFamily | None = None, **config) -> tuple[MAMLAgent, MAMLLearner]:
     """A MAML agent and learner small enough for a test."""
     settings = MAMLConfig(**({"meta_batch_size": 4, "rollouts": 3, "hidden_sizes": (8,)} | config))
-    agent = MAMLAgent(settings, interface(family or PointNav()))
+    agent = MAMLAgent(settings, interface_of(family or PointNav()))
     return agent, MAMLLearner(agent, settings, seed, torch.device("cpu"))
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 
 def read_bytes(path: Path) -> bytes:
@@ -46,3 +48,8 @@ def sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def json_bytes(data: Any, indent: int = 2) -> bytes:
+    """JSON for a file that people read."""
+    return (json.dumps(data, indent=indent) + "\n").encode()

@@ -17,10 +17,11 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from agents.contract import Agent, Interface, Round, RoundBatch, Weights
+from agents.contract import Agent, Round, RoundBatch, Weights
 from envs.task import TaskFamily
-from trainers.errors import RunError
+from trainers.errors import UsageError
 from trainers.process import torch_threads
+from trainers.recipes.assembling import interface_of
 from trainers.runs.run_folder import Run
 
 
@@ -43,7 +44,8 @@ def load(
         seed: of the action noise.
 
     Raises:
-        RunError, RecipeError: the folder or its checkpoint cannot be used; a sentence.
+        RunFolderError, RecipeError: the folder or its checkpoint cannot be used.
+        UsageError: there is no round of so many rollouts.
     """
     opened = Run.open(Path(run))
     family = opened.family()
@@ -79,9 +81,9 @@ class OnlineAgent:
         seed: int = 0,
     ) -> None:
         if rollouts < 1:
-            raise RunError(f"rollouts is {rollouts}, but a round has at least 1 episode")
+            raise UsageError(f"rollouts is {rollouts}, but a round has at least 1 episode")
         self.family = family
-        self.interface = Interface(family.observation_space, family.action_space, family.episode_steps)
+        self.interface = interface_of(family)
         self._agent, self._weights = agent, weights
         self._round: Round = agent.trial_rounds(1, rollouts)[0]
         self._deterministic = deterministic
@@ -92,7 +94,7 @@ class OnlineAgent:
     # -- the loop of a user
 
     def begin_trial(self) -> None:
-        """Forgets everything about the task: the next step is the first one on another."""
+        """Forget everything about the task: the next step is the first one on another."""
         self._start = self._state = self._agent.begin_trial(self._weights, 1)
         self.adaptations = self.episodes = self.env_steps = 0
         self._rows: list[list[dict[str, np.ndarray]]] = [[]]
@@ -110,11 +112,11 @@ class OnlineAgent:
             action, of the action space's shape and type; a Python int where that is discrete.
         """
         self._need_a_trial("act")
-        seen = self._checked(observation)
+        checked = self._checked(observation)
         noise = None if self._deterministic else self._agent.draw_noise(self._rng, (1, 1))
         with torch_threads(1):
-            action, log_prob, self._state = self._agent.act(self._weights, self._state, seen, noise)
-        self._waiting = {"observation": seen, "action": action, "log_prob": log_prob}
+            action, log_prob, self._state = self._agent.act(self._weights, self._state, checked, noise)
+        self._waiting = {"observation": checked, "action": action, "log_prob": log_prob}
         space = self.interface.action_space
         taken = action[0, 0]
         if isinstance(space, gymnasium.spaces.Box):
@@ -122,15 +124,15 @@ class OnlineAgent:
         return int(taken)
 
     def observe(self, observation: Any, reward: float, terminated: bool, truncated: bool) -> None:
-        """What came of the action: the next observation, its reward, and whether the episode ended.
+        """Take in the outcome of the action: the next observation, its reward, and whether the episode ended.
 
         After the last episode of a round the agent adapts.
         """
         self._need_a_trial("observe")
         if self._waiting is None:
-            raise RunError("observe was called without an action to observe the outcome of; call act first")
+            raise UsageError("observe was called without an action to observe the outcome of; call act first")
         if not np.isfinite(reward):
-            raise RunError(f"the reward is {reward}; the agent can only learn from finite ones, nothing was recorded")
+            raise UsageError(f"the reward is {reward}; the agent can only learn from finite ones, nothing was recorded")
         following = self._checked(observation)
         step = {
             **self._waiting,
@@ -152,20 +154,20 @@ class OnlineAgent:
             self._end_episode()
 
     def adapt(self) -> None:
-        """Adapts now, on the episodes of this round so far, instead of waiting for all of them."""
+        """Adapt now, on the episodes of this round so far, instead of waiting for all of them."""
         self._need_a_trial("adapt")
         rows = [row for row in self._rows if row]
         if not rows:
-            raise RunError("there is no episode to adapt on yet; go on with act and observe until one ends")
+            raise UsageError("there is no episode to adapt on yet; go on with act and observe until one ends")
         if not (rows[-1][-1]["terminated"] | rows[-1][-1]["truncated"]).all():
-            raise RunError("an episode is under way, and agents adapt between episodes; go on until it ends")
+            raise UsageError("an episode is under way, and agents adapt between episodes; go on until it ends")
         with torch_threads(1):
             self._start = self._state = self._agent.adapt(self._weights, self._state, _batch(self._round.label, rows))
         self.adaptations += 1
         self._rows, self._episode_of_row, self._waiting = [[]], 0, None
 
     def inspect(self) -> Mapping[str, np.ndarray]:
-        """What the agent has learned of its task: named arrays without a trial axis, as its kind gives them."""
+        """The agent's knowledge of its task: named arrays without a trial axis, as its kind gives them."""
         self._need_a_trial("inspect")
         return {name: value[0] for name, value in self._agent.inspect(self._weights, self._state).items()}
 
@@ -177,7 +179,7 @@ class OnlineAgent:
         if self._episode_of_row < self._round.episodes:
             return
         if len(self._rows) < self._round.rollouts:
-            # The rollouts of a round start from one state: they are told apart in the batch alone.
+            # The rollouts of a round start from one state: only the batch tells them apart.
             self._rows.append([])
             self._episode_of_row, self._state = 0, self._start
         else:
@@ -185,14 +187,14 @@ class OnlineAgent:
 
     def _need_a_trial(self, what: str) -> None:
         if not self._began:
-            raise RunError(f"{what} was called before begin_trial; call begin_trial at the start of each new task")
+            raise UsageError(f"{what} was called before begin_trial; call begin_trial at the start of each new task")
 
     def _checked(self, observation: Any) -> np.ndarray:
         """The observation with the axes [1, 1, ...] of one trial and one row."""
         space = self.interface.observation_space
         array = np.asarray(observation)
         if array.shape != space.shape or not np.isfinite(array).all():
-            raise RunError(
+            raise UsageError(
                 f"the observation has shape {array.shape} and must be finite numbers of shape {space.shape}, as in "
                 f"{self.family.name}; give the agent what its family observes"
             )

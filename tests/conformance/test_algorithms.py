@@ -12,10 +12,13 @@ import torch
 from agents import ALGORITHMS
 from agents.contract import AgentError
 from tests.conformance.test_families import TwoEnds
-from tests.helpers import LineFamily, interface, sample, small_maml, some_tasks
+from tests.helpers import LineFamily, sample, small_maml, some_tasks
 from trainers.recipes import registry
+from trainers.recipes.assembling import interface_of
 from trainers.runs import checkpoints
-from trainers.sampling.trial_loop import make_shards, random_key, run_trials
+from trainers.sampling.random_streams import random_key
+from trainers.sampling.shards import make_shards
+from trainers.sampling.trial_loop import run_trials
 
 FEW = {
     "train_tasks": 3,
@@ -62,7 +65,7 @@ CONTINUOUS = ("pearl",)
 def build(name, index, family, seed=0):
     algorithm = registry.algorithm(name)
     config = algorithm.config.model_validate(SMALL[name][index])
-    agent = algorithm.make_agent(config, interface(family))
+    agent = algorithm.make_agent(config, interface_of(family))
     return agent, algorithm.make_learner(agent, config, seed, torch.device("cpu"))
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from envs.mujoco.locomotion import Locomotion
 from envs.task import TaskSet
-from trainers.evaluation.evaluator import curve
-from trainers.evaluation.run_evaluation import evaluate_runs, find_runs
+from trainers.evaluation.curves import curve
+from trainers.evaluation.run_evaluation import EvaluationRequest, evaluate_runs
 from trainers.recipes import loading
-from trainers.runs.run_folder import Run
+from trainers.runs.run_folder import Run, find_runs
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 PUBLISHED = sorted(path.parent for path in RESULTS.glob("*/summary.json"))
@@ -29,7 +29,7 @@ def test_a_published_result_is_reproduced_by_evaluate(folder, tmp_path):
     if not claimed["family"].startswith("point_"):
         check_some_tasks(folder, claimed, tmp_path)
         return
-    told = evaluate_runs(folder, "held-out")
+    told = evaluate_runs(EvaluationRequest(folder, "held-out"))
     assert told["task_set_hash"] == claimed["task_set_hash"]
     assert told["training_seeds"] == claimed["training_seeds"]
     # Another processor rounds otherwise; the same policies on the same tasks and noise stay this close.
@@ -56,9 +56,9 @@ def check_some_tasks(folder, claimed, tmp_path):
     many = 3 if isinstance(family, Locomotion) and settings.rollouts > 1 else 100
     count = max(1, many // settings.repeats)
     few.write_text(json.dumps(TaskSet(held_out.family, "held-out", held_out.tasks[:count]).to_json()))
-    told = evaluate_runs(runs[0].path, str(few))
+    told = evaluate_runs(EvaluationRequest(runs[0].path, str(few)))
     # A robot's motion magnifies the last bit within a second: on another processor its returns are other draws.
-    expected = first.returns[0, :count].mean(0)
+    expected = first.returns_STP[0, :count].mean(0)
     assert told["mean"] == pytest.approx(expected, abs=0.06 * max(map(abs, expected)))
 
 

@@ -13,8 +13,11 @@ from agents.common.ppo import PPO
 from agents.rl2 import RL2Agent, RL2Config, RL2Learner
 from agents.varibad import VariBADAgent, VariBADConfig, VariBADLearner
 from envs.tabular.bandit import Bandit2Arms
-from tests.helpers import interface, sample, some_tasks
-from trainers.sampling.trial_loop import Shard, random_key, run_trials
+from tests.helpers import sample, some_tasks
+from trainers.recipes.assembling import interface_of
+from trainers.sampling.random_streams import random_key
+from trainers.sampling.shards import Shard
+from trainers.sampling.trial_loop import run_trials
 
 FAMILY = Bandit2Arms()
 BLIND, BAYES = 5.0, 6.022
@@ -54,7 +57,7 @@ def varibad() -> VariBADConfig:
 
 def train(agent_class, learner_class, config, seed, updates=UPDATES):
     torch.set_num_threads(1)
-    agent = agent_class(config, interface(FAMILY))
+    agent = agent_class(config, interface_of(FAMILY))
     learner = learner_class(agent, config, seed, torch.device("cpu"))
     for iteration in range(updates):
         tasks = some_tasks(config.meta_batch_size, FAMILY, seed=1000 * seed + iteration)
@@ -66,7 +69,7 @@ def train(agent_class, learner_class, config, seed, updates=UPDATES):
 
 def closed(agent_class, config, weights, context="own") -> float:
     """Share of the gap between blind and Bayes-optimal that held-out trials close."""
-    agent = ablate_context(agent_class(config, interface(FAMILY)), context)
+    agent = ablate_context(agent_class(config, interface_of(FAMILY)), context)
     keys = tuple(random_key(0, "evaluation", index) for index in range(len(HELD_OUT)))
     (batch,) = run_trials(agent, FAMILY, weights, Shard(HELD_OUT, agent.trial_rounds(PULLS - 1, 1), keys))
     return float((batch.row_returns().mean() - BLIND) / (BAYES - BLIND))

@@ -11,9 +11,12 @@ from agents.contract import concatenate
 from agents.maml import ClippedSurrogate, MAMLAgent, MAMLConfig, MAMLLearner
 from agents.reptile import ReptileConfig, ReptileLearner
 from envs.navigation.point_nav import PointNav
-from tests.helpers import interface, sample
+from tests.helpers import sample
 from trainers.process import keep_freed_memory
-from trainers.sampling.trial_loop import generator, make_shards, random_key, run_trials
+from trainers.recipes.assembling import interface_of
+from trainers.sampling.random_streams import generator, random_key
+from trainers.sampling.shards import make_shards
+from trainers.sampling.trial_loop import run_trials
 
 pytestmark = pytest.mark.learning
 FAMILY = PointNav()
@@ -38,7 +41,7 @@ def config(**changed) -> MAMLConfig:
 
 def train(seed: int, updates: int = UPDATES, settings=None, learner_class=MAMLLearner) -> dict[str, torch.Tensor]:
     keep_freed_memory()
-    agent = MAMLAgent(settings or config(), interface(FAMILY))
+    agent = MAMLAgent(settings or config(), interface_of(FAMILY))
     learner = learner_class(agent, agent.config, seed, torch.device("cpu"))
     for iteration in range(updates):
         tasks = FAMILY.sample(20, generator(random_key(seed, "tasks", iteration)), "train")
@@ -48,7 +51,7 @@ def train(seed: int, updates: int = UPDATES, settings=None, learner_class=MAMLLe
 
 def gap_closed(weights, agent_class=MAMLAgent, **changed) -> tuple[float, float]:
     """Share of the gap between blind and oracle that is closed (before adapting, after one inner step)."""
-    agent = agent_class(config(**changed), interface(FAMILY))
+    agent = agent_class(config(**changed), interface_of(FAMILY))
     keys = [random_key(0, "evaluation", index) for index in range(40)]
     shards = make_shards(HELD_OUT, agent.trial_rounds(1, 40), keys, 20)
     batch = concatenate([run_trials(agent, FAMILY, weights, shard) for shard in shards])

@@ -11,9 +11,12 @@ from agents.common.ablations import ablate_context
 from agents.pearl import PEARLAgent, PEARLConfig, PEARLLearner
 from envs.navigation.point_env import PointFamily
 from envs.task import Choice
-from tests.helpers import interface, sample
+from tests.helpers import sample
 from trainers.process import keep_freed_memory
-from trainers.sampling.trial_loop import make_shards, random_key, run_trials
+from trainers.recipes.assembling import interface_of
+from trainers.sampling.random_streams import random_key
+from trainers.sampling.shards import make_shards
+from trainers.sampling.trial_loop import run_trials
 
 pytestmark = pytest.mark.learning
 
@@ -68,7 +71,7 @@ TRIALS = 40  # of each task
 
 def train(seed: int, iterations: int = ITERATIONS) -> dict[str, torch.Tensor]:
     keep_freed_memory()
-    agent = PEARLAgent(CONFIG, interface(FAMILY))
+    agent = PEARLAgent(CONFIG, interface_of(FAMILY))
     learner = PEARLLearner(agent, CONFIG, seed, torch.device("cpu"))
     for iteration in range(iterations):
         plan = learner.plan(iteration)
@@ -79,7 +82,7 @@ def train(seed: int, iterations: int = ITERATIONS) -> dict[str, torch.Tensor]:
 
 def gap_closed(weights, context="own") -> tuple[float, float]:
     """Share of the gap between blind and oracle that is closed, (by an episode from the prior, by the next)."""
-    agent = ablate_context(PEARLAgent(CONFIG, interface(FAMILY)), context)
+    agent = ablate_context(PEARLAgent(CONFIG, interface_of(FAMILY)), context)
     keys = [random_key(0, "evaluation", index) for index in range(2 * TRIALS)]
     (shard,) = make_shards(BOTH, agent.trial_rounds(1, 1), keys, 2)
     returns = [one.row_returns().mean() for one in run_trials(agent, FAMILY, weights, shard)]

@@ -11,9 +11,11 @@ import pytest
 
 from envs.navigation.point_nav import PointNav
 from tests.helpers import small_maml, some_tasks
-from trainers.errors import RunError
-from trainers.sampling.samplers import RaySampler
-from trainers.sampling.trial_loop import make_shards, random_key, run_trials
+from trainers.errors import ClusterError
+from trainers.sampling.random_streams import random_key
+from trainers.sampling.ray_sampler import RaySampler
+from trainers.sampling.shards import make_shards
+from trainers.sampling.trial_loop import run_trials
 
 pytestmark = pytest.mark.ray
 FAMILY = PointNav()
@@ -57,7 +59,7 @@ class Logged(PointNav):
 def sampler(tmp_path_factory):
     agent, learner = small_maml()
     family = Logged(tmp_path_factory.mktemp("faults"))
-    made = RaySampler(agent, family, 3)
+    made = RaySampler(3)
     yield made, agent, learner, family
     made.close()
 
@@ -91,11 +93,11 @@ def test_a_worker_killed_in_the_middle_of_a_shard(sampler):
     shards = shards_of(agent)
     before = set(process_ids(made))
     (family.folder / "die").touch()
-    same_as_in_process(made.run(learner.weights(), shards), agent, learner, shards)
+    same_as_in_process(made.run(agent, family, learner.weights(), shards), agent, learner, shards)
     (died,) = family.folder.glob("died-*")
     assert int(died.name.removeprefix("died-")) in before
     for _ in range(2):  # and the platform goes on afterwards
-        same_as_in_process(made.run(learner.weights(), shards), agent, learner, shards)
+        same_as_in_process(made.run(agent, family, learner.weights(), shards), agent, learner, shards)
     assert len(set(process_ids(made)) - before) == 1, "its place was taken"
 
 
@@ -109,7 +111,7 @@ def test_a_worker_that_stands_still_is_not_waited_for_and_comes_back(sampler):
         left = []
         for seed in (1, 2):  # its unfinished shard of the first call is nobody's in the second
             shards = shards_of(agent, seed=seed)
-            same_as_in_process(made.run(learner.weights(), shards), agent, learner, shards)
+            same_as_in_process(made.run(agent, family, learner.weights(), shards), agent, learner, shards)
             ((answer, call),) = ((answer, call) for answer, call in made._calls.items() if call.worker == 1)
             assert call.shard is None, "nobody waits for its answer"
             left.append(answer)
@@ -119,13 +121,13 @@ def test_a_worker_that_stands_still_is_not_waited_for_and_comes_back(sampler):
     wait_for_all(made)
     family.workers_seen()
     shards = shards_of(agent, seed=3)
-    same_as_in_process(made.run(learner.weights(), shards), agent, learner, shards)
+    same_as_in_process(made.run(agent, family, learner.weights(), shards), agent, learner, shards)
     assert victim in family.workers_seen(), "it takes shards again"
     assert left[0] not in made._calls
 
 
 def test_a_worker_that_cannot_be_started_is_a_sentence(sampler, monkeypatch):
-    made, agent, learner, _ = sampler
+    made, agent, learner, family = sampler
 
     class Gone(made._ray.exceptions.RayError):
         pass
@@ -134,5 +136,5 @@ def test_a_worker_that_cannot_be_started_is_a_sentence(sampler, monkeypatch):
         raise Gone("the node is gone")
 
     monkeypatch.setattr(made._ray, "get", lost)
-    with pytest.raises(RunError, match=r"a Ray worker cannot be used \(the node is gone\); .*resume the run"):
-        made.run(learner.weights(), shards_of(agent, count=2))
+    with pytest.raises(ClusterError, match=r"a Ray worker cannot be used \(the node is gone\); .*resume the run"):
+        made.run(agent, family, learner.weights(), shards_of(agent, count=2))

@@ -22,11 +22,11 @@ from safetensors.torch import load, save
 
 from tests.helpers import TINY
 from trainers.errors import USER_ERRORS
-from trainers.evaluation.run_evaluation import evaluate_runs
+from trainers.evaluation.run_evaluation import EvaluationRequest, evaluate_runs
 from trainers.recipes import loading
 from trainers.runs import checkpoints
 from trainers.runs.run_folder import Run
-from trainers.training import loop
+from trainers.training import loop, setup
 
 LAST = "checkpoints/iteration-000002"
 
@@ -55,9 +55,9 @@ def contents(folder):
 def refused(folder, *, also_by_evaluate=True):
     """Both commands refuse the folder with a user's error of one line, and leave it as it is."""
     before = contents(folder)
-    attempts = [lambda: loop.run(loop.open_for_resume(folder, ["iterations=3"]))]
+    attempts = [lambda: loop.run(setup.open_for_resume(folder, ["iterations=3"]))]
     if also_by_evaluate:
-        attempts.append(lambda: evaluate_runs(folder, "held-out"))
+        attempts.append(lambda: evaluate_runs(EvaluationRequest(folder, "held-out")))
     for attempt in attempts:
         with pytest.raises(USER_ERRORS) as caught:
             attempt()
@@ -377,6 +377,6 @@ def test_there_are_more_than_a_hundred_of_them():
 
 
 def test_the_folder_that_all_this_is_done_to_is_sound(run):
-    assert evaluate_runs(run, "held-out")["training_seeds"] == 1
-    assert loop.run(loop.open_for_resume(run, ["iterations=3"])).iteration == 3
+    assert evaluate_runs(EvaluationRequest(run, "held-out"))["training_seeds"] == 1
+    assert loop.run(setup.open_for_resume(run, ["iterations=3"])).iteration == 3
     assert Run.open(run).recipe.iterations == 3

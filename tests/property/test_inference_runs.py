@@ -15,12 +15,14 @@ import torch
 
 from agents.contract import AgentError
 from tests.helpers import call
-from trainers.errors import RunError
-from trainers.evaluation.run_evaluation import evaluate_runs
+from trainers.errors import RunFolderError
+from trainers.evaluation.run_evaluation import EvaluationRequest, evaluate_runs
 from trainers.recipes import loading
 from trainers.runs.metrics import read
-from trainers.runs.run_folder import Run, best_iteration
-from trainers.training import loop
+from trainers.runs.publishing import copy_without_learner
+from trainers.runs.run_folder import Run
+from trainers.runs.selection import best_iteration
+from trainers.training import loop, setup
 
 SMALL = [
     "family=grid_navi-v1", "iterations=3", "device=cpu", "learner_threads=1", "sampling.tasks_per_shard=2",
@@ -88,7 +90,7 @@ def test_episodes_of_a_trial_are_the_points_of_its_curve(tmp_path):
     assert {"return_round_0", "return_round_2", "trial_return"} <= set(lines[0])
     for line in lines:
         assert line["trial_return"] == pytest.approx(sum(line[f"return_round_{one}"] for one in range(3)))
-    summary = evaluate_runs(tmp_path / "run", "held-out")
+    summary = evaluate_runs(EvaluationRequest(tmp_path / "run", "held-out"))
     assert summary["env_steps"] == [0, 15, 30]
     assert summary["trial_total"]["mean"] == pytest.approx(sum(summary["mean"]))
 
@@ -113,18 +115,20 @@ def test_rollouts_that_share_no_adaptation_are_refused_before_training(tmp_path)
 def test_a_copy_to_show_scores_the_same_and_is_not_gone_on_with(agent, tmp_path):
     loop.train(recipe(agent), tmp_path / "run")
     run = Run.open(tmp_path / "run")
-    run.copy_without_learner(tmp_path / "shown")
+    copy_without_learner(run, tmp_path / "shown")
     shown = Run.open(tmp_path / "shown")
-    assert evaluate_runs(shown.path, "held-out") == evaluate_runs(run.path, "held-out")
+    assert evaluate_runs(EvaluationRequest(shown.path, "held-out")) == evaluate_runs(
+        EvaluationRequest(run.path, "held-out")
+    )
     assert set(shown.rows()["split"].to_pylist()) == {"held-out"}
     seed = Run.open(shutil.copytree(shown.path, tmp_path / "recipe" / "seed-0"))  # as it is published
     (seed.path / "tasks").rename(tmp_path / "recipe" / "tasks")
     for split in ("validation", "held-out"):
         assert seed.task_set(seed.family(), split) == run.task_set(run.family(), split)
         (tmp_path / "recipe" / "tasks" / f"{split}.json").unlink()
-        with pytest.raises(RunError, match=f"seed-0 has no tasks/{split}.json; take it from a copy"):
+        with pytest.raises(RunFolderError, match=f"seed-0 has no tasks/{split}.json; take it from a copy"):
             seed.task_set(seed.family(), split)
-    with pytest.raises(RunError, match=r"holds weights alone.*init="):
-        loop.run(loop.open_for_resume(shown.path, ["iterations=9"]))
-    loop.start(recipe(agent, f"init={shown.path}"), tmp_path / "next")
+    with pytest.raises(RunFolderError, match=r"holds weights alone.*init="):
+        loop.run(setup.open_for_resume(shown.path, ["iterations=9"]))
+    setup.create_run(recipe(agent, f"init={shown.path}"), tmp_path / "next")
     assert all(torch.equal(value, weights(tmp_path / "next")[name]) for name, value in weights(shown.path).items())

@@ -1,10 +1,11 @@
-"""Looking inside: watching an agent changes nothing, what is seen is what it showed, and every picture is drawn."""
+"""Inspection: recording an agent changes nothing, traces hold what it showed, and every plot is drawn."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from matplotlib.colors import LogNorm
 from PIL import Image
 
@@ -14,13 +15,15 @@ from envs.locomotion.half_cheetah import HalfCheetahDir, HalfCheetahRandParams
 from envs.tabular.grid_navi import GridNavi
 from envs.tabular.tabular_mdp import TabularMDP
 from tests.helpers import call
-from trainers.errors import RunError
+from trainers.errors import DrawingError
 from trainers.recipes import loading
-from trainers.reporting import embeddings, inspection
-from trainers.reporting.inspection import Watched
+from trainers.reporting import attention_plots, belief_plots, embeddings, inspection, inspection_plots
+from trainers.reporting.inspection import RecordingAgent
 from trainers.runs.run_folder import Run
-from trainers.sampling.trial_loop import Shard, random_key, run_trials
-from trainers.training import loop
+from trainers.sampling.random_streams import random_key
+from trainers.sampling.shards import Shard
+from trainers.sampling.trial_loop import run_trials
+from trainers.training import setup
 
 COMMON = {"seed": 0, "iterations": 1, "workers": 0, "device": "cpu", "learner_threads": 1}
 LINE = "tests.helpers:LineFamily"  # its episodes end early, so trials differ in length
@@ -49,14 +52,15 @@ RECIPES = {
 
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory):
-    """The run of a recipe as it is born: fresh weights, frozen tasks."""
+    """The run of a recipe as it is created: fresh weights, frozen tasks."""
     folder, runs = tmp_path_factory.mktemp("runs"), {}
 
     def of(kind) -> Run:
         if kind not in runs:
             family, agent, evaluation = RECIPES[kind]
-            recipe = loading.build({**COMMON, "family": family, "agent": agent, "evaluation": evaluation}, kind)
-            runs[kind] = loop.start(recipe, folder / kind)
+            file = folder / f"{kind}.yaml"
+            file.write_text(yaml.safe_dump({**COMMON, "family": family, "agent": agent, "evaluation": evaluation}))
+            runs[kind] = setup.create_run(loading.load(file), folder / kind)
         return runs[kind]
 
     return of
@@ -76,24 +80,24 @@ def shard_of(run, count=5):
 
 
 @pytest.mark.parametrize("kind", RECIPES)
-def test_watching_changes_no_bit(begun, kind):
+def test_recording_changes_no_bit(begun, kind):
     agent, weights, family, shard = shard_of(begun(kind))
     alone = run_trials(agent, family, weights, shard)
-    watched = run_trials(Watched(agent, [0, 2], every=2), family, weights, shard)
-    for one, other in zip(alone, watched, strict=True):
+    recording = run_trials(RecordingAgent(agent, [0, 2], every=2), family, weights, shard)
+    for one, other in zip(alone, recording, strict=True):
         for name, array in one.arrays().items():
             assert np.array_equal(array, getattr(other, name)), name
 
 
 @pytest.mark.parametrize("kind", ["gru", "transformer", "external", "varibad"])
-def test_what_is_seen_is_what_an_agent_stepped_by_hand_shows(begun, kind):
+def test_traces_hold_what_an_agent_stepped_by_hand_shows(begun, kind):
     """Each trial alone, by its own actions and rewards, with `inspect` after every action."""
     agent, weights, family, shard = shard_of(begun(kind))
-    watched = Watched(agent, [1, 3], every=3)
-    (batch,) = run_trials(watched, family, weights, shard)
+    recording = RecordingAgent(agent, [1, 3], every=3)
+    (batch,) = run_trials(recording, family, weights, shard)
     trials = batch.by_trial()
     lengths = set()
-    for trial, one in enumerate(watched.seen()):
+    for trial, one in enumerate(recording.traces()):
         length = int(trials.valid[trial, 0].sum())
         lengths.add(length)
         state = agent.begin_trial(weights, 1)
@@ -123,9 +127,9 @@ def test_what_is_seen_is_what_an_agent_stepped_by_hand_shows(begun, kind):
 
 def test_rollouts_that_share_an_adaptation_are_counted_together(begun):
     agent, weights, family, shard = shard_of(begun("maml"))
-    watched = Watched(agent)
-    batch = run_trials(watched, family, weights, shard)
-    for trial, one in enumerate(watched.seen()):
+    recording = RecordingAgent(agent)
+    batch = run_trials(recording, family, weights, shard)
+    for trial, one in enumerate(recording.traces()):
         taken = np.concatenate([part.by_trial().valid[trial].sum(0) for part in batch])  # rows at each step
         assert one.env_steps.tolist() == (np.cumsum(taken) - taken)[taken > 0].tolist()
         first_round = int((batch[0].by_trial().valid[trial].sum(0) > 0).sum())
@@ -139,7 +143,7 @@ def test_rollouts_that_share_an_adaptation_are_counted_together(begun):
 
 def test_names_say_what_is_a_belief():
     ones = np.ones((2, 3))
-    beliefs, vectors, attention = inspection.sort(
+    beliefs, vectors, attention = inspection.group_by_kind(
         {"a_mean": ones, "a_variance": 4 * ones, "b_mean": ones, "c": ones, "attention/layer": np.ones((2, 1, 5))}
     )
     assert set(vectors) == {"a_mean", "b_mean", "c"}
@@ -148,16 +152,16 @@ def test_names_say_what_is_a_belief():
     assert np.array_equal(beliefs["a"][1], 2 * ones)
 
 
-def test_closed_families_are_followed_through_repeats_of_their_tasks(begun):
-    look = inspection.follow(begun("varibad"), "held-out", "last", 200)
-    assert [task["goal"] for task in look.tasks[:4]] == [2, 2, 3, 3]
-    assert len(look.seen) == len(look.tasks) == 42
-    assert [look.tasks[trial]["goal"] for trial in look.shown] == [2, 11, 17, 24]
+def test_finite_families_are_inspected_in_repeats_of_their_tasks(begun):
+    found = inspection.inspect_run(begun("varibad"), "held-out", "last", 200)
+    assert [task["goal"] for task in found.tasks[:4]] == [2, 2, 3, 3]
+    assert len(found.traces) == len(found.tasks) == 42
+    assert [found.tasks[trial]["goal"] for trial in found.drawn] == [2, 11, 17, 24]
 
 
 # -- the command
 
-PICTURES = {
+PLOTS = {
     "gru": ["embedding_hidden_state"],
     "transformer": ["embedding_hidden_state", "attention_layer_0"],
     "external": ["embedding_hidden_state", "attention_slots"],
@@ -166,14 +170,14 @@ PICTURES = {
 }
 
 
-@pytest.mark.parametrize("kind", PICTURES)
-def test_every_picture_is_drawn(begun, kind):
+@pytest.mark.parametrize("kind", PLOTS)
+def test_every_plot_is_drawn(begun, kind):
     path = begun(kind).path
     result = call("embed", path)
     assert result.exit_code == 0, result.output
     assert "note" not in result.output
-    expected = {path / "inside" / f"held-out_{name}.png" for name in PICTURES[kind]}
-    assert set((path / "inside").iterdir()) == expected
+    expected = {path / "embeddings" / f"held-out_{name}.png" for name in PLOTS[kind]}
+    assert set((path / "embeddings").iterdir()) == expected
     assert set(result.output.split()) == {str(one) for one in expected}
     for one in expected:
         pixels = np.asarray(Image.open(one).convert("L"))
@@ -186,7 +190,9 @@ def test_the_trials_are_the_evaluators_and_resume_takes_the_folder(begun, monkey
     assert call("embed", run.path).exit_code == 0
     assert call("resume", run.path).exit_code == 0
     rows = run.rows().to_pandas()
-    returns = rows[rows["split"] == "held-out"].groupby(["task", "point"])["return"].sum().groupby("task").sum()
+    returns = (
+        rows[rows["split"] == "held-out"].groupby(["task", "adaptation_step"])["return"].sum().groupby("task").sum()
+    )
     batches = []
 
     def spy(*arguments):
@@ -194,7 +200,7 @@ def test_the_trials_are_the_evaluators_and_resume_takes_the_folder(begun, monkey
         return batches[-1]
 
     monkeypatch.setattr(inspection, "run_trials", spy)
-    inspection.follow(run, "held-out", "last", 200)
+    inspection.inspect_run(run, "held-out", "last", 200)
     followed = np.concatenate([batch[0].row_returns().reshape(-1) for batch in batches])
     np.testing.assert_array_equal(followed, returns.to_numpy())
 
@@ -226,16 +232,16 @@ def test_what_cannot_be_drawn_is_a_sentence(begun, tmp_path, monkeypatch):
     assert "name another one with --out" in refused(path, "--tasks", 2, "--out", tmp_path / "file")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RL2Agent, "inspect", lambda self, weights, state: {"hidden_state": np.full((4, 2), np.nan)})
-        _, notes = embeddings.draw(begun("gru"), "held-out", "last", tmp_path / "nan", 4)
+        _, notes = inspection_plots.draw(begun("gru"), "held-out", "last", tmp_path / "nan", 4)
         assert notes == ["hidden_state is not finite, so it has no embedding"]
         rounding = 1 + 1e-7 * np.arange(8).reshape(4, 2)
         patch.setattr(RL2Agent, "inspect", lambda self, weights, state: {"hidden_state": rounding})
-        made, (note,) = embeddings.draw(begun("gru"), "held-out", "last", tmp_path / "same", 4)
+        made, (note,) = inspection_plots.draw(begun("gru"), "held-out", "last", tmp_path / "same", 4)
         assert note.startswith("hidden_state is the same")
         assert not made
     monkeypatch.setattr(RL2Agent, "inspect", lambda self, weights, state: {})
-    with pytest.raises(RunError, match="rl2 shows nothing of what it has learned"):
-        embeddings.draw(begun("gru"), "held-out", "last", tmp_path / "none", 4)
+    with pytest.raises(DrawingError, match="rl2 shows nothing of what it has learned"):
+        inspection_plots.draw(begun("gru"), "held-out", "last", tmp_path / "none", 4)
     assert not (tmp_path / "none").exists()
 
 
@@ -259,7 +265,7 @@ def test_what_lies_apart_stays_apart():
 
 def test_a_colouring_for_each_entry_that_differs():
     def colourings(family, count=30):
-        return embeddings.told_apart(family, family.sample(count, np.random.default_rng(0), "train"))
+        return embeddings.colourings_of(family, family.sample(count, np.random.default_rng(0), "train"))
 
     (goal,) = colourings(GridNavi())
     assert goal.ticks is None
@@ -275,7 +281,7 @@ def test_a_colouring_for_each_entry_that_differs():
     assert len(tables) == 10 * 5 * 10 + 10 * 5, "a number of a draw says nothing: its tables do"
     # The plane tells two entries exactly, and those are among the six that are drawn.
     points = np.column_stack([tables[100].values, tables[7].values])
-    chosen = embeddings.most_told(points, tables)
+    chosen = embeddings.most_explained(points, tables)
     assert len(chosen) == 6
     assert {tables[7].name, tables[100].name} <= {one.name for one in chosen}
     assert not colourings(GridNavi(), 1)
@@ -292,21 +298,21 @@ def test_many_entries_of_tasks_and_beliefs_are_drawn(begun):
         heads = [torch.softmax(torch.as_tensor(rng.normal(size=(6, step + 1))), -1).numpy() for step in range(40)]
         begins = np.arange(40) % 10 == 0
         seen.append(
-            inspection.Seen(
+            inspection.TrialTrace(
                 np.arange(40), begins, {"v": mean[-1]}, {"b": (mean, deviation)}, {"x": (np.arange(40), heads)}
             )
         )
-    look = inspection.Look("title", family, tasks, seen, [0, 4, 8])
-    embedding = embeddings.embedding(look, "v", np.array([one.vectors["v"] for one in seen]))
+    drawn = inspection.Inspection("title", family, tasks, seen, [0, 4, 8])
+    embedding = embeddings.embedding(drawn, "v", np.array([one.vectors["v"] for one in seen]))
     assert len(embedding.axes) == 2 * 6 + 6, "two planes and a colour bar for each of six entries"
     assert "the 6 of 550 entries" in embedding.get_suptitle()
-    narrowing = embeddings.narrowing(look, "b")
+    narrowing = belief_plots.narrowing(drawn, "b")
     assert narrowing.axes[0].get_yscale() == "log"
     mean = next(line for line in narrowing.axes[0].lines if line.get_label() == "mean over trials")
     np.testing.assert_allclose(mean.get_ydata(), np.exp(-0.1 * np.arange(40)))
-    along = embeddings.along_the_trial(look, "b")
+    along = belief_plots.along_the_trial(drawn, "b")
     assert sum(axes.get_visible() for axes in along.axes) == 12
-    maps = embeddings.attention_maps(look, "x")
+    maps = attention_plots.attention_maps(drawn, "x")
     assert len(maps.axes) == 4 * 3 + 1
     assert "4 of 6 heads; lines: an episode begins" in maps.get_suptitle()
     shown = maps.axes[0].images[0].get_array()

@@ -17,7 +17,7 @@ from PIL import Image
 from envs.mujoco.camera import NoCamera, choose_gl
 from envs.task import TaskError
 from tests.helpers import TINY, call
-from trainers.errors import RunError
+from trainers.errors import DrawingError
 from trainers.recipes import registry
 from trainers.reporting import videos
 from trainers.runs.run_folder import Run
@@ -48,8 +48,8 @@ def test_a_video_shows_the_returns_of_the_evaluation(trained, tmp_path):
     assert result.exit_code == 0, result.output
     rows = pq.read_table(path / "adaptation.parquet").to_pandas()
     rows = rows[(rows.split == "held-out") & (rows.task == 1)]
-    for point, line in enumerate(result.output.splitlines()[:2]):
-        mine = rows[(rows.point == point)].sort_values("rollout")["return"]
+    for step, line in enumerate(result.output.splitlines()[:2]):
+        mine = rows[(rows.adaptation_step == step)].sort_values("rollout")["return"]
         assert f"return {mine.iloc[0]:.2f} (mean of its round {mine.mean():.2f})" in line
     frames = imageio.mimread(out)
     assert frames[0].shape[1] > 2 * videos.PANEL[0]
@@ -72,8 +72,8 @@ def test_mujoco_is_drawn_headless(tmp_path):
     """In a process of its own: how MuJoCo draws is chosen once, when it is imported."""
     script = (
         "import sys; from pathlib import Path; from envs.mujoco.camera import choose_gl; choose_gl()\n"
-        "from trainers import movies, resolve\n"
-        "movies.preview(registry.family('half_cheetah_steps-v1'), Path(sys.argv[1]), 2)"
+        "from trainers.recipes import registry; from trainers.reporting import videos\n"
+        "videos.preview(registry.family('half_cheetah_steps-v1'), Path(sys.argv[1]), 2)"
     )
     out = tmp_path / "sheet.png"
     subprocess.run([sys.executable, "-c", script, str(out)], check=True, cwd=Path.cwd(), timeout=120)
@@ -112,15 +112,15 @@ def test_an_episode_that_does_not_repeat_is_not_shown(trained, monkeypatch, tmp_
         return env
 
     monkeypatch.setattr(family, "make_env", other)
-    with pytest.raises(RunError, match="do not follow from seed and actions"):
-        videos.render(Run.open(path), 0, "held-out", None, "last", tmp_path / "task.gif")
+    with pytest.raises(DrawingError, match="do not follow from seed and actions"):
+        videos.make_video(Run.open(path), 0, "held-out", None, "last", tmp_path / "task.gif")
 
 
 def test_a_family_that_says_nothing_of_its_looks_is_refused():
     from tests.helpers import LineFamily
 
     family = LineFamily()
-    with pytest.raises(RunError, match="plan_view"):
+    with pytest.raises(DrawingError, match="plan_view"):
         videos.camera_of(family, family.sample(1, np.random.default_rng(0), "train")[0])
     with pytest.raises(TaskError):
         family.task(target_m=99.0)

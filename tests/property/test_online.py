@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 
 from envs.navigation.point_nav import PointNav
-from tests.helpers import TINY, LineFamily, interface, small_maml, some_tasks
-from trainers.errors import RunError
+from tests.helpers import TINY, LineFamily, small_maml, some_tasks
+from trainers.errors import UsageError
 from trainers.online import OnlineAgent, load
 from trainers.recipes import loading
+from trainers.recipes.assembling import interface_of
 from trainers.runs.run_folder import Run
-from trainers.sampling.trial_loop import generator, make_shards, random_key, run_trials
+from trainers.sampling.random_streams import generator, random_key
+from trainers.sampling.shards import make_shards
+from trainers.sampling.trial_loop import run_trials
 from trainers.training import loop
 
 LINE = LineFamily()
@@ -88,7 +91,7 @@ def test_a_loaded_agent_acts_like_its_run_and_a_new_trial_knows_nothing(tmp_path
     noisy.begin_trial()
     assert np.abs(noisy.inspect()["parameter_shift"]).max() == 0
     assert (noisy.adaptations, noisy.episodes, noisy.env_steps) == (0, 0, 0)
-    assert load(tmp_path / "run", checkpoint="best").interface == interface(PointNav())
+    assert load(tmp_path / "run", checkpoint="best").interface == interface_of(PointNav())
 
 
 def test_adapting_early_uses_the_episodes_there_are():
@@ -96,11 +99,11 @@ def test_adapting_early_uses_the_episodes_there_are():
     online = OnlineAgent(agent, learner.weights(), LINE, rollouts=50)
     online.begin_trial()
     env = LINE.make_env(some_tasks(1, LINE)[0])
-    with pytest.raises(RunError, match="no episode to adapt on yet"):
+    with pytest.raises(UsageError, match="no episode to adapt on yet"):
         online.adapt()
     observation, _ = env.reset(seed=0)
     online.observe(env.step(online.act(observation))[0], 0.0, False, False)
-    with pytest.raises(RunError, match="an episode is under way"):
+    with pytest.raises(UsageError, match="an episode is under way"):
         online.adapt()
     online.act(observation)
     online.observe(observation, -1.0, False, True)
@@ -111,16 +114,16 @@ def test_adapting_early_uses_the_episodes_there_are():
 def test_wrong_uses_are_sentences():
     agent, learner = small_maml(family=LINE)
     online = OnlineAgent(agent, learner.weights(), LINE, rollouts=2)
-    with pytest.raises(RunError, match="act was called before begin_trial"):
+    with pytest.raises(UsageError, match="act was called before begin_trial"):
         online.act(np.zeros(1))
     online.begin_trial()
-    with pytest.raises(RunError, match="observe was called without an action"):
+    with pytest.raises(UsageError, match="observe was called without an action"):
         online.observe(np.zeros(1), 0.0, False, False)
-    with pytest.raises(RunError, match=r"shape \(3,\).*shape \(1,\).*line-v1"):
+    with pytest.raises(UsageError, match=r"shape \(3,\).*shape \(1,\).*line-v1"):
         online.act(np.zeros(3))
     online.act(np.zeros(1))
-    with pytest.raises(RunError, match="reward is nan"):
+    with pytest.raises(UsageError, match="reward is nan"):
         online.observe(np.zeros(1), float("nan"), False, False)
     online.observe(np.zeros(1), 0.0, False, False)  # and it goes on
-    with pytest.raises(RunError, match="rollouts is 0"):
+    with pytest.raises(UsageError, match="rollouts is 0"):
         OnlineAgent(agent, learner.weights(), LINE, rollouts=0)

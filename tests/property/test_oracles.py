@@ -13,12 +13,12 @@ from envs.locomotion.half_cheetah import HalfCheetahVelU03
 from envs.oracle import OracleWrapper
 from envs.task import TaskError
 from tests.helpers import call
-from trainers.errors import RunError
-from trainers.evaluation.run_evaluation import evaluate_baseline, evaluate_runs
+from trainers.errors import DrawingError, RunFolderError
+from trainers.evaluation.run_evaluation import EvaluationRequest, evaluate_runs
 from trainers.recipes import loading, registry
 from trainers.reporting.videos import camera_of
 from trainers.runs.run_folder import Run
-from trainers.training import loop
+from trainers.training import loop, setup
 
 SMALL = [
     "family=grid_navi-v1", "iterations=1", "device=cpu", "learner_threads=1", "workers=0",
@@ -52,12 +52,12 @@ def test_its_tasks_are_those_of_the_family(runs):
 
 def test_yardsticks_on_its_tasks_are_told_what_they_are_told_anywhere(runs):
     for name in ("belief", "oracle"):
-        blind, oracle = (evaluate_baseline(run.path, "held-out", name) for run in runs)
+        blind, oracle = (evaluate_runs(EvaluationRequest(run.path, "held-out", baseline=name)) for run in runs)
         assert blind == oracle
 
 
 def test_it_is_evaluated_and_drawn_like_any_other(runs, tmp_path):
-    told = evaluate_runs(runs[1].path, "held-out")
+    told = evaluate_runs(EvaluationRequest(runs[1].path, "held-out"))
     assert len(told["mean"]) == 2
     assert call("evaluate", runs[1].path).exit_code == 0
     assert call("embed", runs[1].path, "--out", tmp_path / "inside").exit_code == 0
@@ -65,7 +65,7 @@ def test_it_is_evaluated_and_drawn_like_any_other(runs, tmp_path):
 
 def test_a_robot_that_is_told_is_drawn_as_it_is():
     family = HalfCheetahVelU03()
-    with pytest.raises(RunError, match="says nothing of how it is drawn"):
+    with pytest.raises(DrawingError, match="says nothing of how it is drawn"):
         camera_of(OracleWrapper(family), family.task(velocity_m_per_s=1.0))
     told = Run(Path("nowhere"), loading.load(loading.find("half_cheetah_vel_u03_pearl"), ["task_in_observation=true"]))
     assert isinstance(told.family(task_in_observation=False), HalfCheetahVelU03)
@@ -79,8 +79,8 @@ def test_a_task_that_switches_cannot_be_told():
 
 
 def test_an_oracle_and_a_learner_are_not_pooled(runs):
-    with pytest.raises(RunError, match="are runs of different recipes"):
-        evaluate_runs(pooled(runs), "held-out")
+    with pytest.raises(RunFolderError, match="are runs of different recipes"):
+        evaluate_runs(EvaluationRequest(pooled(runs), "held-out"))
     assert "told the task" in runs[1].recipe.title
     assert "told" not in runs[0].recipe.title
 
@@ -96,6 +96,6 @@ def pooled(runs):
 def test_it_goes_on_with_workers_to_the_same_bits(runs, tmp_path):
     straight = trained(tmp_path / "straight", "task_in_observation=true", "iterations=2")
     shutil.copytree(runs[1].path, tmp_path / "resumed")
-    loop.run(loop.open_for_resume(tmp_path / "resumed", ["iterations=2", "workers=1"]))
+    loop.run(setup.open_for_resume(tmp_path / "resumed", ["iterations=2", "workers=1"]))
     one, other = (run.load(run.family())[1] for run in (straight, Run.open(tmp_path / "resumed")))
     assert all(torch.equal(one[name], other[name]) for name in one)

@@ -17,12 +17,14 @@ import yaml
 
 from agents.pearl import PEARLLearner
 from tests.helpers import TINY_PEARL
-from trainers.errors import RecipeError, RunError
+from trainers.errors import RecipeError, RunFolderError
 from trainers.recipes import loading
 from trainers.runs import checkpoints
 from trainers.runs.metrics import read
-from trainers.runs.run_folder import Run, best_iteration
-from trainers.training.loop import Loop, loop
+from trainers.runs.run_folder import Run
+from trainers.runs.selection import best_iteration
+from trainers.training import loop, setup
+from trainers.training.loop import Loop
 
 SMALL = [
     "iterations=6",
@@ -45,11 +47,11 @@ def recipe(*more, name="point_nav_maml"):
 
 
 def told(folder):
-    """What two runs must have in common: metrics but times, adaptation rows, the last state."""
+    """What two runs must have in common: metrics but times, adaptation rows but whose they are, the last state."""
     schema = json.loads((folder / "metrics.schema.json").read_text())
     lines = [{key: value for key, value in line.items() if not schema[key]["timing"]} for line in lines_of(folder)]
     state = (checkpoints.newest(folder / "checkpoints") / "state.json").read_bytes()
-    return lines, pq.read_table(folder / "adaptation.parquet").to_pylist(), state
+    return lines, pq.read_table(folder / "adaptation.parquet").drop_columns("run_id").to_pylist(), state
 
 
 def lines_of(folder):
@@ -87,19 +89,19 @@ def test_death_at_any_moment_then_resume_is_the_same_run(tmp_path, straight, mon
         if moment == "iterate":
             patch.setattr(Loop, "iterate", dies(Loop.iterate, lambda self, iteration: iteration == 3))
         elif moment == "validate":
-            patch.setattr(Loop, "validate", dies(Loop.validate, lambda self, iteration: iteration == 4))
+            patch.setattr(Loop, "validate", dies(Loop.validate, lambda self: self.progress.iteration == 4))
         elif moment == "checkpoint":  # its metrics and rows are written already
-            patch.setattr(Loop, "checkpoint", dies(Loop.checkpoint, lambda self, iteration: iteration == 4))
+            patch.setattr(Loop, "checkpoint", dies(Loop.checkpoint, lambda self: self.progress.iteration == 4))
         elif moment == "prune":
             patch.setattr(checkpoints, "prune", dies(checkpoints.prune, lambda *_: len(calls) > 2))
         else:
-            patch.setattr(Loop, "measure", dies(Loop.measure, lambda self, split, iteration: split == "held-out"))
+            patch.setattr(Loop, "measure", dies(Loop.measure, lambda self, split: split == "held-out"))
         with pytest.raises(Death):
             loop.train(recipe(name=name), tmp_path / "run")
     with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
         file.write('{"iteration": 5, "environm')  # the line that death cut
     (tmp_path / "run" / "checkpoints" / ".writing-000004-1").mkdir()
-    outcome = loop.run(loop.open_for_resume(tmp_path / "run"))
+    outcome = loop.run(setup.open_for_resume(tmp_path / "run"))
     assert outcome.iteration == 6
     assert told(tmp_path / "run") == told(straight / name)
     assert not list((tmp_path / "run" / "checkpoints").glob(".*"))
@@ -109,7 +111,7 @@ def test_death_at_any_moment_then_resume_is_the_same_run(tmp_path, straight, mon
 @pytest.mark.parametrize("name", ["point_nav_maml", "pearl"])
 def test_a_finished_run_is_extended_to_the_bits_of_a_longer_one(tmp_path, straight, name):
     loop.train(recipe("iterations=4", name=name), tmp_path / "run")
-    loop.run(loop.open_for_resume(tmp_path / "run", ["iterations=6"]))
+    loop.run(setup.open_for_resume(tmp_path / "run", ["iterations=6"]))
     mine, whole = told(tmp_path / "run"), told(straight / name)
     assert (mine[0], mine[2]) == (whole[0], whole[2])
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["iterations"] == 6
@@ -133,7 +135,7 @@ def test_the_next_iteration_is_sampled_with_the_weights_from_before_this_update(
     monkeypatch.setattr(Loop, "sample", watched_sample)
     monkeypatch.setattr(PEARLLearner, "update", watched_update)
     loop.train(recipe("iterations=3", name="pearl"), tmp_path / "run")
-    loop.run(loop.open_for_resume(tmp_path / "run", ["iterations=4"]))
+    loop.run(setup.open_for_resume(tmp_path / "run", ["iterations=4"]))
     assert [iteration for iteration, _ in used] == [0, 1, 2, 3]
     for (_, weights), lagging in zip(used, (0, 0, 1, 2), strict=True):
         assert torch.equal(weights, after[lagging])
@@ -146,8 +148,8 @@ def test_a_checkpoint_without_the_weights_of_what_is_pending_is_refused(tmp_path
     iteration, state = checkpoints.load(newest, "pearl")
     del state["weights_before"]
     checkpoints.save(newest.parent, iteration, "pearl", state)
-    with pytest.raises(RunError, match="the weights that its pending iteration is sampled with are not those"):
-        loop.run(loop.open_for_resume(tmp_path / "run", ["iterations=3"]))
+    with pytest.raises(RunFolderError, match="the weights that its pending iteration is sampled with are not those"):
+        loop.run(setup.open_for_resume(tmp_path / "run", ["iterations=3"]))
 
 
 @pytest.mark.parametrize(
@@ -160,14 +162,14 @@ def test_a_checkpoint_without_the_weights_of_what_is_pending_is_refused(tmp_path
 )
 def test_a_plan_that_the_agent_cannot_follow_is_refused_before_anything_is_written(tmp_path, overrides, sentence):
     with pytest.raises(ValueError, match=sentence):
-        loop.start(recipe(*overrides, name="pearl"), tmp_path / "run")
+        setup.create_run(recipe(*overrides, name="pearl"), tmp_path / "run")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_complete_run_stays_as_it_is(tmp_path, straight):
     shutil.copytree(straight / "point_nav_maml", tmp_path / "run")
     before = told(tmp_path / "run")
-    assert loop.run(loop.open_for_resume(tmp_path / "run")).iteration == 6
+    assert loop.run(setup.open_for_resume(tmp_path / "run")).iteration == 6
     assert told(tmp_path / "run") == before
 
 
@@ -177,14 +179,14 @@ def test_wall_time_goes_on_where_it_stood(tmp_path):
     lines = read(path)
     lines[-1]["seconds_elapsed"] = 1000.0
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    loop.run(loop.open_for_resume(tmp_path / "run", ["iterations=3"]))
+    loop.run(setup.open_for_resume(tmp_path / "run", ["iterations=3"]))
     assert 1000 < read(path)[-1]["seconds_elapsed"] < 1100
 
 
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        (["agent.rollouts=5"], "agent.rollouts cannot change in a run that goes on.*init=RUN"),
+        (["agent.rollouts=5"], "agent.rollouts cannot change in a run that is resumed.*init=RUN"),
         (["seed=3"], "seed cannot change"),
         (["iterations=2"], "has done 6 meta-updates already"),
         (["iterations=many"], "iterations is 'many'"),
@@ -193,17 +195,17 @@ def test_wall_time_goes_on_where_it_stood(tmp_path):
 def test_what_would_make_another_run_is_refused(tmp_path, straight, overrides, sentence):
     shutil.copytree(straight / "point_nav_maml", tmp_path / "run")
     before = told(tmp_path / "run")
-    with pytest.raises((RecipeError, RunError), match=sentence):
-        loop.run(loop.open_for_resume(tmp_path / "run", overrides))
+    with pytest.raises(RecipeError, match=sentence):
+        loop.run(setup.open_for_resume(tmp_path / "run", overrides))
     assert told(tmp_path / "run") == before
 
 
 def test_two_processes_never_train_in_one_folder(straight):
     with (
         Run.open(straight / "point_nav_maml").held(),
-        pytest.raises(RunError, match="another process is training"),
+        pytest.raises(RunFolderError, match="another process is training"),
     ):
-        loop.run(loop.open_for_resume(straight / "point_nav_maml"))
+        loop.run(setup.open_for_resume(straight / "point_nav_maml"))
 
 
 def test_the_best_on_validation_is_kept_beside_the_last(tmp_path, monkeypatch):
@@ -220,7 +222,7 @@ def test_the_best_on_validation_is_kept_beside_the_last(tmp_path, monkeypatch):
     assert run.load(run.family(), "best")[2] == 4
     assert run.load(run.family(), "last")[2] == 10
     assert run.load(run.family(), "5")[2] == 5
-    with pytest.raises(RunError, match="holds no checkpoint 7; it holds last and the iterations 4, 5, 10"):
+    with pytest.raises(RunFolderError, match="holds no checkpoint 7; it holds last and the iterations 4, 5, 10"):
         run.load(run.family(), "7")
 
 
@@ -248,15 +250,15 @@ def test_init_starts_from_another_runs_weights(tmp_path, straight):
 
 def test_init_from_another_network_is_refused_and_leaves_nothing(tmp_path, straight):
     with pytest.raises(ValueError, match="belong to another policy"):
-        loop.start(recipe(f"init={straight / 'point_nav_maml'}", "agent.hidden_sizes=[9]"), tmp_path / "run")
-    with pytest.raises(RunError, match="is not a run folder"):
-        loop.start(recipe("init=/nowhere"), tmp_path / "run")
+        setup.create_run(recipe(f"init={straight / 'point_nav_maml'}", "agent.hidden_sizes=[9]"), tmp_path / "run")
+    with pytest.raises(RunFolderError, match="is not a run folder"):
+        setup.create_run(recipe("init=/nowhere"), tmp_path / "run")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_death_while_the_folder_was_made_leaves_nothing_in_the_way(tmp_path):
     (tmp_path / ".run.making-1" / "tasks").mkdir(parents=True)
-    loop.start(recipe(), tmp_path / "run")
+    setup.create_run(recipe(), tmp_path / "run")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     assert checkpoints.iterations(tmp_path / "run" / "checkpoints") == [0]
 
@@ -288,11 +290,11 @@ def test_a_full_disk_is_a_sentence_and_the_run_goes_on_later(tmp_path):
     assert "Traceback" not in full.stderr
     assert checkpoints.newest(tmp_path / "run" / "checkpoints") == newest
     assert {path.name: path.read_bytes() for path in newest.iterdir()} == before
-    loop.run(loop.open_for_resume(tmp_path / "run", ["iterations=6"]))
+    loop.run(setup.open_for_resume(tmp_path / "run", ["iterations=6"]))
     assert told(tmp_path / "run")[2] == told(tmp_path / "straight")[2]
 
 
 def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(RunError, match=r"cannot be written \(Not a directory\); name another folder"):
-        loop.start(recipe(), tmp_path / "file" / "run")
+    with pytest.raises(RunFolderError, match=r"cannot be written \(Not a directory\); name another folder"):
+        setup.create_run(recipe(), tmp_path / "file" / "run")

@@ -13,8 +13,12 @@ from agents.contract import Round, concatenate
 from envs.locomotion.faults import HalfCheetahGravity
 from envs.navigation.point_nav import PointNav
 from envs.task import Uniform
-from tests.helpers import LineFamily, interface, sample, small_maml, some_tasks
-from trainers.sampling.trial_loop import SamplingError, make_shards, random_key, run_trials
+from tests.helpers import LineFamily, sample, small_maml, some_tasks
+from trainers.errors import SamplingError
+from trainers.recipes.assembling import interface_of
+from trainers.sampling.random_streams import random_key
+from trainers.sampling.shards import make_shards
+from trainers.sampling.trial_loop import run_trials
 
 ROUNDS = (Round("support", 3), Round("query", 2))
 
@@ -178,7 +182,7 @@ def test_concatenate_joins_shards_in_order():
 
 
 def test_interface_holds_no_task():
-    assert "goal" not in repr(interface(PointNav()))
+    assert "goal" not in repr(interface_of(PointNav()))
 
 
 def test_an_unstable_simulation_ends_its_episode_is_counted_and_feeds_nothing_odd():

@@ -23,11 +23,14 @@ from envs.tabular import grid_navi, tabular_mdp
 from envs.tabular.bandit import Bandit2Arms, Bandit5Arms
 from envs.tabular.grid_navi import GridNavi
 from envs.tabular.tabular_mdp import TabularMDP
-from tests.helpers import TINY, LineFamily, call, interface
+from tests.helpers import TINY, LineFamily, call
 from tests.oracles.bandits import bayes_value, gittins_index
 from trainers.recipes import loading, registry
-from trainers.sampling.trial_loop import Shard, random_key, run_trials
-from trainers.training import loop
+from trainers.recipes.assembling import interface_of
+from trainers.sampling.random_streams import random_key
+from trainers.sampling.shards import Shard
+from trainers.sampling.trial_loop import run_trials
+from trainers.training import setup
 
 FAMILIES = {
     "bayes": (Bandit5Arms, 10),
@@ -47,7 +50,7 @@ def play(name, family, episodes, tasks, shard_size=500):
     """The single round of trials on these tasks, joined."""
     maker = registry.baseline(name)
     played = OracleWrapper(family) if maker.needs_task else family
-    agent = maker(interface(played), episodes)
+    agent = maker(interface_of(played), episodes)
     rounds = agent.trial_rounds(episodes - 1, 1)
     keys = [random_key(0, "evaluation", number) for number in range(len(tasks))]
     found = []
@@ -139,7 +142,7 @@ def test_ucb1_pulls_each_arm_once_and_then_the_highest_bound():
 
 
 def test_thompson_draws_from_the_posterior():
-    agent = Thompson(interface(Bandit2Arms()), 9)
+    agent = Thompson(interface_of(Bandit2Arms()), 9)
     many = ArmCounts(np.tile([[3, 0]], (4000, 1)), np.tile([[1, 0]], (4000, 1)))
     noise = agent.draw_noise(np.random.default_rng(0), (1, 4000))[0]
     drawn = agent.scores(many, noise)
@@ -210,7 +213,7 @@ def test_psrl_draws_from_the_posterior():
 
 
 def test_psrl_keeps_its_draw_for_an_episode():
-    agent = PSRL(interface(TabularMDP()), 2)
+    agent = PSRL(interface_of(TabularMDP()), 2)
     noise = agent.draw_noise(np.random.default_rng(0), (3, 4, 1))
     here = np.zeros((4, 1), np.int64)
     _, _, state = agent.act({}, agent.begin_trial({}, 4), here, noise[0])
@@ -324,7 +327,7 @@ def test_it_is_pure_and_travels(name):
     maker, (family, episodes) = registry.baseline(name), FAMILIES[name]
     assert maker.name == name
     family = OracleWrapper(family()) if maker.needs_task else family()
-    agent = maker(interface(family), episodes)
+    agent = maker(interface_of(family), episodes)
     again = pickle.loads(pickle.dumps(agent))
     env = family.make_vector_env(held_out(family, 3), 1)
     noise = agent.draw_noise(np.random.default_rng(0), (4, 3))
@@ -391,8 +394,8 @@ def test_what_it_cannot_serve_is_said_in_a_sentence(name, space, says):
 def test_trials_that_do_not_fit_are_refused():
     family = Bandit2Arms()
     with pytest.raises(AgentError, match="at most 200 pulls, not 201"):
-        Gittins(interface(family), 201)
-    agent = Bayes(interface(family), 3)
+        Gittins(interface_of(family), 201)
+    agent = Bayes(interface_of(family), 3)
     with pytest.raises(AgentError, match="made for trials of 3 episodes, not 5"):
         agent.trial_rounds(4, 1)
     tasks, keys = tuple(held_out(family, 2)), (random_key(0, "evaluation", 0), random_key(0, "evaluation", 1))
@@ -413,7 +416,7 @@ def test_rewards_and_ends_that_do_not_fit_are_refused():
     step |= {"terminated": np.ones((1, 1), bool), "truncated": np.zeros((1, 1), bool)}
     with pytest.raises(AgentError, match="episodes of a fixed length"):
         agent.observe({}, agent.begin_trial({}, 1), step)
-    agent = registry.baseline("random")(interface(family), 2)
+    agent = registry.baseline("random")(interface_of(family), 2)
     with pytest.raises(AgentError, match="nothing but noise"):
         agent.act({}, None, np.zeros((1, 1, 1)), None)
 
@@ -429,7 +432,7 @@ def bandit_run(tmp_path_factory):
         loading.find("point_nav_maml"),
         ["family=bandit_2_arms-v1", *TINY[:-1], evaluation, "sampling.tasks_per_shard=30"],
     )
-    return loop.start(recipe, tmp_path_factory.mktemp("runs") / "run").path
+    return setup.create_run(recipe, tmp_path_factory.mktemp("runs") / "run").path
 
 
 @pytest.mark.parametrize("name", ["random", "bayes", "oracle", "agents.baselines.bandits:Thompson"])
@@ -437,7 +440,7 @@ def test_the_command_measures_baselines_on_the_runs_tasks(bandit_run, tmp_path, 
     target = tmp_path / "summary.json"
     result = call("evaluate", bandit_run, "--agent", name, "--json", target)
     assert result.exit_code == 0, result.output
-    assert f"yardstick {name}" in " ".join(result.output.split())
+    assert f"baseline {name}" in " ".join(result.output.split())
     summary = json.loads(target.read_text())
     assert (summary["agent"], summary["training_seeds"], len(summary["rounds"])) == (name, 0, 10)
     assert summary["task_set_hash"] == json.loads((bandit_run / "tasks" / "held-out.json").read_text())["hash"]
@@ -458,7 +461,7 @@ def test_deterministic_probes_are_taken_of_baselines_too(bandit_run):
     ("words", "says"),
     [
         (["--agent", "tompson"], "--agent: there is no 'tompson'; did you mean thompson?"),
-        (["--agent", "agents.maml:MAML"], "not the class of a yardstick"),
+        (["--agent", "agents.maml:MAML"], "not the class of a baseline"),
         (["--agent", "psrl", "--untrained"], "has no weights; leave --untrained, --context and --checkpoint out"),
         (["--agent", "belief"], "the belief agent plays GridNavi"),
         (["--agent", "random", "--deterministic"], "nothing but noise"),

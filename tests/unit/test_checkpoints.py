@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 
-from trainers.errors import RunError
+from trainers.errors import RunFolderError
 from trainers.runs import checkpoints
 
 STATE = {
@@ -46,7 +46,7 @@ def test_every_cut_and_every_flipped_bit_is_refused(tmp_path, name):
         damaged.append(whole[:place] + bytes([whole[place] ^ (1 << bit)]) + whole[place + 1 :])
     for content in damaged:
         (path / name).write_bytes(content)
-        with pytest.raises(RunError, match="is refused"):
+        with pytest.raises(RunFolderError, match="is refused"):
             checkpoints.load(path, "maml")
         assert (path / name).read_bytes() == content, "reading changes nothing"
 
@@ -64,13 +64,13 @@ def test_foreign_and_hostile_files_are_refused_and_never_executed(tmp_path, cont
     path = checkpoints.save(tmp_path, 1, "maml", STATE)
     for name in ("state.json", "tensors.safetensors"):
         (path / name).write_bytes(content)
-    with pytest.raises(RunError, match="is refused"):
+    with pytest.raises(RunFolderError, match="is refused"):
         checkpoints.load(path, "maml")
 
 
 def test_a_checkpoint_of_another_algorithm_is_refused(tmp_path):
     path = checkpoints.save(tmp_path, 1, "pearl", STATE)
-    with pytest.raises(RunError, match="of the algorithm pearl, the run's is maml"):
+    with pytest.raises(RunFolderError, match="of the algorithm pearl, the run's is maml"):
         checkpoints.load(path, "maml")
 
 
@@ -78,7 +78,7 @@ def test_a_tensor_swapped_between_checkpoints_is_refused(tmp_path):
     first = checkpoints.save(tmp_path, 1, "maml", STATE)
     second = checkpoints.save(tmp_path, 2, "maml", STATE | {"weights": {"a": torch.ones(2, 3), "b": torch.zeros(0)}})
     shutil.copy(first / "tensors.safetensors", second / "tensors.safetensors")
-    with pytest.raises(RunError, match="cut or changed"):
+    with pytest.raises(RunFolderError, match="cut or changed"):
         checkpoints.load(second, "maml")
 
 
@@ -88,14 +88,14 @@ def test_nothing_that_could_execute_can_be_saved(tmp_path):
 
 
 def test_no_checkpoint_is_a_sentence(tmp_path):
-    with pytest.raises(RunError, match="holds no checkpoint"):
+    with pytest.raises(RunFolderError, match="holds no checkpoint"):
         checkpoints.newest(tmp_path / "checkpoints")
 
 
 def test_a_folder_that_cannot_be_written_leaves_earlier_ones_whole(tmp_path):
     first = checkpoints.save(tmp_path, 1, "maml", STATE)
     (tmp_path / "iteration-000002").write_text("in the way")
-    with pytest.raises(RunError, match="could not be written"):
+    with pytest.raises(RunFolderError, match="could not be written"):
         checkpoints.save(tmp_path, 2, "maml", STATE)
     assert checkpoints.load(first, "maml")[0] == 1
     assert json.loads((first / "state.json").read_text())["format"] == checkpoints.FORMAT

@@ -83,7 +83,7 @@ def test_evaluate_writes_the_documented_json(finished, tmp_path):
     assert call("evaluate", finished, "--rounds", 2, "--json", again).exit_code == 0
     assert json.loads(again.read_text()) == told
     stored = pq.read_table(finished / "adaptation.parquet").to_pandas()
-    stored = stored[(stored["split"] == "held-out") & (stored["point"] == 1)]
+    stored = stored[(stored["split"] == "held-out") & (stored["adaptation_step"] == 1)]
     assert told["mean"][1] == pytest.approx(stored.groupby("task")["return"].mean().mean())
 
 
@@ -248,7 +248,7 @@ def test_resume_says_what_is_wrong(tmp_path, finished):
     assert "is not a run folder" in flat(call("resume", tmp_path))
     result = call("resume", finished, "agent.rollouts=7")
     assert result.exit_code == 2
-    assert "agent.rollouts cannot change in a run that goes on" in flat(result)
+    assert "agent.rollouts cannot change in a run that is resumed" in flat(result)
     assert "holds no checkpoint 77; it holds last and the iterations" in flat(
         call("evaluate", finished, "--checkpoint", 77)
     )

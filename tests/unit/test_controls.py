@@ -13,7 +13,8 @@ from agents.pearl import PEARLAgent, PEARLConfig, PEARLLearner
 from agents.rl2 import RL2Agent, RL2Config, RL2Learner
 from envs.navigation.point_robot import PointRobot
 from envs.tabular.bandit import Bandit5Arms
-from tests.helpers import interface, sample, small_maml, some_tasks
+from tests.helpers import sample, small_maml, some_tasks
+from trainers.recipes.assembling import interface_of
 
 TASKS, TRIALS = 3, 2  # of each task, side by side
 
@@ -29,7 +30,7 @@ def far_from_its_start(learner):
 def test_in_a_row_every_step_is_the_first():
     family = Bandit5Arms()
     config = RL2Config(meta_batch_size=4, episodes_per_trial=5)
-    agent = RL2Agent(config, interface(family))
+    agent = RL2Agent(config, interface_of(family))
     weights = far_from_its_start(RL2Learner(agent, config, 0, torch.device("cpu")))
 
     def chances(agent):
@@ -61,7 +62,7 @@ def pearl():
     config = PEARLConfig(
         train_tasks=3, meta_batch_size=2, tasks_per_iteration=2, latent_size=2, hidden_sizes=(8,), encoder_sizes=(8,)
     )
-    agent = PEARLAgent(config, interface(family))
+    agent = PEARLAgent(config, interface_of(family))
     learner = PEARLLearner(agent, config, 0, torch.device("cpu"))
     weights = far_from_its_start(learner)
     tasks = [task for task in some_tasks(TASKS, family) for _ in range(TRIALS)]
@@ -113,4 +114,4 @@ def test_a_context_that_cannot_be_given_is_a_sentence(pearl):
     with pytest.raises(AgentError, match="no other to be told of"):
         told.adapt(weights, told.begin_trial(weights, TRIALS), alone)
     with pytest.raises(AgentError, match=r"learns at every step, .*--context none"):
-        ablate_context(RL2Agent(RL2Config(), interface(Bandit5Arms())), "another")
+        ablate_context(RL2Agent(RL2Config(), interface_of(Bandit5Arms())), "another")

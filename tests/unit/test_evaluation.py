@@ -6,9 +6,12 @@ import pytest
 
 from agents.contract import Round, RoundBatch
 from envs.task import Task, TaskSet
-from trainers.errors import RunError
-from trainers.evaluation.evaluator import Curve, curve, interval, rows_of, summary
-from trainers.runs.run_folder import Run
+from trainers.errors import RunFolderError
+from trainers.evaluation.curves import Curve, curve, summary
+from trainers.evaluation.evaluator import Origin, rows_of
+from trainers.evaluation.statistics import interval
+from trainers.runs.rows import ROWS
+from trainers.runs.rows import read as read_rows
 
 TASKS = TaskSet("f-v1", "held-out", tuple(Task.of("f-v1", {"x": float(i)}, i) for i in range(2)))
 
@@ -23,7 +26,7 @@ def batch(rewards, lengths, episode=None):
 
 
 def rows(batches, rounds, seed=0):
-    return rows_of(tuple(batches), rounds, TASKS, iteration=5, training_seed=seed).to_pandas()
+    return rows_of(tuple(batches), rounds, TASKS, Origin("r", "a", seed, 5)).to_pandas()
 
 
 def test_all_rollouts_are_charged_to_the_budget():
@@ -32,7 +35,7 @@ def test_all_rollouts_are_charged_to_the_budget():
     second = batch([[5, 6], [7, 8]], [[1, 1], [3, 3]])
     frame = rows([first, second], [Round("support", 2), Round("query", 2)])
     task = frame[frame.task == 0]
-    assert task.point.tolist() == [0, 0, 1, 1]
+    assert task.adaptation_step.tolist() == [0, 0, 1, 1]
     assert task.env_steps_before.tolist() == [0, 0, 4, 4]
     assert task.env_steps_after.tolist() == [4, 4, 6, 6]
     assert task["return"].tolist() == [3 * 1, 1 * 2, 5, 6]
@@ -47,7 +50,7 @@ def test_probes_are_free_and_never_mixed_with_online_rows():
     probe = Round("probe", 2, deterministic=True, probe=True)
     rounds = [probe, Round("support", 2), probe, Round("query", 2)]
     batches = [batch([[i, i], [i, i]], [[3, 3], [3, 3]]) for i in (10, 1, 20, 2)]
-    table = rows_of(tuple(batches), rounds, TASKS, iteration=0, training_seed=0)
+    table = rows_of(tuple(batches), rounds, TASKS, Origin("r", "a", 0, 0))
     frame = table.to_pandas()
     probes = frame[frame.charge == "probe"]
     assert probes.env_steps_before.tolist() == probes.env_steps_after.tolist()
@@ -61,7 +64,7 @@ def test_episodes_of_a_row_are_points_one_after_the_other():
     one = batch([[1, 1], [1, 1]], [[3, 3], [3, 3]], episode=np.array([0, 0, 1]))
     frame = rows([one], [Round("only", 2, episodes=2)])
     task = frame[(frame.task == 0) & (frame.rollout == 0)]
-    assert task.point.tolist() == [0, 1]
+    assert task.adaptation_step.tolist() == [0, 1]
     assert task["return"].tolist() == [2, 1]
     assert task.env_steps_before.tolist() == [0, 4]
     assert task.env_steps_after.tolist() == [4, 6]
@@ -86,9 +89,7 @@ def test_the_crossed_bootstrap_widens_with_seeds_that_disagree():
 
 
 def test_summary_has_the_documented_keys():
-    table = rows_of(
-        (batch([[1, 2], [3, 4]], [[3, 1], [2, 2]]),), [Round("query", 2)], TASKS, iteration=0, training_seed=0
-    )
+    table = rows_of((batch([[1, 2], [3, 4]], [[3, 1], [2, 2]]),), [Round("query", 2)], TASKS, Origin("r", "a", 0, 0))
     told = summary(curve([table, table], "stochastic"), TASKS)
     assert set(told) == {
         "family", "split", "task_set_hash", "policy", "training_seeds", "rounds", "env_steps", "mean", "iqm", "ci95",
@@ -107,15 +108,15 @@ def test_gains_and_totals_are_paired_by_task():
     """Two tasks far apart, each gains 1 to 2: the gain's interval is that of the gains, not of the returns."""
     returns = np.array([[[0.0, 1.0], [100.0, 102.0]]])
     result = Curve("stochastic", np.zeros(2), returns, [{}, {}])
-    assert result.gains.tolist() == [[1.0, 2.0]]
-    assert result.totals.tolist() == [[1.0, 202.0]]
-    assert summary(result, TASKS)["share_above_zero"] == [0.5, 1.0]  # of the tasks, at each point
+    assert result.gains_ST.tolist() == [[1.0, 2.0]]
+    assert result.totals_ST.tolist() == [[1.0, 202.0]]
+    assert summary(result, TASKS)["share_above_zero"] == [0.5, 1.0]  # of the tasks, at each step
     told = summary(result, TASKS)
     assert told["gain"]["mean"] == 1.5
     assert told["gain"]["ci95"] == [1.0, 2.0]
     assert told["trial_total"] == {"mean": 101.5, "ci95": [1.0, 202.0]}
     shared = Curve("stochastic", np.zeros(2), returns, [{}, {}], rollouts=2)
-    assert shared.totals is None, "rollouts that share an adaptation are no one trial"
+    assert shared.totals_ST is None, "rollouts that share an adaptation are no one trial"
     assert "trial_total" not in summary(shared, TASKS)
 
 
@@ -138,7 +139,7 @@ def test_rows_name_the_segment_of_a_schedule_that_held():
     )  # fmt: skip
     rounds = [Round("support", 2)] * 2 + [Round("query", 2)]
     batches = tuple(batch([[1, 2], [3, 4]], [[3, 1], [2, 2]]) for _ in rounds)
-    frame = rows_of(batches, rounds, tasks, iteration=5, training_seed=0).to_pandas()
+    frame = rows_of(batches, rounds, tasks, Origin("r", "a", 0, 5)).to_pandas()
     long = frame[(frame.task == 0) & (frame.rollout == 0)]
     short = frame[(frame.task == 0) & (frame.rollout == 1)]
     assert long.segments.tolist() == ["0", "0-1", "1"]
@@ -147,14 +148,25 @@ def test_rows_name_the_segment_of_a_schedule_that_held():
     assert json.loads(long.parameters.iloc[0])["schedule"] == [dict(schedule[0])]
 
 
-def test_rows_of_versions_without_schedules_are_read(tmp_path):
-    old = rows_of(
-        (batch([[1, 2], [3, 4]], [[3, 1], [2, 2]]),), [Round("query", 2)], TASKS, iteration=1, training_seed=0
-    ).drop_columns(["segments"])
-    pq.write_table(old, tmp_path / "adaptation.parquet")
-    read = Run(tmp_path, None).rows()
-    assert read.schema.names[-1] == "segments"
-    assert set(read["segments"].to_pylist()) == {"0"}
-    pq.write_table(old.drop_columns(["success"]), tmp_path / "adaptation.parquet")
-    with pytest.raises(RunError, match="other columns"):
-        Run(tmp_path, None).rows()
+def test_rows_of_earlier_versions_are_read(tmp_path):
+    """Version 1 knew neither schedules, run ids nor agents, and called an adaptation step a point."""
+    path = tmp_path / "adaptation.parquet"
+    today = rows_of((batch([[1, 2], [3, 4]], [[3, 1], [2, 2]]),), [Round("query", 2)], TASKS, Origin("r", "a", 0, 1))
+    pq.write_table(today, path)
+    assert read_rows(path, "other", "other") == today, "what a file says of its run is left as it is"
+    names = ["point" if name == "adaptation_step" else name for name in today.schema.names]
+    old = today.rename_columns(names).drop_columns(["segments", "run_id", "agent"])
+    pq.write_table(old, path)
+    read = read_rows(path, "0123", "maml")
+    assert read.schema.equals(ROWS)
+    assert {name: set(read[name].to_pylist()) for name in ("segments", "run_id", "agent")} == {
+        "segments": {"0"}, "run_id": {"0123"}, "agent": {"maml"},
+    }  # fmt: skip
+    assert read["adaptation_step"].to_pylist() == today["adaptation_step"].to_pylist()
+    assert set(read_rows(path)["run_id"].to_pylist()) == {None}
+    pq.write_table(old.drop_columns(["success"]), path)
+    with pytest.raises(RunFolderError, match="other columns"):
+        read_rows(path)
+    pq.write_table(old.append_column("more", old["task"]), path)
+    with pytest.raises(RunFolderError, match="other columns"):
+        read_rows(path)

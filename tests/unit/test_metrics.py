@@ -4,12 +4,12 @@ import pytest
 
 from agents.contract import MetricInfo
 from trainers.cli.console import arrows, totals
-from trainers.errors import RunError
-from trainers.runs.metrics import LOOP_METRICS, MetricLog, describe, read, shown_points, thinned
+from trainers.errors import MetricError
+from trainers.runs.metrics import LOOP_METRICS, MetricLog, describe, read, selected_steps, thinned
 
 
 def test_a_line_per_iteration_and_every_metric_described_once(tmp_path):
-    table = describe({"loss": MetricInfo("nats", "what is lost")}, train_points=2, test_points=3)
+    table = describe({"loss": MetricInfo("nats", "what is lost")}, train_steps=2, test_steps=3)
     log = MetricLog(tmp_path, table)
     log.write({"iteration": 1, "loss": 0.5})
     log.write({"iteration": 2, "loss": 0.25, "validation_return_round_2": -1.0})
@@ -30,14 +30,14 @@ def test_a_line_per_iteration_and_every_metric_described_once(tmp_path):
 @pytest.mark.parametrize("values", [{"iteration": 1, "mystery": 0.0}, {"iteration": 1, "loss": float("nan")}])
 def test_what_is_undescribed_or_not_finite_is_refused_and_not_written(tmp_path, values):
     log = MetricLog(tmp_path, describe({"loss": MetricInfo("", "")}, 1, 1))
-    with pytest.raises(RunError, match=r"mystery is not described|loss is nan at iteration 1"):
+    with pytest.raises(MetricError, match=r"mystery is not described|loss is nan at iteration 1"):
         log.write(values)
     log.close()
     assert read(tmp_path / "metrics.jsonl") == []
 
 
 def test_a_learner_may_not_describe_the_loops_metrics_again():
-    with pytest.raises(RunError, match="iteration"):
+    with pytest.raises(MetricError, match="iteration"):
         describe({"iteration": LOOP_METRICS["iteration"]}, 1, 1)
 
 
@@ -52,10 +52,10 @@ def test_arrows():
 
 
 def test_long_curves_are_told_by_some_of_their_points():
-    assert shown_points(4) == [0, 1, 2, 3]
-    assert shown_points(100) == [0, 1, 4, 9, 19, 49, 99]
-    assert shown_points(30)[-1] == 29
-    table = describe({}, train_points=100, test_points=100, train_totals=True, test_totals=True)
+    assert selected_steps(4) == [0, 1, 2, 3]
+    assert selected_steps(100) == [0, 1, 4, 9, 19, 49, 99]
+    assert selected_steps(30)[-1] == 29
+    table = describe({}, train_steps=100, test_steps=100, train_totals=True, test_totals=True)
     assert {"return_round_99", "validation_return_round_49", "trial_return", "validation_trial_return"} <= set(table)
     assert "return_round_2" not in table
     assert "trial_return" not in describe({}, 2, 2)

@@ -16,11 +16,14 @@ from agents.functional.beliefs import Factors, factors, kl_to_prior, natural_par
 from agents.functional.sac import actor_loss, bootstrap_target, critic_loss, squash, temperature_gradient
 from agents.pearl import PEARLAgent, PEARLConfig, PEARLLearner
 from envs.navigation.point_robot import PointRobot, SparsePointRobot
-from tests.helpers import TINY, TINY_PEARL, DiscreteWalk, LineFamily, interface, sample, some_tasks
+from tests.helpers import TINY, TINY_PEARL, DiscreteWalk, LineFamily, sample, some_tasks
 from tests.oracles.pearl import losses
-from trainers.evaluation.run_evaluation import evaluate_runs
+from trainers.evaluation.run_evaluation import EvaluationRequest, evaluate_runs
+from trainers.recipes.assembling import interface_of
 from trainers.recipes.loading import find, load
-from trainers.sampling.trial_loop import make_shards, random_key, run_trials
+from trainers.sampling.random_streams import random_key
+from trainers.sampling.shards import make_shards
+from trainers.sampling.trial_loop import run_trials
 from trainers.training.loop import train
 
 SMALL = {
@@ -232,7 +235,7 @@ class Watched(PEARLAgent):
 
 def test_a_latent_lasts_an_episode_from_the_prior_first_and_then_from_the_posterior():
     family = PointRobot()
-    agent, learner = build(interface(family), prior_rounds=2)
+    agent, learner = build(interface_of(family), prior_rounds=2)
     agent.__class__, agent.seen = Watched, []
     trials(agent, learner, 3, count=200)
     assert [one.label for one in agent.trial_rounds(3, 1)] == ["prior", "prior", "posterior", "posterior"]
@@ -250,7 +253,7 @@ def test_a_latent_lasts_an_episode_from_the_prior_first_and_then_from_the_poster
 
 
 def test_without_noise_the_latent_is_the_mean_and_actions_are_the_policys_mean():
-    agent, learner = build(interface(PointRobot()))
+    agent, learner = build(interface_of(PointRobot()))
     agent.__class__, agent.seen = Watched, []
     first, second = (trials(agent, learner, 1, deterministic=True) for _ in range(2))
     assert np.array_equal(first[1].action, second[1].action)
@@ -261,7 +264,7 @@ def test_without_noise_the_latent_is_the_mean_and_actions_are_the_policys_mean()
 
 
 def test_rounds_add_up_to_the_posterior_of_all_their_transitions_and_the_state_is_not_changed():
-    agent, learner = build(interface(PointRobot()), prior_rounds=2)
+    agent, learner = build(interface_of(PointRobot()), prior_rounds=2)
     weights = learner.weights()
     batch = [one.by_trial() for one in trials(agent, learner, 2)]
     state = agent.begin_trial(weights, 6)
@@ -296,7 +299,7 @@ def test_actions_fill_the_space_and_say_their_density_there():
 
 def test_held_exploration_is_one_uniform_action_an_episode_until_the_first_update():
     family = SparsePointRobot()
-    agent, learner = build(interface(family), held_exploration=True)
+    agent, learner = build(interface_of(family), held_exploration=True)
     batch = trials(agent, learner, 1, count=300, family=family)
     actions = batch[0].action[:, 0, 0]  # [300, 20, 2]
     assert np.array_equal(actions, np.broadcast_to(actions[:, :1], actions.shape))
@@ -315,7 +318,7 @@ def test_the_untrained_control_measures_a_fresh_policy_and_not_held_exploration(
         recipe = load(find("point_nav_maml"), [*overrides, f"agent.held_exploration={held}", "iterations=1"])
         train(recipe, tmp_path / str(held))
         paths.append(tmp_path / str(held))
-    of_held, of_fresh = (evaluate_runs(path, "held-out", untrained=True) for path in paths)
+    of_held, of_fresh = (evaluate_runs(EvaluationRequest(path, "held-out", untrained=True)) for path in paths)
     assert of_held == of_fresh
     assert policy_weights(build()[1]).keys() == build()[1].weights().keys()
 
@@ -338,7 +341,7 @@ def test_it_plans_all_tasks_first_and_then_some_by_the_iteration_alone():
 @pytest.mark.parametrize("posterior_context", [False, True])
 def test_each_step_goes_to_its_task_and_contexts_take_prior_rounds_alone(posterior_context):
     family = LineFamily()  # episodes that end early, so rows with padding
-    agent, learner = build(interface(family), posterior_context=posterior_context)
+    agent, learner = build(interface_of(family), posterior_context=posterior_context)
     tasks = some_tasks(4, family)
     learner.update(sample(agent, learner, tasks, learner.plan(0).rounds, family))
     before, shown = learner.replay.counts, learner.contexts.counts
@@ -368,7 +371,7 @@ def test_the_dense_reward_teaches_the_critics_and_nobody_else_sees_it():
             assert batch.dense_reward is None
             return super().adapt(weights, state, batch)
 
-    agent, learner = build(interface(family), dense_reward=True)
+    agent, learner = build(interface_of(family), dense_reward=True)
     agent.__class__ = Nosy
     tasks = some_tasks(4, family)
     batch = sample(agent, learner, tasks, agent.trial_rounds(1, 1), family)
@@ -381,14 +384,14 @@ def test_the_dense_reward_teaches_the_critics_and_nobody_else_sees_it():
         np.testing.assert_allclose(learner.replay._rows[task, :20, 4], -away, rtol=1e-5)
         np.testing.assert_array_equal(learner.contexts._rows[task, :20, 4], batch[0].reward[task, 0, 0])
     family = PointRobot()
-    agent, learner = build(interface(family), dense_reward=True)
+    agent, learner = build(interface_of(family), dense_reward=True)
     with pytest.raises(AgentError, match=r"gives no dense reward to learn from; set agent.dense_reward to false"):
         learner.update(sample(agent, learner, some_tasks(4, family), learner.plan(0).rounds, family))
 
 
 def test_observations_are_normalised_by_the_first_batch_alone():
     family = PointRobot()
-    agent, learner = build(interface(family), normalise_observations=True)
+    agent, learner = build(interface_of(family), normalise_observations=True)
     batch = sample(agent, learner, some_tasks(4, family), learner.plan(0).rounds, family)
     learner.update(batch)
     weights = learner.weights()
@@ -403,7 +406,7 @@ def test_observations_are_normalised_by_the_first_batch_alone():
 
 def test_a_loss_that_is_not_finite_leaves_the_networks_as_they_were():
     family = PointRobot()
-    agent, learner = build(interface(family), learning_rate=1e30)
+    agent, learner = build(interface_of(family), learning_rate=1e30)
     before = learner.weights()
     with pytest.raises(AgentError, match=r"update 0: a loss is not finite; the networks are those before it"):
         learner.update(sample(agent, learner, some_tasks(4, family), learner.plan(0).rounds, family))

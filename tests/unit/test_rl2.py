@@ -15,8 +15,11 @@ from agents.rl2 import RL2Agent, RL2Config, RL2Learner
 from envs.tabular.bandit import Bandit2Arms
 from envs.tabular.grid_navi import GridNavi
 from tests.conformance.test_families import TwoEnds
-from tests.helpers import LineFamily, interface, sample, some_tasks
-from trainers.sampling.trial_loop import Shard, random_key, run_trials
+from tests.helpers import LineFamily, sample, some_tasks
+from trainers.recipes.assembling import interface_of
+from trainers.sampling.random_streams import random_key
+from trainers.sampling.shards import Shard
+from trainers.sampling.trial_loop import run_trials
 
 KINDS = [
     {"name": "gru", "size": 6},
@@ -30,7 +33,7 @@ SMALL = {"meta_batch_size": 5, "episodes_per_trial": 3, "update_epochs": 1}
 
 def build(family, seed=0, **config):
     settings = RL2Config.model_validate(SMALL | config)
-    agent = RL2Agent(settings, interface(family))
+    agent = RL2Agent(settings, interface_of(family))
     return agent, RL2Learner(agent, settings, seed, torch.device("cpu"))
 
 

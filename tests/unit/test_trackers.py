@@ -16,13 +16,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from agents.contract import MetricInfo
 from tests.helpers import TINY
-from trainers.errors import RecipeError, RunError
-from trainers.evaluation.evaluator import layers_of
+from trainers.errors import RecipeError, TrackerError
+from trainers.evaluation.curves import layers_of
 from trainers.recipes import loading
 from trainers.reporting import plots
 from trainers.reporting.trackers import label
 from trainers.runs.metrics import read
-from trainers.training import loop
+from trainers.training import loop, setup
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
@@ -49,7 +49,7 @@ def tracked(tmp_path_factory):
     """A run with TensorBoard that stops after 2 meta-updates and goes on to 4."""
     out = tmp_path_factory.mktemp("tracked") / "run"
     loop.train(recipe("tensorboard=true", "iterations=2"), out)
-    loop.run(loop.open_for_resume(out, ["iterations=4"]))
+    loop.run(setup.open_for_resume(out, ["iterations=4"]))
     return out
 
 
@@ -74,7 +74,7 @@ def test_tensorboard_has_tables_recipe_provenance_and_a_picture_for_each_evaluat
     assert [event.step for event in table] == [2, 4]
     rows = pq.read_table(tracked / "adaptation.parquet").to_pandas()
     chosen = rows[(rows["iteration"] == 4) & (rows["split"] == "validation") & (rows["task"] == 1)]
-    means = chosen.groupby("point")["return"].mean().round(2).tolist()
+    means = chosen.groupby("adaptation_step")["return"].mean().round(2).tolist()
     (line,) = [line for line in table[-1].tensor_proto.string_val[0].decode().splitlines() if line.startswith("| 1 |")]
     assert [float(cell) for cell in line.split("|")[3:5]] == means
     assert "family: point_nav-v1" in texts["recipe/text_summary"][0].tensor_proto.string_val[0].decode()
@@ -150,6 +150,6 @@ def test_a_tracker_that_cannot_start_is_a_sentence_and_changes_nothing(tmp_path,
         raise wandb.errors.UsageError("No API key configured.")
 
     monkeypatch.setattr(wandb, "init", refuse)
-    with pytest.raises(RunError, match=r"wandb=online: .*No API key configured.*wandb login.*wandb=offline"):
+    with pytest.raises(TrackerError, match=r"wandb=online: .*No API key configured.*wandb login.*wandb=offline"):
         loop.train(recipe("wandb=online"), tmp_path / "run")
-    assert loop.run(loop.open_for_resume(tmp_path / "run", ["wandb=off"])).iteration == 4
+    assert loop.run(setup.open_for_resume(tmp_path / "run", ["wandb=off"])).iteration == 4

@@ -13,7 +13,8 @@ from agents.functional.elbo import draw, kl_to_previous
 from agents.varibad import VariBADAgent, VariBADConfig, VariBADLearner
 from envs.tabular.grid_navi import GridNavi
 from tests.conformance.test_families import TwoEnds
-from tests.helpers import LineFamily, interface, sample, some_tasks
+from tests.helpers import LineFamily, sample, some_tasks
+from trainers.recipes.assembling import interface_of
 
 SMALL = {
     "meta_batch_size": 5, "episodes_per_trial": 2, "update_epochs": 1, "encoder": {"name": "gru", "size": 6},
@@ -23,7 +24,7 @@ SMALL = {
 
 def build(family, seed=0, **config):
     settings = VariBADConfig.model_validate(SMALL | config)
-    agent = VariBADAgent(settings, interface(family))
+    agent = VariBADAgent(settings, interface_of(family))
     return agent, VariBADLearner(agent, settings, seed, torch.device("cpu"))
 
 

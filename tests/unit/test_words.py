@@ -72,7 +72,7 @@ DEFINED_IN = {
     "explained variance": "agents/common/ppo.py",
     "hidden state": "agents/nets/memories.py",
     "inner loop": "agents/functional/inner_loop.py",
-    "interquartile mean": "trainers/evaluation/curves.py",
+    "interquartile mean": "trainers/evaluation/statistics.py",
     "meta-objective": "agents/common/meta_objective.py",
     "meta-batch": "agents/contract.py",
     "meta-gradient": "agents/common/meta_objective.py",

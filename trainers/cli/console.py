@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a live line in a terminal, plain lines elsewhere."""
+"""The consoles, and the display of a training run: a live line in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+console = Console(highlight=False)
+problems = Console(stderr=True, highlight=False, soft_wrap=True)
+
 _MOST_ARROWS = 6
 _PLAIN_SECONDS = 10.0  # between lines where there is no terminal
 
@@ -17,7 +20,7 @@ class TrainingDisplay:
     """Progress with ETA, returns before and after adaptation, environment steps a second."""
 
     def __init__(self, console: Console, title: str, iterations: int) -> None:
-        self._console, self._title, self._iterations = console, title, iterations
+        self._console, self._iterations = console, iterations
         self._last_line = 0.0
         self._progress = Progress(
             TextColumn("[bold]{task.description}"),
@@ -42,7 +45,7 @@ class TrainingDisplay:
         self._progress.stop()
 
     def report(self, metrics: Mapping[str, float]) -> None:
-        """Shows one iteration's metrics; a validation is kept as a line of its own."""
+        """Show one iteration's metrics; a validation is kept as a line of its own."""
         done = int(metrics["iteration"])
         returns = arrows(metrics, "return_round_") + totals(metrics, "trial_return")
         state = f"return {returns}   {metrics['steps_per_second']:,.0f} steps/s"
@@ -65,5 +68,5 @@ def arrows(metrics: Mapping[str, float], prefix: str) -> str:
 
 
 def totals(metrics: Mapping[str, float], name: str) -> str:
-    """', trial 44.1': what whole trials brought; "" where that is not counted."""
+    """', trial 44.1': the return of whole trials; "" where that is not counted."""
     return f", trial {metrics[name]:.2f}" if name in metrics else ""

@@ -1,173 +1,145 @@
-"""What is made of finished runs: evaluations over seeds, pictures, the report."""
+"""Evaluations of finished runs, pooled over their training seeds, and of baselines in their place."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 
 from agents.common.ablations import Context, ablate_context
-from agents.contract import Agent, Interface, Weights, policy_weights
+from agents.contract import Weights, policy_weights
 from envs.task import TaskFamily, TaskSet
-from trainers.errors import RunError
-from trainers.evaluation.evaluator import curve, evaluate, summary
+from trainers.errors import RunFolderError, UsageError
+from trainers.evaluation.curves import curve, summary
+from trainers.evaluation.evaluator import EvaluationJob, Origin
+from trainers.evaluation.evaluator import evaluate as evaluate_job
 from trainers.process import keep_freed_memory
 from trainers.recipes import registry
+from trainers.recipes.assembling import build, interface_of
 from trainers.recipes.schema import Evaluation
-from trainers.reporting import plots
-from trainers.reporting.report import write_report
-from trainers.runs.run_folder import Run, build
+from trainers.runs.run_folder import Run, find_runs
 from trainers.sampling.samplers import make_sampler
 
 
-def evaluate_runs(
-    path: Path,
-    split: str,
-    *,
-    rounds: int | None = None,
-    deterministic: bool = False,
-    untrained: bool = False,
-    context: Context = "own",
-    checkpoint: str = "last",
-    workers: int = 0,
-) -> dict[str, Any]:
-    """The summary of one run, or of all `seed-*` runs in a folder pooled, on the same frozen tasks.
+@dataclass(frozen=True)
+class EvaluationRequest:
+    """An evaluation as `acclimate evaluate` is asked for it.
 
-    `untrained` measures the runs' fresh initialisations, another `context` what the agents do without their own: the
-    negative controls of every learning claim.
+    Attributes:
+        path: a run folder, or a folder of `seed-*` run folders that are pooled.
+        split: validation, held-out, ood, or a file of tasks.
+        rounds: adaptations of a trial; None as in the runs' recipe.
+        deterministic: measure by probe rollouts without action noise.
+        untrained: measure the runs' fresh initialisations, and
+        context: what the agents do without their own: the negative controls of every learning claim.
+        checkpoint: last, best (on the validation tasks), or an iteration.
+        baseline: measure the baseline of this name in the runs' place: once, for it depends on no training seed.
+        workers: Ray workers; 0 samples in this process.
+    """
+
+    path: Path
+    split: str = "held-out"
+    rounds: int | None = None
+    deterministic: bool = False
+    untrained: bool = False
+    context: Context = "own"
+    checkpoint: str = "last"
+    baseline: str | None = None
+    workers: int = 0
+
+    @property
+    def policy(self) -> str:
+        """The policy that is measured."""
+        return "deterministic" if self.deterministic else "stochastic"
+
+
+def evaluate(path: Path | str, split: str = "held-out", **fields: Any) -> dict[str, Any]:
+    """`evaluate_runs` in one call: the further fields are those of `EvaluationRequest`."""
+    return evaluate_runs(EvaluationRequest(Path(path), split, **fields))
+
+
+def evaluate_runs(request: EvaluationRequest) -> dict[str, Any]:
+    """The summary of the runs, or of the baseline in their place, on their frozen tasks.
+
+    Raises:
+        UsageError, RunFolderError: what is asked for does not go together, or does not go with the runs.
     """
     keep_freed_memory()
-    runs = find_runs(path)
+    if request.baseline is None:
+        return _measure_runs(request)
+    if request.untrained or request.context != "own" or request.checkpoint != "last":
+        raise UsageError(
+            "--agent measures a baseline, which has no weights; leave --untrained, --context and --checkpoint out"
+        )
+    return _measure_baseline(request, request.baseline)
+
+
+def _measure_runs(request: EvaluationRequest) -> dict[str, Any]:
+    runs = find_runs(request.path)
     first = runs[0]
-    family = first.family()
-    task_set = first.task_set(family, split)
-    tables = []
     for run in runs:
         if run.recipe.title != first.recipe.title:
-            raise RunError(f"{run.path} and {first.path} are runs of different recipes; evaluate them one by one")
-        if untrained:
-            agent, learner = build(run.recipe, family, torch.device("cpu"))
-            weights: Weights = policy_weights(learner)
-            iteration = 0
-        else:
-            agent, weights, iteration = run.load(family, checkpoint)
-        tables.append(
-            _measure(
-                run,
-                ablate_context(agent, context),
-                family,
-                weights,
-                task_set,
-                settings=_settings(run, rounds),
-                deterministic=deterministic,
-                workers=workers,
-                iteration=iteration,
-            )
-        )
-    return summary(curve(tables, "deterministic" if deterministic else "stochastic"), task_set)
+            raise RunFolderError(f"{run.path} and {first.path} are runs of different recipes; evaluate them one by one")
+    family = first.family()
+    task_set = first.task_set(family, request.split)
+    tables = _measure((_job_of_run(request, run, family, task_set) for run in runs), request.workers)
+    return summary(curve(tables, request.policy), task_set)
 
 
-def evaluate_baseline(
-    path: Path, split: str, name: str, *, rounds: int | None = None, deterministic: bool = False, workers: int = 0
-) -> dict[str, Any]:
-    """The summary of a yardstick on the frozen tasks of a run, measured as the run is.
-
-    It depends on no training seed, so a folder of `seed-*` runs is measured once, with the settings of the first.
-    """
-    keep_freed_memory()
-    run = find_runs(path)[0]
-    maker = registry.baseline(name)
-    played = run.family(task_in_observation=maker.needs_task)
-    task_set = run.task_set(played, split)
-    settings = _settings(run, rounds)
-    interface = Interface(played.observation_space, played.action_space, played.episode_steps)
-    table = _measure(
-        run,
-        maker(interface, settings.rounds + 1),
-        played,
-        {},
-        task_set,
+def _measure_baseline(request: EvaluationRequest, name: str) -> dict[str, Any]:
+    run = find_runs(request.path)[0]
+    make_baseline = registry.baseline(name)
+    family = run.family(task_in_observation=make_baseline.needs_task)
+    task_set = run.task_set(family, request.split)
+    settings = _settings(request, run)
+    job = EvaluationJob(
+        agent=make_baseline(interface_of(family), settings.rounds + 1),
+        family=family,
+        weights={},
+        task_set=task_set,
         settings=settings,
-        deterministic=deterministic,
-        workers=workers,
-        iteration=0,
+        tasks_per_shard=run.recipe.sampling.tasks_per_shard,
+        origin=Origin(None, name, run.recipe.seed, 0),
+        deterministic=request.deterministic,
     )
-    told = summary(curve([table], "deterministic" if deterministic else "stochastic"), task_set)
-    return told | {"agent": name, "training_seeds": 0}
+    measured = summary(curve(_measure([job], request.workers), request.policy), task_set)
+    return measured | {"agent": name, "training_seeds": 0}
 
 
-def _settings(run: Run, rounds: int | None) -> Evaluation:
-    """The run's own, with another number of adaptations where it is given."""
+def _job_of_run(request: EvaluationRequest, run: Run, family: TaskFamily, task_set: TaskSet) -> EvaluationJob:
+    """The evaluation of a run's checkpoint, or of its fresh initialisation."""
+    if request.untrained:
+        agent, learner = build(run.recipe, family, torch.device("cpu"))
+        weights: Weights = policy_weights(learner)
+        iteration = 0
+    else:
+        agent, weights, iteration = run.load(family, request.checkpoint)
+    return EvaluationJob(
+        agent=ablate_context(agent, request.context),
+        family=family,
+        weights=weights,
+        task_set=task_set,
+        settings=_settings(request, run),
+        tasks_per_shard=run.recipe.sampling.tasks_per_shard,
+        origin=Origin(run.id, run.recipe.agent_name, run.recipe.seed, iteration),
+        deterministic=request.deterministic,
+    )
+
+
+def _settings(request: EvaluationRequest, run: Run) -> Evaluation:
+    """The run's own, with another number of adaptations where it is asked for."""
     settings = run.recipe.evaluation
-    return settings if rounds is None else settings.model_copy(update={"rounds": rounds})
+    return settings if request.rounds is None else settings.model_copy(update={"rounds": request.rounds})
 
 
-def _measure(
-    run: Run,
-    agent: Agent,
-    family: TaskFamily,
-    weights: Weights,
-    task_set: TaskSet,
-    *,
-    settings: Evaluation,
-    deterministic: bool,
-    workers: int,
-    iteration: int,
-) -> pa.Table:
-    """Adaptation rows of an agent on frozen tasks, sampled as the run samples."""
-    sampler = make_sampler(agent, family, workers)
+def _measure(jobs: Iterable[EvaluationJob], workers: int) -> list[pa.Table]:
+    """The rows of each evaluation; one sampler, and one Ray, serve them all."""
+    sampler = make_sampler(workers)
     try:
-        return evaluate(
-            agent,
-            family,
-            weights,
-            task_set,
-            sampler,
-            settings,
-            tasks_per_shard=run.recipe.sampling.tasks_per_shard,
-            iteration=iteration,
-            training_seed=run.recipe.seed,
-            deterministic=deterministic,
-        )
+        return [evaluate_job(job, sampler) for job in jobs]
     finally:
         sampler.close()
-
-
-def find_runs(path: Path) -> list[Run]:
-    """The run in a folder, or the runs in its `seed-*` folders."""
-    if (path / "config.yaml").is_file():
-        return [Run.open(path)]
-    seeds = sorted(one for one in path.glob("seed-*") if one.is_dir()) if path.is_dir() else []
-    if not seeds:
-        raise RunError(f"{path} is not a run folder: it has neither config.yaml nor seed-* folders")
-    return [Run.open(one) for one in seeds]
-
-
-def write_summary_and_report(run: Run) -> tuple[dict[str, Any], list[Path]]:
-    """Pictures and report of a finished run, from its last held-out rows: (summary, the files made)."""
-    family = run.family()
-    task_set = run.task_set(family, "held-out")
-    agent, weights, iteration = run.load(family)
-    rows = run.rows()
-    chosen = pc.and_(pc.equal(rows["split"].cast(pa.string()), "held-out"), pc.equal(rows["iteration"], iteration))
-    result = curve([rows.filter(chosen)], "stochastic")
-    made = [
-        plots.adaptation_curve(run, result, "held-out", mean_reference_returns(family, task_set)),
-        plots.learning_curve(run),
-        plots.adaptation_during_training(run),
-        plots.trajectories(run, agent, family, weights, task_set),
-    ]
-    files = [one for one in made if one is not None]
-    told = summary(result, task_set)
-    return told, [*files, write_report(run, told, files, iteration)]
-
-
-def mean_reference_returns(family: TaskFamily, task_set: TaskSet) -> dict[str, float]:
-    """Each yardstick that every task of the set has, averaged over them."""
-    known = [family.reference_returns(task) for task in task_set.tasks]
-    names = [name for name in known[0] if all(name in one for one in known)]
-    return {name: float(np.mean([one[name] for one in known])) for name in names}

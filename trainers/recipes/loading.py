@@ -9,13 +9,15 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from agents import ALGORITHMS
+from agents.contract import Algorithm
 from envs.validation import nearest, sentence
 from trainers.errors import RecipeError
 from trainers.files import read_text
 from trainers.recipes import registry
 from trainers.recipes.schema import Recipe
 
-# What does not decide a run's numbers, and how far it goes; device and learner_threads may move last bits.
+# Keys that do not decide a run's numbers, and how far it goes; device and learner_threads may move last bits.
 MAY_CHANGE = (
     "iterations", "workers", "device", "learner_threads", "checkpoints", "tensorboard", "wandb", "wandb_project"
 )  # fmt: skip
@@ -28,7 +30,7 @@ def find(name: str) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    shipped = {one.stem: one for one in SHIPPED.glob("*.yaml")}
+    shipped = {file.stem: file for file in SHIPPED.glob("*.yaml")}
     stem = path.name.removesuffix(".yaml")
     if path.parent in (Path(), Path("configs")) and stem in shipped:
         return shipped[stem]
@@ -36,7 +38,35 @@ def find(name: str) -> Path:
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """The checked recipe in a YAML file, with `key=value` overrides applied (dots reach into sections)."""
+    """The checked recipe in a YAML file, with `key=value` overrides applied (dots reach into sections).
+
+    Raises:
+        RecipeError: it cannot be read, or a key or a value in it is not valid.
+    """
+    data = _read(path)
+    for override in overrides:
+        _apply(data, override)
+    return _validate(data, str(path))
+
+
+def with_overrides(recipe: Recipe, overrides: Sequence[str], where: str) -> Recipe:
+    """The recipe of a run that is resumed, with overrides that do not make another run of it.
+
+    `where` names the recipe in errors. Neither its file nor its algorithm is looked up again.
+    """
+    data = recipe.to_data()
+    for override in overrides:
+        key = override.partition("=")[0]
+        if key.partition(".")[0] not in MAY_CHANGE:
+            raise RecipeError(
+                f"{key} cannot change in a run that is resumed (only {', '.join(MAY_CHANGE)}); "
+                "train a new run, with init=RUN if it should start from this one's weights"
+            )
+        _apply(data, override)
+    return _validate(data, where, recipe.algorithm)
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         data = yaml.safe_load(read_text(path))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
@@ -45,37 +75,23 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"{path} is not a recipe: it must be a mapping of keys such as seed, iterations and family")
     if _size(data) > MOST_VALUES:
         raise RecipeError(f"{path} holds more than {MOST_VALUES:,} values; a recipe is a page of them")
-    for override in overrides:
-        _apply(data, override)
-    return build(data, str(path))
+    return data
 
 
-def changed(path: Path, overrides: Sequence[str]) -> Recipe:
-    """The recipe of a run that goes on, with overrides that do not make another run of it."""
-    for override in overrides:
-        key = override.partition("=")[0]
-        if key.partition(".")[0] not in MAY_CHANGE:
-            raise RecipeError(
-                f"{key} cannot change in a run that goes on (only {', '.join(MAY_CHANGE)}); "
-                "train a new run, with init=RUN if it should start from this one's weights"
-            )
-    return load(path, overrides)
-
-
-def build(data: Mapping[str, Any], where: str) -> Recipe:
-    """The checked recipe of a mapping; `where` names it in errors."""
+def _validate(data: Mapping[str, Any], where: str, algorithm: Algorithm | None = None) -> Recipe:
+    """The checked recipe of a mapping, whose algorithm is looked up unless given; `where` names it in errors."""
     if "agent_name" in data:
         raise RecipeError(f"{where}: there is no key agent_name; did you mean agent.name?")
     agent = data.get("agent")
     if not isinstance(agent, Mapping) or not isinstance(agent.get("name"), str):
-        raise RecipeError(f"{where}: agent must be a section with a name, such as maml, and its own keys")
-    algorithm = registry.algorithm(agent["name"])
+        raise RecipeError(f"{where}: agent must be a section with a name, such as {min(ALGORITHMS)}, and its own keys")
+    algorithm = registry.algorithm(agent["name"]) if algorithm is None else algorithm
     try:
         config = algorithm.config.model_validate({key: value for key, value in agent.items() if key != "name"})
     except ValidationError as error:
         raise RecipeError(sentence(error, algorithm.config, where, "agent.", extra=("name",))) from error
     try:
-        return Recipe.model_validate({**data, "agent": config, "agent_name": agent["name"]})
+        return Recipe.model_validate({**data, "agent": config, "agent_name": agent["name"]}, context=algorithm)
     except ValidationError as error:
         raise RecipeError(sentence(error, Recipe, where, "")) from error
 

@@ -1,4 +1,4 @@
-"""Families, algorithms and yardsticks by listed name or by import path `package.module:Name`."""
+"""Families, algorithms and baselines by listed name or by import path `package.module:Name`."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from trainers.errors import RecipeError
 
 
 class Baseline(Protocol):
-    """The class of an agent without weights, made from what a learned one is told and the episodes of a trial.
+    """The class of an agent that learns nothing across tasks, made for an interface and the episodes of a trial.
 
     Attributes:
-        needs_task: whether its observations must hold the task's parameters.
+        needs_task: whether its observations must hold the task.
     """
 
     needs_task: ClassVar[bool]
@@ -35,7 +35,7 @@ class Baseline(Protocol):
 def family(name: str, *, task_in_observation: bool = False) -> TaskFamily:
     """An instance of the family of this name: a listed one, `package.module:Name`, or a description's YAML file.
 
-    With `task_in_observation` its observations tell the task, for an oracle.
+    With `task_in_observation` its observations hold the task, for an oracle.
     """
     made = _family(name)
     return OracleWrapper(made) if task_in_observation else made
@@ -71,10 +71,10 @@ def algorithm(name: str) -> Algorithm:
 
 
 def baseline(name: str) -> Baseline:
-    """The class of the yardstick of this name."""
+    """The class of the baseline of this name."""
     found = _import(name, BASELINES, "--agent")
     if not (isinstance(found, type) and all(hasattr(found, attribute) for attribute in ("needs_task", "trial_rounds"))):
-        raise RecipeError(f"--agent: {name} is {found!r}, not the class of a yardstick; see agents/baselines/base.py")
+        raise RecipeError(f"--agent: {name} is {found!r}, not the class of a baseline; see agents/baselines/base.py")
     return found  # type: ignore[return-value]
 
 
@@ -113,7 +113,7 @@ def refuse_foreign_code(module_name: str, key: str) -> None:
     for end in range(1, len(parts) + 1):
         spec = find_spec(".".join(parts[:end]))
         if spec is None or spec.origin is None:
-            continue  # a missing module is told by the import, a namespace package holds no code
+            continue  # a missing module is reported by the import, a namespace package holds no code
         for folder in Path(spec.origin).resolve().parents:
             if (folder / "config.yaml").exists() and (folder / "checkpoints").exists():
                 raise RecipeError(

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, PrivateAttr, field_validator
 
-from agents.contract import Config
+from agents.contract import Algorithm, Config
 
 
 class Sampling(Config):
@@ -31,14 +31,14 @@ class Evaluation(Config):
 
 
 class Checkpoints(Config):
-    """How often a run can be taken up again."""
+    """How often a checkpoint is written, to resume from."""
 
     every: PositiveInt = 20  # iterations; the end of the run is always kept
     keep: PositiveInt = 2  # newest ones kept; the best one on the validation tasks is kept as well
 
 
 class Recipe(Config):
-    """Everything a run depends on."""
+    """Everything that a run depends on. It is validated with its algorithm as pydantic's context."""
 
     renamed: ClassVar[Mapping[str, str]] = {"tells_task": "task_in_observation"}
 
@@ -48,7 +48,7 @@ class Recipe(Config):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
     family: str
     task_in_observation: bool = False  # the oracle: its observations hold the task, the upper end of a comparison
-    agent: Any  # the algorithm's own configuration, checked by `load`
+    agent: Any  # the algorithm's own configuration
     agent_name: str = Field(exclude=True)
     init: str | None = None  # a run folder whose last weights to start from; None starts afresh
     train_tasks: PositiveInt | None = None  # fixed training tasks; None draws fresh ones each iteration
@@ -59,6 +59,16 @@ class Recipe(Config):
     tensorboard: bool = False  # event files in the run folder
     wandb: Literal["off", "offline", "online"] = "off"  # the key comes from `wandb login` or WANDB_API_KEY, never here
     wandb_project: str = "acclimate"
+    _algorithm: Algorithm = PrivateAttr()
+
+    def model_post_init(self, context: Any) -> None:
+        """Keep the algorithm that `agent_name` stands for."""
+        self._algorithm = context
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """The algorithm that `agent_name` stands for, resolved once a run: when the recipe was validated."""
+        return self._algorithm
 
     @field_validator("wandb", mode="before")
     @classmethod
@@ -76,8 +86,12 @@ class Recipe(Config):
         """Who learns what."""
         return f"{self.learner} on {self.family}"
 
-    def to_yaml(self) -> str:
-        """The resolved recipe, every default written out; `load` takes it back."""
+    def to_data(self) -> dict[str, Any]:
+        """The resolved recipe as plain data, every default written out."""
         data = self.model_dump(mode="json")
         data["agent"] = {"name": self.agent_name, **self.agent.model_dump(mode="json")}
-        return yaml.safe_dump(data, sort_keys=False)
+        return data
+
+    def to_yaml(self) -> str:
+        """The resolved recipe as YAML; `loading.load` reads it."""
+        return yaml.safe_dump(self.to_data(), sort_keys=False)

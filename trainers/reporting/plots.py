@@ -1,4 +1,4 @@
-"""Pictures of a run: adaptation curve, learning curve, trajectories from above."""
+"""Plots of a run: adaptation curve, learning curve, trajectories from above."""
 
 from __future__ import annotations
 
@@ -13,40 +13,76 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from agents.contract import Agent, RoundBatch, Weights
-from envs.task import TaskFamily, TaskSet
-from trainers.evaluation.evaluator import Curve, Layers, layers_of
+from agents.contract import Agent, RoundBatch, TrialBatch, Weights
+from envs.task import PlanView, TaskFamily, TaskSet
+from trainers.evaluation.curves import Curve, Layers, curve, layers_of
+from trainers.evaluation.reference_returns import mean_reference_returns
 from trainers.process import torch_threads
-from trainers.runs.metrics import read, shown_points
+from trainers.runs.metrics import read
+from trainers.runs.rows import of_evaluation
 from trainers.runs.run_folder import Run
-from trainers.sampling.trial_loop import Shard, random_key, run_trials
+from trainers.sampling.random_streams import evaluation_key
+from trainers.sampling.shards import Shard
+from trainers.sampling.trial_loop import run_trials
 
 _MOST_LINES = 100  # tasks that are drawn one by one
 _MOST_CURVES = 5  # of a learning curve
-_MOST_LABELS = 10  # points that are told one by one
+_MOST_LABELS = 10  # steps of a curve that are labelled one by one
+_MOST_LAYERS_IN_LEGEND = 12
+_MOST_PATHS = 4  # of a round on a task
 INK, FAINT, BAND = "#1f3b57", "#9db4c8", "#1f3b5733"
+
+
+def plot(run: Run) -> list[Path]:
+    """Draw every plot of a finished run into its folder, from its last held-out rows: the files made."""
+    family = run.family()
+    task_set = run.task_set(family, "held-out")
+    agent, weights, iteration = run.load(family)
+    result = curve([of_evaluation(run.rows(), "held-out", iteration)], "stochastic")
+    made = [
+        adaptation_curve(run, result, "held-out", mean_reference_returns(family, task_set)),
+        learning_curve(run),
+        adaptation_during_training(run),
+        trajectories(run, agent, family, weights, task_set),
+    ]
+    return [path for path in made if path is not None]
 
 
 def adaptation_curve(run: Run, result: Curve, split: str, reference_returns: dict[str, float]) -> Path:
     """Return against experience on the task: mean with its interval, the tasks faintly behind it if they are few."""
     figure, axes = _axes(6.4, 4.2)
-    tasks = result.returns.mean(0)
-    if few := len(tasks) <= _MOST_LINES:
-        axes.plot(result.env_steps, tasks.T, color=FAINT, linewidth=0.6, alpha=0.6, zorder=1)
+    returns_TP = result.returns_STP.mean(0)
+    tasks = len(returns_TP)
+    if few := tasks <= _MOST_LINES:
+        axes.plot(result.env_steps, returns_TP.T, color=FAINT, linewidth=0.6, alpha=0.6, zorder=1)
     low, high = result.interval().T
     axes.fill_between(result.env_steps, low, high, color=BAND, linewidth=0, zorder=2)
-    of_tasks = "" if few else f" of {len(tasks):,} {split} tasks"
+    of_tasks = "" if few else f" of {tasks:,} {split} tasks"
     line = "o-" if len(result.mean) <= _MOST_LABELS else "-"
     axes.plot(
         result.env_steps, result.mean, line, color=INK, linewidth=2, zorder=3, label=f"mean{of_tasks}, 95 % interval"
     )
     if few:
-        axes.plot([], [], color=FAINT, linewidth=1, label=f"each of the {len(tasks)} {split} tasks")
-    told = shown_points(len(result.mean)) if len(result.mean) <= _MOST_LABELS else [0, len(result.mean) - 1]
-    for index, steps, mean in ((index, result.env_steps[index], result.mean[index]) for index in told):
+        axes.plot([], [], color=FAINT, linewidth=1, label=f"each of the {tasks} {split} tasks")
+    _label_steps(axes, result)
+    for (name, value), style in zip(reference_returns.items(), ("--", ":", "-."), strict=False):
+        axes.axhline(value, color="#b5651d", linestyle=style, linewidth=1, label=f"{name} {value:.4g}")
+    axes.set_xlabel("environment steps spent on the task (small figures: adaptations)")
+    axes.set_ylabel("return of an episode")
+    learner = f"{run.recipe.learner.removesuffix(',')}, {result.policy} policy"
+    axes.set_title(f"Adaptation on {split} tasks of {run.recipe.family}\n{learner}", fontsize=11)
+    axes.legend(framealpha=0.8, edgecolor="none", fontsize=9, loc="best")
+    return _save(figure, run.path / "adaptation_curve.png")
+
+
+def _label_steps(axes: Axes, result: Curve) -> None:
+    """The mean return and the number of adaptations at each step of a curve, of a long one at its ends."""
+    count = len(result.mean)
+    for step in range(count) if count <= _MOST_LABELS else (0, count - 1):
+        place, mean = result.env_steps[step], result.mean[step]
         axes.annotate(
             f"{mean:.1f}" if abs(mean) >= 10 else f"{mean:.2f}",
-            (steps, mean),
+            (place, mean),
             textcoords="offset points",
             xytext=(0, 9),
             ha="center",
@@ -54,26 +90,18 @@ def adaptation_curve(run: Run, result: Curve, split: str, reference_returns: dic
             fontweight="bold",
             bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8},
         )
-        axes.axvline(steps, color="#eeeeee", zorder=0)
+        axes.axvline(place, color="#eeeeee", zorder=0)
         axes.text(
-            steps, 0.01, f"{index}", transform=axes.get_xaxis_transform(), ha="center", color="#888888", fontsize=8
+            place, 0.01, f"{step}", transform=axes.get_xaxis_transform(), ha="center", color="#888888", fontsize=8
         )
-    for (name, value), style in zip(reference_returns.items(), ("--", ":", "-."), strict=False):
-        axes.axhline(value, color="#b5651d", linestyle=style, linewidth=1, label=f"{name} {value:.4g}")
-    axes.set_xlabel("environment steps spent on the task (small figures: adaptations)")
-    axes.set_ylabel("return of an episode")
-    who = f"{run.recipe.learner.removesuffix(',')}, {result.policy} policy"
-    axes.set_title(f"Adaptation on {split} tasks of {run.recipe.family}\n{who}", fontsize=11)
-    axes.legend(framealpha=0.8, edgecolor="none", fontsize=9, loc="best")
-    return _save(figure, run.path / "adaptation_curve.png")
 
 
 def learning_curve(run: Run) -> Path:
     """Return on the training and validation tasks, before and after each adaptation, against environment steps."""
     lines = read(run.path / "metrics.jsonl")
     figure, axes = _axes(6.4, 4.2)
-    shown = set().union(*lines)  # an off-policy agent's first iteration has fewer rounds
-    rounds = sorted(int(name.rpartition("_")[2]) for name in shown if name.startswith("return_round_"))
+    names = set().union(*lines)  # an off-policy agent's first iteration has fewer rounds
+    rounds = sorted(int(name.rpartition("_")[2]) for name in names if name.startswith("return_round_"))
     rounds = rounds if len(rounds) <= _MOST_CURVES else [rounds[0], rounds[len(rounds) // 2], rounds[-1]]
     colours = _round_colours(max(len(rounds), 2))
     for index, one in enumerate(rounds):
@@ -121,9 +149,9 @@ def adaptation_layers(layers: Layers, panels: int = 8) -> Figure:
     mean = left.subplots()
     grid = right.subplots(2, -(-len(tasks) // 2), sharex=True, sharey=True, squeeze=False).reshape(-1)
     for iteration, of_one in frame.groupby("iteration"):
-        points = of_one.groupby("adaptations")[["env_steps", "return"]].mean()
-        line = "o-" if len(points) <= _MOST_LABELS else "-"
-        mean.plot(points["env_steps"], points["return"], line, color=colours[iteration], markersize=3, label=iteration)
+        means = of_one.groupby("adaptations")[["env_steps", "return"]].mean()
+        line = "o-" if len(means) <= _MOST_LABELS else "-"
+        mean.plot(means["env_steps"], means["return"], line, color=colours[iteration], markersize=3, label=iteration)
         for axes, task in zip(grid, tasks, strict=False):
             alone = of_one[of_one["task"] == task]
             axes.plot(alone["env_steps"], alone["return"], line, color=colours[iteration], markersize=2, linewidth=1)
@@ -137,11 +165,10 @@ def adaptation_layers(layers: Layers, panels: int = 8) -> Figure:
     mean.set_xlabel("environment steps spent on the task")
     mean.set_ylabel("return of an episode")
     mean.set_title(f"mean over {frame['task'].nunique()} {layers.split} tasks", fontsize=10)
-    shown = (
-        iterations if len(iterations) <= 12 else [iterations[round(i)] for i in np.linspace(0, len(iterations) - 1, 12)]
-    )
+    places = np.linspace(0, len(iterations) - 1, min(len(iterations), _MOST_LAYERS_IN_LEGEND))
     handles = [
-        matplotlib.lines.Line2D([], [], color=colours[one], marker="o", markersize=3, label=one) for one in shown
+        matplotlib.lines.Line2D([], [], color=colours[one], marker="o", markersize=3, label=one)
+        for one in (iterations[round(place)] for place in places)
     ]
     mean.legend(handles=handles, title="meta-updates", frameon=False, fontsize=8, title_fontsize=8, loc="best")
     right.suptitle(f"the first {len(tasks)} tasks", fontsize=10)
@@ -163,14 +190,14 @@ def short(parameters: str, most: int = 34) -> str:
 
 
 def trajectories(
-    run: Run, agent: Agent, family: TaskFamily, weights: Weights, task_set: TaskSet, panels: int = 6, shown: int = 4
+    run: Run, agent: Agent, family: TaskFamily, weights: Weights, task_set: TaskSet, panels: int = 6
 ) -> Path | None:
     """Episodes from above on a few tasks, one colour for each adaptation; None if the family has no plan view."""
     tasks = task_set.tasks[:panels]
     views = [family.plan_view(task) for task in tasks]
     settings = run.recipe.evaluation
     rounds = agent.trial_rounds(settings.rounds, settings.rollouts)
-    keys = tuple(random_key(settings.seed, "evaluation", int(task.digest[:15], 16), 0) for task in tasks)
+    keys = tuple(evaluation_key(settings.seed, task, 0) for task in tasks)
     if views[0] is None:
         return None
     with torch_threads(1):
@@ -182,19 +209,9 @@ def trajectories(
     named = np.unique(np.linspace(0, len(batch) - 1, 4).round().astype(int))  # what titles and legend have room for
     for index, (axes, view) in enumerate(zip(grid, views, strict=False)):
         assert view is not None
-        for number, of_round in enumerate(batch):
-            for path in _paths(of_round, index, view.entries, shown):
-                axes.plot(*path.T, color=colours[number], linewidth=0.9, alpha=0.75)
-        if view.goal is not None:
-            axes.plot(*view.goal, "*", color="#d62728", markersize=14, markeredgecolor="white", zorder=5)
-        axes.plot(*_paths(batch[0], index, view.entries, 1)[0][0], "o", color="black", markersize=4, zorder=5)
-        returns = " → ".join(f"{one.row_returns()[index].mean():.1f}" for one in (batch[number] for number in named))
+        _draw_paths(axes, batch, index, view, colours)
+        returns = " → ".join(f"{batch[number].row_returns()[index].mean():.1f}" for number in named)
         axes.set_title(returns, fontsize=9)
-        axes.set_aspect("equal", "datalim")
-        axes.tick_params(labelsize=7)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.set_xlabel(f"x ({view.unit})", fontsize=8)
-        axes.set_ylabel(f"y ({view.unit})", fontsize=8)
     for axes in grid[len(tasks) :]:
         axes.set_visible(False)
     handles = [matplotlib.lines.Line2D([], [], color=colours[number], label=_adapted(number)) for number in named]
@@ -208,10 +225,25 @@ def trajectories(
     return _save(figure, run.path / "trajectories.png")
 
 
-def _paths(batch: RoundBatch, task: int, entries: tuple[int, int], shown: int) -> list[np.ndarray]:
+def _draw_paths(axes: Axes, batch: TrialBatch, task: int, view: PlanView, colours: list[str]) -> None:
+    """The first rollouts of each round on a task, from above, with the goal and where they start."""
+    for colour, of_round in zip(colours, batch, strict=True):
+        for path in _paths(of_round, task, view.entries, _MOST_PATHS):
+            axes.plot(*path.T, color=colour, linewidth=0.9, alpha=0.75)
+    if view.goal is not None:
+        axes.plot(*view.goal, "*", color="#d62728", markersize=14, markeredgecolor="white", zorder=5)
+    axes.plot(*_paths(batch[0], task, view.entries, 1)[0][0], "o", color="black", markersize=4, zorder=5)
+    axes.set_aspect("equal", "datalim")
+    axes.tick_params(labelsize=7)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel(f"x ({view.unit})", fontsize=8)
+    axes.set_ylabel(f"y ({view.unit})", fontsize=8)
+
+
+def _paths(batch: RoundBatch, task: int, entries: tuple[int, int], most: int) -> list[np.ndarray]:
     """Positions [L + 1, 2] of the first rollouts of a task's first trial."""
     paths = []
-    for rollout in range(min(shown, batch.valid.shape[2])):
+    for rollout in range(min(most, batch.valid.shape[2])):
         place = (task, 0, rollout)
         steps = int((batch.valid[place] & (batch.episode[place] == 0)).sum())
         before, after = batch.observation[place][:1], batch.next_observation[place][:steps]

@@ -1,4 +1,4 @@
-"""report.html: one self-contained page that says what a run was and what came of it."""
+"""report.html: a run's recipe, provenance and results on one self-contained page."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 from jinja2 import Environment
 
-from trainers.runs.metrics import shown_points
-from trainers.runs.run_folder import PROVENANCE, Run
+from trainers.runs.metrics import selected_steps
+from trainers.runs.run_folder import Run
 
 TEMPLATE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{{ title }}</title>
@@ -30,7 +30,7 @@ TEMPLATE = """<!doctype html>
 <h2>Adaptation</h2>
 <table><tr><th>adaptations</th><th>environment steps on the task</th><th>mean return</th>
 <th>95 % interval over tasks</th><th>interquartile mean</th></tr>
-{% for k in shown %}<tr><td>{{ k }}</td><td>{{ "{:,.0f}".format(summary.env_steps[k]) }}</td>
+{% for k in steps %}<tr><td>{{ k }}</td><td>{{ "{:,.0f}".format(summary.env_steps[k]) }}</td>
 <td>{{ "%.2f" | format(summary.mean[k]) }}</td>
 <td>{{ "%.2f" | format(summary.ci95[k][0]) }} … {{ "%.2f" | format(summary.ci95[k][1]) }}</td>
 <td>{{ "%.2f" | format(summary.iqm[k]) }}</td></tr>{% endfor %}</table>
@@ -41,7 +41,7 @@ TEMPLATE = """<!doctype html>
 {% if summary.gain %}</p>{% endif %}
 <p class="quiet">The interval says how sure the mean over tasks is; with one training seed it says nothing of other
 seeds.</p>
-{% for name, data in pictures %}<h2>{{ name }}</h2>
+{% for name, data in plots %}<h2>{{ name }}</h2>
 <img alt="{{ name }}" src="data:image/png;base64,{{ data }}">{% endfor %}
 <h2>Recipe</h2><pre>{{ recipe }}</pre>
 <h2>Provenance</h2><pre>{{ provenance }}</pre>
@@ -49,10 +49,10 @@ seeds.</p>
 """
 
 
-def write_report(run: Run, summary: dict[str, Any], pictures: Sequence[Path], iteration: int) -> Path:
-    """Writes the page into the run folder; returns its path."""
+def write_report(run: Run, summary: dict[str, Any], plots: Sequence[Path], iteration: int) -> Path:
+    """Write the page into the run folder; returns its path."""
     encoded = [
-        (path.stem.replace("_", " ").capitalize(), base64.b64encode(path.read_bytes()).decode()) for path in pictures
+        (path.stem.replace("_", " ").capitalize(), base64.b64encode(path.read_bytes()).decode()) for path in plots
     ]
     page = (
         Environment(autoescape=True)
@@ -60,12 +60,12 @@ def write_report(run: Run, summary: dict[str, Any], pictures: Sequence[Path], it
         .render(
             title=run.recipe.title,
             summary=summary,
-            shown=shown_points(len(summary["rounds"])),
+            steps=selected_steps(len(summary["rounds"])),
             seed=run.recipe.seed,
             iteration=iteration,
-            pictures=encoded,
+            plots=encoded,
             recipe=run.recipe.to_yaml(),
-            provenance=json.dumps(json.loads((run.path / PROVENANCE).read_text()), indent=2),
+            provenance=json.dumps(run.provenance(), indent=2),
         )
     )
     path = run.path / "report.html"

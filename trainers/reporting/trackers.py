@@ -1,7 +1,7 @@
 """Trackers: TensorBoard and Weights & Biases, sinks of the same described metrics and the same adaptation rows.
 
-A tracker watches a run and is no part of it: what it is told stands in the run folder already, so losing a tracker
-loses nothing. After a resume it is told the repeated iterations again, with the same numbers.
+A tracker follows a run and is no part of it: what it gets is in the run folder already, so losing a tracker loses
+nothing. After a resume it gets the repeated iterations again, with the same numbers.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import pandas as pd
 import pyarrow as pa
 
 from agents.contract import MetricInfo
-from trainers.errors import RunError
-from trainers.evaluation.evaluator import layers_of
+from trainers.errors import TrackerError
+from trainers.evaluation.curves import layers_of
 from trainers.reporting import plots
-from trainers.runs.metrics import shown_points
+from trainers.runs.metrics import selected_steps
 from trainers.runs.run_folder import Run
 
 Table = Mapping[str, MetricInfo]
@@ -28,7 +28,7 @@ _MOST_TASKS = 200  # in a table of a tracker
 
 
 class Tracker(Protocol):
-    """What the training loop tells a tracker."""
+    """A sink of metrics and adaptation rows."""
 
     def log(self, values: Mapping[str, float]) -> None:
         """One iteration's metrics."""
@@ -42,7 +42,7 @@ class Tracker(Protocol):
 
 @contextmanager
 def tracking(run: Run, table: Table, iteration: int) -> Iterator[list[Tracker]]:
-    """The trackers that the run's recipe asks for, told what the run is; it goes on from `iteration`."""
+    """The trackers that the run's recipe asks for, which continues from `iteration`."""
     made: list[Tracker] = []
     ended = False
     try:
@@ -110,7 +110,7 @@ class WeightsAndBiases:
         import wandb
 
         self._wandb, self._table = wandb, table
-        told = run.provenance()
+        origin = run.provenance()
         recipe = run.recipe
         mode: Literal["offline", "online"] = "offline" if recipe.wandb == "offline" else "online"
         settings = wandb.Settings(
@@ -121,17 +121,17 @@ class WeightsAndBiases:
             self._run = wandb.init(
                 project=recipe.wandb_project,
                 name=f"{run.path.parent.name}/{run.path.name}",
-                id=told.get("id"),
+                id=origin.get("id"),
                 group=recipe.title,
                 dir=os.fspath(run.path.resolve()),
                 mode=mode,
                 resume="allow",
-                config={**recipe.model_dump(mode="json"), "agent_name": recipe.agent_name, "provenance": told},
+                config={**recipe.model_dump(mode="json"), "agent_name": recipe.agent_name, "provenance": origin},
                 settings=settings,
             )
         except (wandb.Error, OSError, ValueError, TimeoutError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise RunError(
+            raise TrackerError(
                 f"wandb={recipe.wandb}: Weights & Biases cannot be used ({reason}); run `wandb login`, or set "
                 "wandb=offline and send the run later with `wandb sync`"
             ) from error
@@ -162,9 +162,9 @@ class WeightsAndBiases:
 
 
 def some_of(frame: pd.DataFrame) -> pd.DataFrame:
-    """The first tasks of a layer and the points that are shown: a table that a page can hold."""
-    points = shown_points(int(frame["adaptations"].max()) + 1)
-    return frame[(frame["task"] < _MOST_TASKS) & frame["adaptations"].isin(points)]
+    """The first tasks of a layer at some adaptation steps: a table that a page can hold."""
+    steps = selected_steps(int(frame["adaptations"].max()) + 1)
+    return frame[(frame["task"] < _MOST_TASKS) & frame["adaptations"].isin(steps)]
 
 
 def _indented(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Moving pictures: one task before adaptation and after each round, side by side; contact sheets of sampled tasks."""
+"""Videos of one task before adaptation and after each round, side by side; contact sheets of sampled tasks."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ import gymnasium
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from agents.contract import Agent, Round, RoundBatch, Weights
+from agents.contract import RoundBatch
 from envs.mujoco.camera import Camera, NoCamera
 from envs.mujoco.locomotion import Locomotion
 from envs.mujoco.locomotion_env import LocomotionEnv
 from envs.task import PlanView, Task, TaskFamily
 from envs.vector import SingleEnv
-from trainers.errors import RunError
+from trainers.errors import DrawingError, UsageError
 from trainers.process import keep_freed_memory, torch_threads
 from trainers.runs.run_folder import Run
-from trainers.sampling.trial_loop import Shard, generator, random_key, reset_seeds, run_trials
+from trainers.sampling.random_streams import evaluation_key, generator, reset_seeds
+from trainers.sampling.shards import Shard
+from trainers.sampling.trial_loop import run_trials
 
 PANEL = (400, 300)  # pixels
 _HEADER = 44
@@ -29,46 +31,42 @@ _FRAMES_A_SECOND = 20
 Draw = Callable[[gymnasium.Env, np.ndarray, Sequence[np.ndarray]], np.ndarray]
 
 
-def render(run: Run, task_index: int, split: str, rounds: int | None, checkpoint: str, out: Path) -> dict[str, Any]:
-    """Writes the video of one task's trial: a panel for each point of its adaptation curve.
+def make_video(run: Run, task_index: int, split: str, rounds: int | None, checkpoint: str, out: Path) -> dict[str, Any]:
+    """Write the video of one task's trial: a panel for each step of its adaptation curve.
 
     The trial is the evaluator's own: the same noise, support rollouts and adaptation. Each panel plays the first
     rollout of its round again.
 
     Returns:
-        what was drawn: the task, and for each panel the return shown and the mean over the round's rollouts.
+        the task, the iteration, and for each panel the return drawn and the mean over the round's rollouts.
     """
     keep_freed_memory()
     family, played = run.family(task_in_observation=False), run.family()  # drawn as it is; an oracle reads more
     tasks = run.task_set(family, split).tasks
     if not 0 <= task_index < len(tasks):
-        raise RunError(
+        raise UsageError(
             f"--task is {task_index}, but the {split} set has tasks 0 to {len(tasks) - 1}; choose one of them"
         )
     task = tasks[task_index]
     agent, weights, iteration = run.load(played, checkpoint)
     settings = run.recipe.evaluation
     plan = agent.trial_rounds(settings.rounds if rounds is None else rounds, settings.rollouts)
-    key = random_key(settings.seed, "evaluation", int(task.digest[:15], 16), 0)
-    batches = _trial(agent, played, weights, task, plan, key)
+    key = evaluation_key(settings.seed, task, 0)
+    with torch_threads(1):
+        batches = run_trials(agent, played, weights, Shard((task,), tuple(plan), (key,)))
     camera = camera_of(family, task)
-    panels, told = [], []
+    panels, returns_drawn = [], []
     episode = 0
     for position, (one, batch) in enumerate(zip(plan, batches, strict=True)):
         seed = int(reset_seeds(generator(key, position), one.rollouts)[0])
         title = "before adaptation" if position == 0 else f"after {_count(position, 'round')}"
         panels.append(_panel(family, task, camera, batch, seed, episode, title))
         returns = batch.row_returns()[0, 0]
-        told.append({"panel": title, "return": float(returns[0]), "mean_return": float(returns.mean())})
+        returns_drawn.append({"panel": title, "return": float(returns[0]), "mean_return": float(returns.mean())})
         episode += one.episodes
     header = f"{family.name}   {split} task {task_index}   {_parameters(task)}   meta-update {iteration}"
     _write_video(out, _side_by_side(panels, header))
-    return {"task": task.parameters, "iteration": iteration, "panels": told}
-
-
-def _trial(agent: Agent, family: TaskFamily, weights: Weights, task: Task, plan: Sequence[Round], key: Any) -> Any:
-    with torch_threads(1):
-        return run_trials(agent, family, weights, Shard((task,), tuple(plan), (key,)))
+    return {"task": task.parameters, "iteration": iteration, "panels": returns_drawn}
 
 
 def _panel(
@@ -86,9 +84,9 @@ def _panel(
         frames.append(_labelled(camera(env, observation, path), title, f"step {step}   return {total:.1f}"))
         observation, again, *_ = env.step(action)
         if not np.isclose(float(again), float(reward), rtol=1e-3, atol=1e-4):
-            raise RunError(
-                f"step {step} of {family.name} paid {again:.5g} when it was played again, and {reward:.5g} before: the "
-                "family's episodes do not follow from seed and actions; run `acclimate check`"
+            raise DrawingError(
+                f"step {step} of {family.name} gave {again:.5g} when it was played again, and {reward:.5g} before: "
+                "the family's episodes do not follow from seed and actions; run `acclimate check`"
             )
         path.append(observation)
         total += float(reward)
@@ -101,7 +99,7 @@ def camera_of(family: TaskFamily, task: Task) -> Draw:
     """How an episode of this task is drawn: by MuJoCo, or from above.
 
     Raises:
-        RunError: it cannot be drawn; the sentence says why.
+        DrawingError: it cannot be drawn.
     """
     if isinstance(family, Locomotion):
         robot = family
@@ -112,7 +110,7 @@ def camera_of(family: TaskFamily, task: Task) -> Draw:
                 azimuth_deg=90.0 if level else 70.0, elevation_deg=-12.0 if level else -16.0,
             )  # fmt: skip
         except NoCamera as error:
-            raise RunError(str(error)) from error
+            raise DrawingError(str(error)) from error
 
         def from_the_side(env: gymnasium.Env, observation: np.ndarray, path: Sequence[np.ndarray]) -> np.ndarray:
             assert isinstance(env, SingleEnv)
@@ -122,7 +120,7 @@ def camera_of(family: TaskFamily, task: Task) -> Draw:
         return from_the_side
     view = family.plan_view(task)
     if view is None:
-        raise RunError(f"{family.name} says nothing of how it is drawn; give it a `plan_view`, or a MuJoCo model")
+        raise DrawingError(f"{family.name} says nothing of how it is drawn; give it a `plan_view`, or a MuJoCo model")
     return lambda env, observation, path: _from_above(view, path)
 
 
@@ -148,10 +146,10 @@ def _from_above(view: PlanView, path: Sequence[np.ndarray]) -> np.ndarray:
     return np.asarray(image)
 
 
-def _labelled(picture: np.ndarray, title: str, state: str) -> Image.Image:
-    """A picture with its words above."""
+def _labelled(pixels: np.ndarray, title: str, state: str) -> Image.Image:
+    """An image with its title above."""
     image = Image.new("RGB", (PANEL[0], PANEL[1] + 26), _PAPER)
-    image.paste(Image.fromarray(picture), (0, 26))
+    image.paste(Image.fromarray(pixels), (0, 26))
     pen = ImageDraw.Draw(image)
     pen.text((8, 6), title, fill=_INK, font=_font(13))
     pen.text((PANEL[0] - 8, 6), state, fill=_INK, font=_font(13), anchor="ra")
@@ -186,7 +184,7 @@ def _write_video(out: Path, frames: Sequence[np.ndarray]) -> None:
     import imageio.v2 as imageio
 
     if out.suffix not in (".mp4", ".gif"):
-        raise RunError(f"--out is {out}; a video's name ends in .mp4 or .gif")
+        raise UsageError(f"--out is {out}; a video's name ends in .mp4 or .gif")
     making = out.with_name(f".{out.stem}.making{out.suffix}")
     try:
         if out.suffix == ".mp4":
@@ -195,7 +193,7 @@ def _write_video(out: Path, frames: Sequence[np.ndarray]) -> None:
             imageio.mimwrite(making, list(frames), duration=1000 / _FRAMES_A_SECOND, loop=0)
         making.replace(out)
     except OSError as error:
-        raise RunError(f"{out} cannot be written ({error.strerror or error}); name another file") from error
+        raise DrawingError(f"{out} cannot be written ({error.strerror or error}); name another file") from error
     finally:
         making.unlink(missing_ok=True)
 
@@ -208,9 +206,9 @@ def preview(family: TaskFamily, out: Path, count: int = 8) -> None:
     for task in tasks:
         env = family.make_env(task)
         observation, _ = env.reset(seed=0)
-        picture = camera_of(family, task)(env, observation, [observation])
+        pixels = camera_of(family, task)(env, observation, [observation])
         env.close()
-        cells.append(_captioned(picture, _parameters(task)))
+        cells.append(_captioned(pixels, _parameters(task)))
     columns = min(4, len(cells))
     rows = -(-len(cells) // columns)
     width, height = cells[0].size
@@ -221,13 +219,13 @@ def preview(family: TaskFamily, out: Path, count: int = 8) -> None:
     try:
         sheet.save(out)
     except OSError as error:
-        raise RunError(f"{out} cannot be written ({error.strerror or error}); name another folder") from error
+        raise DrawingError(f"{out} cannot be written ({error.strerror or error}); name another folder") from error
 
 
-def _captioned(picture: np.ndarray, caption: str) -> Image.Image:
+def _captioned(pixels: np.ndarray, caption: str) -> Image.Image:
     lines = textwrap.wrap(caption, 58)[:4]
     image = Image.new("RGB", (PANEL[0], PANEL[1] + 70), _PAPER)
-    image.paste(Image.fromarray(picture), (0, 0))
+    image.paste(Image.fromarray(pixels), (0, 0))
     pen = ImageDraw.Draw(image)
     for number, line in enumerate(lines):
         pen.text((6, PANEL[1] + 3 + 16 * number), line, fill=_INK, font=_font(12))

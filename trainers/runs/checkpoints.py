@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from trainers.errors import RunError
+from trainers.errors import RunFolderError
 from trainers.files import read_bytes, sync_folder, write_synced
 
 FORMAT = "acclimate-checkpoint-1"
@@ -52,7 +52,7 @@ def save(folder: Path, iteration: int, algorithm: str, state: Mapping[str, Any])
         sync_folder(folder)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise RunError(
+        raise RunFolderError(
             f"the checkpoint of iteration {iteration} could not be written to {folder} ({error.strerror}); "
             "earlier checkpoints are whole: free some space or choose another folder"
         ) from error
@@ -60,7 +60,7 @@ def save(folder: Path, iteration: int, algorithm: str, state: Mapping[str, Any])
 
 
 def load(path: Path, algorithm: str) -> tuple[int, dict[str, Any]]:
-    """(iteration, state) of the checkpoint folder; raises RunError unless every byte is as it was written."""
+    """(iteration, state) of the checkpoint folder; raises RunFolderError unless every byte is as it was written."""
     try:
         content = json.loads(read_bytes(path / "state.json"))
         binary = read_bytes(path / "tensors.safetensors")
@@ -82,7 +82,7 @@ def load(path: Path, algorithm: str) -> tuple[int, dict[str, Any]]:
             if not torch.isfinite(value).all():
                 raise _refusal(path, f"{name} holds values that are not finite")
         return content["iteration"], _put_back(content["state"], tensors)
-    except RunError:
+    except RunFolderError:
         raise
     except (SafetensorError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise _refusal(path, f"its content does not fit together ({' '.join(str(error).split())[:120]})") from error
@@ -103,7 +103,7 @@ def newest(folder: Path) -> Path:
     """The newest checkpoint in a folder of them."""
     found = iterations(folder)
     if not found:
-        raise RunError(f"{folder} holds no checkpoint; train the run first")
+        raise RunFolderError(f"{folder} holds no checkpoint; train the run first")
     return place(folder, found[-1])
 
 
@@ -125,8 +125,8 @@ def _remove(path: Path) -> None:
         shutil.rmtree(aside)
 
 
-def _refusal(path: Path, reason: str) -> RunError:
-    return RunError(f"checkpoint {path} is refused: {reason}; take an earlier one or train again")
+def _refusal(path: Path, reason: str) -> RunFolderError:
+    return RunFolderError(f"checkpoint {path} is refused: {reason}; take an earlier one or train again")
 
 
 def _digest(content: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from agents.contract import MetricInfo
-from trainers.errors import RunError
+from trainers.errors import MetricError, RunFolderError
 from trainers.files import read_text, replace
 
 LOOP_METRICS = {
@@ -24,22 +24,21 @@ LOOP_METRICS = {
     "seconds_elapsed": MetricInfo("s", "wall time of training so far, all processes of the run together", timing=True),
 }
 
+MOST_STEPS = 20  # of an adaptation curve that are metrics of their own
 
-MOST_POINTS = 20  # of an adaptation curve that are metrics of their own
 
-
-def shown_points(points: int) -> list[int]:
-    """Which points of an adaptation curve to show: all of a short one, the first, some and the last of a long one."""
-    if points <= MOST_POINTS:
-        return list(range(points))
-    steps = [factor * 10**power for power in range(9) for factor in (1, 2, 5)]
-    return sorted({0, *(step - 1 for step in steps if step < points), points - 1})
+def selected_steps(count: int) -> list[int]:
+    """The steps of an adaptation curve that are reported: all of a short one; of a long one the ends and some."""
+    if count <= MOST_STEPS:
+        return list(range(count))
+    numbers = [factor * 10**power for power in range(9) for factor in (1, 2, 5)]
+    return sorted({0, *(number - 1 for number in numbers if number < count), count - 1})
 
 
 def describe(
     learner_metrics: Mapping[str, MetricInfo],
-    train_points: int,
-    test_points: int,
+    train_steps: int,
+    test_steps: int,
     reward_terms: Sequence[str] = (),
     *,
     train_totals: bool = False,
@@ -49,8 +48,8 @@ def describe(
 
     Args:
         learner_metrics: the learner's own.
-        train_points: points of the adaptation curve in training: its rounds, each episode of one by itself.
-        test_points: the same of a validation trial.
+        train_steps: of the adaptation curve in training: its rounds, each episode of one by itself.
+        test_steps: the same of a validation trial.
         reward_terms: of the family.
         train_totals: whether a training trial has a total return (its rounds have one rollout each).
         test_totals: the same of a validation trial.
@@ -60,11 +59,11 @@ def describe(
         table[f"reward_term_{name}"] = MetricInfo(
             "reward", f"what {name} adds to the return of a last training round's rollout, mean over tasks and rollouts"
         )
-    for one in shown_points(train_points):
+    for one in selected_steps(train_steps):
         table[f"return_round_{one}"] = MetricInfo(
             "reward", f"return of training episodes after {one} adaptations, mean over tasks and rollouts"
         )
-    for one in shown_points(test_points):
+    for one in selected_steps(test_steps):
         table[f"validation_return_round_{one}"] = MetricInfo(
             "reward", f"return on the frozen validation tasks after {one} adaptations, stochastic policy"
         )
@@ -78,7 +77,7 @@ def describe(
         )
     clash = set(table) & set(learner_metrics)
     if clash:
-        raise RunError(f"the learner describes metrics of the loop again: {', '.join(sorted(clash))}; rename them")
+        raise MetricError(f"the learner describes metrics of the loop again: {', '.join(sorted(clash))}; rename them")
     return table | dict(learner_metrics)
 
 
@@ -97,9 +96,11 @@ class MetricLog:
         """One iteration's metrics; each must be described and finite."""
         for name, value in values.items():
             if name not in self.table:
-                raise RunError(f"metric {name} is not described; add it to the learner's `metrics`")
+                raise MetricError(f"metric {name} is not described; add it to the learner's `metrics`")
             if not math.isfinite(value):
-                raise RunError(f"metric {name} is {value} at iteration {values.get('iteration')}; the run stops here")
+                raise MetricError(
+                    f"metric {name} is {value} at iteration {values.get('iteration')}; the run stops here"
+                )
         self._file.write(json.dumps(dict(values)) + "\n")
         self._file.flush()
 
@@ -121,15 +122,17 @@ def read(path: Path) -> list[dict[str, float]]:
                 raise ValueError("a metric is not a number")
             line["iteration"] = int(line["iteration"])
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise RunError(f"{path} cannot be read ({' '.join(str(error).split())[:120]}); take it from a copy") from error
+        raise RunFolderError(
+            f"{path} cannot be read ({' '.join(str(error).split())[:120]}); take it from a copy"
+        ) from error
     return parsed
 
 
 def up_to(path: Path, iteration: int) -> list[dict[str, float]]:
-    """The lines of iterations 1 ... `iteration`; RunError unless they are all there."""
+    """The lines of iterations 1 ... `iteration`; RunFolderError unless they are all there."""
     lines = [line for line in read(path) if line["iteration"] <= iteration] if iteration else []
     if [line["iteration"] for line in lines] != list(range(1, iteration + 1)):
-        raise RunError(
+        raise RunFolderError(
             f"{path} lacks lines of iterations up to {iteration}, where the checkpoint is; take it from a copy"
         )
     return lines

@@ -1,0 +1,23 @@
+"""`acclimate resume`: continue runs that were interrupted, or extend finished ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trainers.cli.running import train_and_report
+
+
+def resume(
+    run: Annotated[Path, typer.Argument(help="a run folder, or a folder of seed-* run folders")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="such as iterations=90, to go further")
+    ] = None,
+) -> None:
+    """Go on with a run after any death, to the same bits; or extend a finished one."""
+    from trainers.runs.run_folder import run_folders
+    from trainers.training.setup import open_for_resume
+
+    train_and_report([open_for_resume(folder, overrides or []) for folder in run_folders(run)])

@@ -1,0 +1,39 @@
+"""The summary of an evaluation as a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+
+from trainers.cli.console import console
+
+
+def print_summary(summary: dict[str, Any]) -> None:
+    """Print an evaluation's adaptation curve step by step, and what was gained."""
+    from trainers.runs.metrics import selected_steps
+
+    seeds = summary["training_seeds"]
+    measured = f"{seeds} training seed{'s' if seeds > 1 else ''}" if seeds else f"baseline {summary['agent']}"
+    title = (
+        f"{summary['family']}, {summary['task_count']:,} {summary['split']} tasks (set {summary['task_set_hash']}), "
+        f"{summary['policy']} policy, {measured}"
+    )
+    table = Table("adaptations", "steps on the task", "mean return", "95 % interval", "IQM", box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for step in selected_steps(len(summary["rounds"])):
+        low, high = summary["ci95"][step]
+        table.add_row(
+            str(step),
+            f"{summary['env_steps'][step]:,.0f}",
+            f"{summary['mean'][step]:.2f}",
+            f"{low:.2f} … {high:.2f}",
+            f"{summary['iqm'][step]:.2f}",
+        )
+    console.print(title, soft_wrap=True)
+    console.print(table)
+    for name, label in (("gain", "gained by adapting"), ("trial_total", "return of a whole trial")):
+        if name in summary:
+            low, high = summary[name]["ci95"]
+            console.print(f"{label}: {summary[name]['mean']:.2f} ({low:.2f} … {high:.2f})")

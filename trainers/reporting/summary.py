@@ -1,0 +1,22 @@
+"""The end of a training run: its summary, plots and report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from trainers.evaluation.curves import curve, summary
+from trainers.reporting.plots import plot
+from trainers.reporting.report import write_report
+from trainers.runs import checkpoints
+from trainers.runs.rows import of_evaluation
+from trainers.runs.run_folder import Run
+
+
+def write_summary_and_report(run: Run) -> tuple[dict[str, Any], list[Path]]:
+    """Plots and report of a finished run, from its last held-out rows: (summary, the files made)."""
+    task_set = run.task_set(run.family(), "held-out")
+    iteration = checkpoints.iterations(run.checkpoints)[-1]
+    of_run = summary(curve([of_evaluation(run.rows(), "held-out", iteration)], "stochastic"), task_set)
+    plots = plot(run)
+    return of_run, [*plots, write_report(run, of_run, plots, iteration)]

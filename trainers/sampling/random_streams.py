@@ -1,0 +1,34 @@
+"""Named random streams: what a trial draws depends on its place in a run, never on a process or its neighbours."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from envs.task import Task
+
+# What a random stream is for; the number is part of every seed, so never renumber.
+PURPOSES = {"tasks": 0, "training": 1, "validation": 2, "evaluation": 3}
+Key = tuple[int, ...]
+
+
+def random_key(seed: int, purpose: str, *position: int) -> Key:
+    """The name of a random stream: (run seed, purpose, place in the run)."""
+    return (seed, PURPOSES[purpose], *position)
+
+
+def evaluation_key(seed: int, task: Task, repeat: int) -> Key:
+    """The random stream of an evaluation trial: of the evaluation seed, the task and the repeat alone.
+
+    Plots, videos and embeddings use it too, so that they show the evaluator's own trials.
+    """
+    return random_key(seed, "evaluation", int(task.digest[:15], 16), repeat)
+
+
+def generator(key: Key, *more: int) -> np.random.Generator:
+    """The generator of a named stream."""
+    return np.random.Generator(np.random.SFC64(np.random.SeedSequence((*key, *more))))
+
+
+def reset_seeds(stream: np.random.Generator, rollouts: int) -> np.ndarray:
+    """[rollouts] seeds of a round's first resets: the first draw from the round's stream."""
+    return stream.integers(2**31, size=rollouts)

@@ -1,0 +1,121 @@
+"""Setting up a run: its folder, frozen task sets, device, first weights, and the description of its metrics."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from agents.contract import Learner, MetricInfo, Plan
+from envs.check import check_no_leak
+from envs.task import Task, TaskFamily, TaskSet
+from envs.task_sets import check_disjoint
+from trainers.errors import DeviceError, RecipeError
+from trainers.recipes import loading, registry
+from trainers.recipes.assembling import build
+from trainers.recipes.schema import Recipe
+from trainers.runs.metrics import describe
+from trainers.runs.run_folder import Run
+from trainers.sampling.random_streams import generator, random_key
+
+
+def create_run(recipe: Recipe, out: Path) -> Run:
+    """Make the run folder, with the checkpoint of iteration 0; everything that can be refused is refused before."""
+    check_no_leak(registry.family(recipe.family))
+    family = registry.family(recipe.family, task_in_observation=recipe.task_in_observation)
+    agent, learner = build(recipe, family, choose_device(recipe.device))
+    agent.trial_rounds(recipe.evaluation.rounds, recipe.evaluation.rollouts)
+    sets = frozen_task_sets(recipe, family)
+    planned_tasks(learner.plan(0), family, sets.get("train"), recipe.seed, 0)
+    described_metrics(learner, recipe, family)
+    created_with: dict[str, Any] = {} if recipe.init is None else {"init": warm_start(learner, Path(recipe.init))}
+    if family.digest is not None:
+        created_with["family_sha256"] = family.digest
+    return Run.create(out, recipe, sets.values(), learner, created_with)
+
+
+def open_for_resume(path: Path, overrides: Sequence[str] = ()) -> Run:
+    """A run to resume; `overrides` may extend it (iterations=...) and change what does not decide its numbers."""
+    run = Run.open(path)
+    if not overrides:
+        return run
+    recipe = loading.with_overrides(run.recipe, overrides, str(path / "config.yaml"))
+    return replace(run, recipe=recipe, config_differs=recipe != run.recipe)
+
+
+def warm_start(learner: Learner, path: Path) -> dict[str, Any]:
+    """Give a fresh learner the weights of another run's last checkpoint; returns what provenance should say of it."""
+    run = Run.open(path)
+    _, weights, iteration = run.load(run.family())
+    learner.load_weights(weights)
+    where = run.checkpoint("last")
+    return {
+        "run": str(path.resolve()),
+        "iteration": iteration,
+        "state_sha256": hashlib.sha256((where / "state.json").read_bytes()).hexdigest(),
+    }
+
+
+def described_metrics(learner: Learner, recipe: Recipe, family: TaskFamily) -> dict[str, MetricInfo]:
+    """Every metric of the run, described."""
+    rounds = max((learner.plan(iteration).rounds for iteration in (0, 1)), key=len)  # the first may be shorter
+    return describe(
+        learner.metrics,
+        sum(one.episodes for one in rounds),
+        recipe.evaluation.rounds + 1,
+        family.reward_terms,
+        train_totals=all(one.rollouts == 1 for one in rounds),
+        test_totals=recipe.evaluation.rollouts == 1,
+    )
+
+
+def planned_tasks(plan: Plan, family: TaskFamily, fixed: TaskSet | None, seed: int, iteration: int) -> Sequence[Task]:
+    """The tasks of one iteration: fresh ones, or the fixed training tasks that the plan names or draws from."""
+    rng = generator(random_key(seed, "tasks", iteration))
+    if isinstance(plan.tasks, tuple):
+        if fixed is None:
+            raise RecipeError("this agent trains on fixed tasks; set train_tasks to how many")
+        if max(plan.tasks) >= len(fixed.tasks):
+            raise RecipeError(
+                f"this agent trains on {max(plan.tasks) + 1} fixed tasks, but train_tasks is {len(fixed.tasks)}; make "
+                "them the same"
+            )
+        return [fixed.tasks[index] for index in plan.tasks]
+    if fixed is None:
+        return family.sample(plan.tasks, rng, "train")
+    if plan.tasks > len(fixed.tasks):
+        raise RecipeError(
+            f"a meta-batch of {plan.tasks} tasks needs train_tasks of at least as many, not {len(fixed.tasks)}"
+        )
+    return [fixed.tasks[int(index)] for index in rng.choice(len(fixed.tasks), plan.tasks, replace=False)]
+
+
+def frozen_task_sets(recipe: Recipe, family: TaskFamily) -> dict[str, TaskSet]:
+    """The run's task sets, drawn once, disjoint where the family's kind says so."""
+    settings = recipe.evaluation
+    sets = {
+        "validation": family.task_set("validation", settings.validation_tasks, settings.task_seed),
+        "held-out": family.task_set("held-out", settings.held_out_tasks, settings.task_seed),
+    }
+    if recipe.train_tasks is not None:
+        sets["train"] = family.task_set("train", recipe.train_tasks, settings.task_seed)
+    check_disjoint(family.kind, sets.values())
+    for task_set in sets.values():
+        for task in task_set.tasks:
+            family.check_task(task)
+    return sets
+
+
+def choose_device(name: str) -> torch.device:
+    """auto: the GPU where there is one, else the CPU; a device that is not there is refused."""
+    available = torch.cuda.is_available()
+    if name == "auto":
+        return torch.device("cuda" if available else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (not available or (device.index or 0) >= torch.cuda.device_count()):
+        raise DeviceError(f"device {name} is not available on this machine; use device=auto or device=cpu")
+    return device
