@@ -14,17 +14,20 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from pydantic import ValidationError
 from setuptools import find_namespace_packages
 from typer.testing import CliRunner
 
 import agents.functional
 from agents import ALGORITHMS
 from agents.baselines import BASELINES
+from agents.contract import Config
 from agents.nets.memory_kinds import MemoryConfig
 from agents.rl2 import RL2Config
 from agents.varibad import VariBADConfig
 from envs import FAMILIES
 from envs.check import check_task_family
+from envs.validation import Strict
 from trainers.cli.app import COMMANDS, app
 from trainers.recipes import loading, registry
 from trainers.training import loop
@@ -275,3 +278,22 @@ def test_the_results_page_is_what_the_summaries_say(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     tables = importlib.import_module("tables")
     assert (tables.RESULTS / "README.md").read_text().startswith(tables.results_page())
+
+
+@pytest.mark.parametrize("base", [Config, Strict], ids=lambda base: f"{base.__module__}.{base.__name__}")
+def test_the_two_strict_bases_are_one(base):
+    """Neither package may import the other, so the base stands twice (ADR 7): the same settings, the same behaviour."""
+
+    class Section(base):
+        renamed = {"discount": "gamma"}
+        gamma: float = 0.9
+
+    assert base.model_config == {"extra": "forbid", "frozen": True, "allow_inf_nan": False}
+    assert Section.model_validate({"discount": 0.5}).gamma == Section.model_validate({"gamma": 0.5}).gamma == 0.5
+    for wrong, says in (
+        ({"discount": 0.5, "gamma": 0.5}, "discount is the earlier name of gamma, and both are given; keep gamma"),
+        ({"gama": 0.5}, "Extra inputs"),
+        ({"gamma": float("nan")}, "finite"),
+    ):
+        with pytest.raises(ValidationError, match=says):
+            Section.model_validate(wrong)
