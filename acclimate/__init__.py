@@ -4,7 +4,7 @@
 
     class PendulumMass(acclimate.TaskFamily): ...
 
-    run = acclimate.train(acclimate.Recipe.load("point_nav_maml"), "runs/first").run
+    run = acclimate.train("point_nav_maml", "runs/first", overrides=["iterations=50"]).run
     agent = acclimate.load("runs/first")
 
 This file has no logic of its own: every name stands in its room (`agents`, `envs`, `trainers`), where it is documented.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from trainers.evaluation.run_evaluation import evaluate as evaluate
     from trainers.online import load as load
     from trainers.recipes.schema import Recipe as Recipe
-    from trainers.reporting.plots import plot as plot
+    from trainers.reporting.run_plots import plot as plot
     from trainers.runs.run_folder import Run as Run
     from trainers.training.loop import train as train
 
@@ -37,7 +37,7 @@ _PLACES = {
     "evaluate": "trainers.evaluation.run_evaluation:evaluate",
     "load": "trainers.online:load",
     "make_vec_env": "envs:make_vec_env",
-    "plot": "trainers.reporting.plots:plot",
+    "plot": "trainers.reporting.run_plots:plot",
     "train": "trainers.training.loop:train",
 }
 __all__ = list(_PLACES)

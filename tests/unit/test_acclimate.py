@@ -13,6 +13,7 @@ import acclimate
 import envs.distributions
 import trainers.online
 from tests.helpers import TINY
+from trainers.reporting import PLOTS
 
 OFFERED = {
     "Recipe", "Run", "Task", "TaskFamily", "distributions", "evaluate", "load", "make_vec_env", "plot", "train",
@@ -53,10 +54,13 @@ def test_an_unknown_name_says_what_there_is():
 
 def test_a_run_from_python(tmp_path):
     """Train, evaluate, plot, adapt online: the session of someone in a notebook."""
-    recipe = acclimate.Recipe.load("point_nav_maml", TINY)
-    run = acclimate.train(recipe, tmp_path / "run").run
+    run = acclimate.train("point_nav_maml", str(tmp_path / "run"), overrides=TINY).run
+    assert isinstance(run, acclimate.Run)
+    assert isinstance(run.recipe, acclimate.Recipe)
     assert acclimate.evaluate(run.path)["training_seeds"] == 1
-    assert all(path.exists() for path in acclimate.plot(run))
+    plots = acclimate.plot(str(run.path))
+    assert [path.stem for path in plots] == list(PLOTS)
+    assert all(path.exists() for path in plots)
     agent = acclimate.load(tmp_path / "run")
     env = acclimate.make_vec_env("point_nav-v1", tasks=3, rows=2, seed=0)
     observation, _ = env.reset(seed=0)

@@ -7,8 +7,12 @@ import importlib
 import inspect
 import json
 import pkgutil
+import os
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import get_args
@@ -28,7 +32,8 @@ from agents.varibad import VariBADConfig
 from envs import FAMILIES
 from envs.check import check_task_family
 from envs.validation import Strict
-from trainers.cli.app import COMMANDS, app
+from trainers.cli import COMMANDS
+from trainers.cli.app import app
 from trainers.recipes import loading, registry
 from trainers.training import loop
 
@@ -178,7 +183,7 @@ def test_files_functions_and_signatures_are_short(path):
         assert length <= LONGEST_FUNCTION or name in LONG_FUNCTIONS, f"{name}: {length} lines"
         arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
         count = len([one for one in arguments if one.arg not in ("self", "cls")])
-        is_command = name in {f"{command.__module__}.{command.__name__}" for command in COMMANDS}
+        is_command = name in {place.replace(":", ".") for place in COMMANDS.values()}
         assert count <= MOST_ARGUMENTS or is_command or name in MANY_ARGUMENTS, f"{name}: {count} arguments"
 
 
@@ -252,26 +257,50 @@ def test_the_page_of_rl2_has_every_memory_with_its_defaults():
         assert f"| `{kind.model_fields['name'].default}` | {cells} |" in page("rl2")
 
 
-def test_contributings_examples_work(tmp_path, monkeypatch):
-    """The family and the agent of CONTRIBUTING.md, taken out of their diffs, conform and train."""
-    text = (ROOT / "CONTRIBUTING.md").read_text()
-    for name in ("envs/locomotion/pendulum_mass", "agents/fine_tune"):
-        added = re.search(rf"\+\+\+ b/{name}\.py\n@@.*?\n(.*?)--- a/", text, re.S).group(1)
-        code = "\n".join(line.removeprefix("+") for line in added.splitlines())
-        (tmp_path / f"contributed_{Path(name).name}.py").write_text(code)
-    monkeypatch.syspath_prepend(tmp_path)
-    family = "contributed_pendulum_mass:PendulumMass"
-    assert not [finding for finding in check_task_family(registry.family(family)) if finding.problem]
-    overrides = [
-        f"family={family}",
-        "agent={name: contributed_fine_tune:FINE_TUNE, meta_batch_size: 2, rollouts: 2}",
-        "evaluation={validation_tasks: 2, held_out_tasks: 2, rollouts: 2}",
-        "iterations=1",
-        "workers=0",
-        "learner_threads=1",
-    ]
-    outcome = loop.train(loading.load(loading.find("point_nav_maml"), overrides), tmp_path / "run")
-    assert outcome.iteration == 1
+ADDITIONS = '''
+from acclimate import evaluate, train
+from trainers.cli.app import app
+from typer.testing import CliRunner
+from envs import make_family
+from envs.check import check_task_family
+
+assert not [finding for finding in check_task_family(make_family("pendulum_mass-v1")) if finding.problem]
+evaluation = "evaluation={validation_tasks: 2, held_out_tasks: 2, rollouts: 1}"
+few = ["iterations=1", "workers=0", "learner_threads=1", "family=pendulum_mass-v1", evaluation]
+run = train("point_nav_maml", "run", overrides=[*few, "agent={name: fine_tune, meta_batch_size: 2, rollouts: 2}"]).run
+assert run.recipe.agent_name == "fine_tune"
+assert evaluate("run", baseline="zero")["agent"] == "zero"
+from trainers.reporting.summary import write_summary_and_report
+summary, files = write_summary_and_report(run)
+assert "gains.png" in {file.name for file in files if file.exists()}
+assert "zero" in CliRunner().invoke(app, ["baselines"]).output.split()
+'''
+
+
+def test_contributings_additions_are_one_file_and_one_line_each(tmp_path):
+    """Every diff of CONTRIBUTING.md, applied to a copy of the packages: all of it is found, trains, is drawn, runs."""
+    for package in (*PACKAGES, "configs"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    diffs = re.findall(r"```diff\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.S)
+    assert len(diffs) == 5
+    for diff in diffs:
+        new, *edits = re.split(r"^--- .*\n", diff, flags=re.M)[1:]
+        file, _, added = new.partition("\n@@")
+        lines = [line.removeprefix("+") for line in added.splitlines()[1:]]
+        (tmp_path / file.removeprefix("+++ b/")).write_text("\n".join(lines) + "\n")
+        for edit in edits:
+            header, _, before, line = edit.splitlines()
+            path = tmp_path / header.removeprefix("+++ b/")
+            if path.is_relative_to(tmp_path / "tests"):
+                continue
+            text = path.read_text()
+            assert text.count(before.removeprefix(" ")) == 1, f"{header}: {before} is not where the diff says"
+            path.write_text(text.replace(before[1:], f"{before[1:]}\n{line.removeprefix('+')}"))
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", ADDITIONS], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_the_results_page_is_what_the_summaries_say(monkeypatch):

@@ -1,0 +1,12 @@
+"""The command `acclimate`: one file a command."""
+
+# Each a function whose signature Typer reads; imported when the command line is.
+COMMANDS = {
+    "train": "trainers.cli.train:train",
+    "resume": "trainers.cli.resume:resume",
+    "evaluate": "trainers.cli.evaluate:evaluate",
+    "render": "trainers.cli.render:render",
+    "embed": "trainers.cli.embed:embed",
+    "families": "trainers.cli.families:families",
+    "check": "trainers.cli.check:check",
+}

@@ -1,4 +1,4 @@
-"""The command `acclimate`: one module a command, listed here."""
+"""The command line: every command of `trainers.cli.COMMANDS`, its errors as sentences."""
 
 from __future__ import annotations
 
@@ -6,24 +6,14 @@ import functools
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from trainers.cli import check, embed, evaluate, families, render, resume, train
+from trainers.cli import COMMANDS
 from trainers.cli.console import problems
-
-# The heavy modules (torch, ray, scipy) are imported inside the commands, so that --help answers at once.
-COMMANDS: tuple[Callable[..., None], ...] = (
-    train.train,
-    resume.resume,
-    evaluate.evaluate,
-    render.render,
-    embed.embed,
-    families.families,
-    check.check,
-)
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -58,8 +48,10 @@ def with_user_errors(command: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
-for _command in COMMANDS:
-    app.command()(with_user_errors(_command))
+# Commands import their heavy packages (torch, ray, scipy) inside, so that --help answers at once.
+for _name, _place in COMMANDS.items():
+    _module, _, _function = _place.partition(":")
+    app.command(_name)(with_user_errors(getattr(import_module(_module), _function)))
 
 
 @app.callback()

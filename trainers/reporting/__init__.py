@@ -1,0 +1,9 @@
+"""What a run looks like: plots, videos, embeddings, trackers, the report."""
+
+# Drawn at the end of every run, in this order, each a function (FinishedRun) -> Path or None where it shows nothing.
+PLOTS = {
+    "adaptation_curve": "trainers.reporting.plots:adaptation_curve",
+    "learning_curve": "trainers.reporting.plots:learning_curve",
+    "adaptation_during_training": "trainers.reporting.plots:adaptation_during_training",
+    "trajectories": "trainers.reporting.plots:trajectories",
+}

@@ -13,14 +13,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from agents.contract import Agent, RoundBatch, TrialBatch, Weights
-from envs.task import PlanView, TaskFamily, TaskSet
-from trainers.evaluation.curves import Curve, Layers, curve, layers_of
+from agents.contract import RoundBatch, TrialBatch
+from envs.task import PlanView
+from trainers.evaluation.curves import Curve, Layers, layers_of
 from trainers.evaluation.reference_returns import mean_reference_returns
 from trainers.process import torch_threads
+from trainers.reporting.run_plots import FinishedRun
 from trainers.runs.metrics import read
-from trainers.runs.rows import of_evaluation
-from trainers.runs.run_folder import Run
 from trainers.sampling.random_streams import evaluation_key
 from trainers.sampling.shards import Shard
 from trainers.sampling.trial_loop import run_trials
@@ -33,23 +32,10 @@ _MOST_PATHS = 4  # of a round on a task
 INK, FAINT, BAND = "#1f3b57", "#9db4c8", "#1f3b5733"
 
 
-def plot(run: Run) -> list[Path]:
-    """Draw every plot of a finished run into its folder, from its last held-out rows: the files made."""
-    family = run.family()
-    task_set = run.task_set(family, "held-out")
-    agent, weights, iteration = run.load(family)
-    result = curve([of_evaluation(run.rows(), "held-out", iteration)], "stochastic")
-    made = [
-        adaptation_curve(run, result, "held-out", mean_reference_returns(family, task_set)),
-        learning_curve(run),
-        adaptation_during_training(run),
-        trajectories(run, agent, family, weights, task_set),
-    ]
-    return [path for path in made if path is not None]
-
-
-def adaptation_curve(run: Run, result: Curve, split: str, reference_returns: dict[str, float]) -> Path:
+def adaptation_curve(finished: FinishedRun) -> Path:
     """Return against experience on the task: mean with its interval, the tasks faintly behind it if they are few."""
+    run, result, split = finished.run, finished.curve, finished.task_set.split
+    reference_returns = mean_reference_returns(finished.family, finished.task_set)
     figure, axes = _axes(6.4, 4.2)
     returns_TP = result.returns_STP.mean(0)
     tasks = len(returns_TP)
@@ -96,8 +82,9 @@ def _label_steps(axes: Axes, result: Curve) -> None:
         )
 
 
-def learning_curve(run: Run) -> Path:
+def learning_curve(finished: FinishedRun) -> Path:
     """Return on the training and validation tasks, before and after each adaptation, against environment steps."""
+    run = finished.run
     lines = read(run.path / "metrics.jsonl")
     figure, axes = _axes(6.4, 4.2)
     names = set().union(*lines)  # an off-policy agent's first iteration has fewer rounds
@@ -126,8 +113,9 @@ def learning_curve(run: Run) -> Path:
     return _save(figure, run.path / "learning_curve.png")
 
 
-def adaptation_during_training(run: Run) -> Path | None:
+def adaptation_during_training(finished: FinishedRun) -> Path | None:
     """The validation tasks' adaptation curves at every evaluation; None if there were fewer than two."""
+    run = finished.run
     layers = layers_of("validation", run.rows())
     if layers.frame["iteration"].nunique() < 2:
         return None
@@ -189,10 +177,9 @@ def short(parameters: str, most: int = 34) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def trajectories(
-    run: Run, agent: Agent, family: TaskFamily, weights: Weights, task_set: TaskSet, panels: int = 6
-) -> Path | None:
+def trajectories(finished: FinishedRun, panels: int = 6) -> Path | None:
     """Episodes from above on a few tasks, one colour for each adaptation; None if the family has no plan view."""
+    run, agent, family, task_set = finished.run, finished.agent, finished.family, finished.task_set
     tasks = task_set.tasks[:panels]
     views = [family.plan_view(task) for task in tasks]
     settings = run.recipe.evaluation
@@ -201,7 +188,7 @@ def trajectories(
     if views[0] is None:
         return None
     with torch_threads(1):
-        batch = run_trials(agent, family, weights, Shard(tasks, rounds, keys))
+        batch = run_trials(agent, family, finished.weights, Shard(tasks, rounds, keys))
     columns = min(3, len(tasks))
     figure = Figure(figsize=(3.1 * columns, 3.2 * -(-len(tasks) // columns) + 0.5), layout="constrained")
     grid = figure.subplots(-(-len(tasks) // columns), columns, squeeze=False).reshape(-1)

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from trainers.evaluation.curves import curve, summary
-from trainers.reporting.plots import plot
 from trainers.reporting.report import write_report
+from trainers.reporting.run_plots import plot
 from trainers.runs import checkpoints
 from trainers.runs.rows import of_evaluation
 from trainers.runs.run_folder import Run

@@ -14,10 +14,11 @@ import pyarrow as pa
 
 from agents.contract import Agent, Learner, Plan, Round, TrialBatch, Weights, concatenate
 from envs.task import TaskFamily, TaskSet
-from trainers.errors import RecipeError, RunFolderError
+from trainers.errors import RecipeError, RunFolderError, UsageError
 from trainers.evaluation.curves import curve
 from trainers.evaluation.evaluator import EvaluationJob, Origin, evaluate
 from trainers.process import StopRequest, keep_freed_memory, torch_threads, usable_cores
+from trainers.recipes import loading
 from trainers.recipes.assembling import build
 from trainers.recipes.schema import Recipe
 from trainers.reporting.trackers import Tracker, tracking
@@ -89,13 +90,28 @@ class Progress:
     behaviour_weights: Weights | None = None
 
 
-def train(recipe: Recipe, out: Path, report: Report = lambda metrics: None) -> Outcome:
-    """Meta-train what the recipe says, into a new run folder; `report` gets each iteration's metrics.
+def train(
+    recipe: Recipe | str | Path,
+    out: str | Path,
+    report: Report = lambda metrics: None,
+    *,
+    overrides: Sequence[str] = (),
+) -> Outcome:
+    """Meta-train what a recipe says, into a new run folder.
+
+    Args:
+        recipe: a recipe, or the name or path of one.
+        out: the run folder to make.
+        report: called with each iteration's metrics.
+        overrides: changes of a named recipe, such as `iterations=50`.
 
     Raises:
         UserError, TaskError, AgentError: one sentence; what was written stays.
     """
-    return run(create_run(recipe, out), report)
+    if isinstance(recipe, Recipe) and overrides:
+        raise UsageError("overrides change a recipe that is named; load this one with them, or name its file")
+    loaded = recipe if isinstance(recipe, Recipe) else loading.load(loading.find(str(recipe)), overrides)
+    return run(create_run(loaded, Path(out)), report)
 
 
 def run(run: Run, report: Report = lambda metrics: None) -> Outcome:
