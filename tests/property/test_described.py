@@ -179,8 +179,8 @@ def test_a_quadruped_sees_and_is_paid_by_hand():
     ]  # fmt: skip
     assert np.allclose(observation[0], np.concatenate(expected), atol=1e-5)
     speed = (qpos[0] - before[0]) / 0.02
-    paid = -abs(speed - task["velocity_m_per_s"]) + 1.0 - 0.02 * 8 * 0.09 - 0.2 * (1 - rotation[2, 2])
-    assert reward[0] == pytest.approx(paid, abs=1e-9)
+    expected_reward = -abs(speed - task["velocity_m_per_s"]) + 1.0 - 0.02 * 8 * 0.09 - 0.2 * (1 - rotation[2, 2])
+    assert reward[0] == pytest.approx(expected_reward, abs=1e-9)
 
 
 def test_a_planar_robot_is_read_by_its_slides_and_hinge(tmp_path):
@@ -206,8 +206,8 @@ def test_a_planar_robot_is_read_by_its_slides_and_hinge(tmp_path):
     qpos, qvel = env.simulations.qpos[0], env.simulations.qvel[0]
     expected = [qpos[1:3], qvel[:2], qvel[2:3], qpos[3:], qvel[3:]]
     assert np.allclose(observation[0], np.concatenate(expected), atol=1e-5)
-    paid = [(qpos[0] - before) / 0.008, -(1 - np.cos(qpos[2])), 0.5 * qpos[1]]
-    assert np.allclose(info["reward_terms"][0], paid)
+    expected_terms = [(qpos[0] - before) / 0.008, -(1 - np.cos(qpos[2])), 0.5 * qpos[1]]
+    assert np.allclose(info["reward_terms"][0], expected_terms)
     lying = env.simulations.qpos[:1].copy()
     lying[0, 1:3] = 1.2, 1.1
     env.simulations.place(np.array([0]), lying, np.zeros((1, 9)))
@@ -259,9 +259,9 @@ def test_the_guide_names_every_term_and_field():
         ({"mjcf": "pluck.xml"}, "there is no file"),
         ({"name": "Puck"}, "name is 'Puck'"),
         ({"terrain": {"kind": "hills"}}, "terrain.kind is 'hills'"),
-        ({"terrain": {"kind": "steps", "laws": {"heihgt": {"uniform": [0, 1]}}}}, "Steps has no parameter heihgt"),
-        ({"terrain": {"kind": "waves", "laws": {"wave_length_m": {"uniform": [1, 99]}}}}, "wave_length_m goes to 99"),
-        ({"terrain": {"kind": "steps", "laws": {"step_length_m": {"uniform": [0, 1]}}}}, "step_length_m goes to 0"),
+        ({"terrain": {"kind": "steps", "distributions": {"heihgt": {"uniform": [0, 1]}}}}, "has no parameter heihgt"),
+        ({"terrain": {"kind": "waves", "distributions": {"wave_length_m": {"uniform": [1, 99]}}}}, "m goes to 99"),
+        ({"terrain": {"kind": "steps", "distributions": {"step_length_m": {"uniform": [0, 1]}}}}, "m goes to 0"),
         ({"tasks": {"m": {"change": "mass", "of": [], "uniform": [1, 2]}}}, "tasks.m.of"),
         ({"tasks": {"m": {"change": "mass", "uniform": [1, 2], "ood": [[3, 3]]}}}, "an ood interval goes from"),
         ({"tasks": {"g": {"command": "goal", "size": 2, "choice": [1, 2]}}}, "a goal has size 2 (x, y) or 3"),

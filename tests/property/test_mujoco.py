@@ -31,13 +31,13 @@ def test_one_step_is_gymnasiums(engine):
     """From the same state and action, over a whole episode of states: qpos and qvel to 1e-8."""
     peer = gymnasium.make("HalfCheetah-v5").unwrapped
     peer.reset(seed=0)
-    mine = engine([base_model(CHEETAH)], peer.frame_skip)
+    simulations = engine([base_model(CHEETAH)], peer.frame_skip)
     for control in controls(200):
-        mine.place(np.array([0]), peer.data.qpos[None].copy(), peer.data.qvel[None].copy())
-        mine.step(slice(None), control[None])
+        simulations.place(np.array([0]), peer.data.qpos[None].copy(), peer.data.qvel[None].copy())
+        simulations.step(slice(None), control[None])
         peer.step(control)
-        assert np.abs(mine.qpos[0] - peer.data.qpos).max() < 1e-8
-        assert np.abs(mine.qvel[0] - peer.data.qvel).max() < 1e-8
+        assert np.abs(simulations.qpos[0] - peer.data.qpos).max() < 1e-8
+        assert np.abs(simulations.qvel[0] - peer.data.qvel).max() < 1e-8
 
 
 @pytest.mark.parametrize(
@@ -104,17 +104,17 @@ def test_models_of_two_tasks_never_share_state(engine):
 def test_an_unstable_simulation_is_told_and_stays_finite(engine, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model = base_model(CHEETAH)
-    mine = engine([model] * 2, 5)
+    simulations = engine([model] * 2, 5)
     positions, velocities = states(2)
     velocities[0] = 1e9
-    mine.place(np.arange(2), positions, velocities)
-    mine.step(slice(None), controls(2))
-    assert mine.unstable.tolist() == [True, False]
-    assert np.array_equal(mine.qpos[0], positions[0]), "it stands where it was, not at MuJoCo's initial pose"
-    assert np.isfinite(mine.qpos).all()
-    mine.place(np.array([0]), *states(1))
-    mine.step(slice(None), controls(2))
-    assert not mine.unstable.any(), "a new episode starts afresh"
+    simulations.place(np.arange(2), positions, velocities)
+    simulations.step(slice(None), controls(2))
+    assert simulations.unstable.tolist() == [True, False]
+    assert np.array_equal(simulations.qpos[0], positions[0]), "it stands where it was, not at MuJoCo's initial pose"
+    assert np.isfinite(simulations.qpos).all()
+    simulations.place(np.array([0]), *states(1))
+    simulations.step(slice(None), controls(2))
+    assert not simulations.unstable.any(), "a new episode starts afresh"
     assert not list(tmp_path.iterdir()), "MuJoCo's own log is not left behind"
 
 

@@ -1,4 +1,4 @@
-"""Every robot moves as Gymnasium's v5 environment does, and is paid what its family's docstring says."""
+"""Every robot moves as Gymnasium's v5 environment does, and has the reward of its family's docstring."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ def test_motion_is_gymnasiums(peer, robot):
     env = gymnasium.make(peer).unwrapped
     env.reset(seed=0)
     # A second row is stepped between: nothing of it, the solver's warm start least, may stay with the first.
-    mine = simulate([base_model(robot.path)] * 2, robot.frame_skip, robot.sensed)
+    batched = simulate([base_model(robot.path)] * 2, robot.frame_skip, robot.sensed)
     other = actions_of(env.action_space, 100, seed=9)
-    mine.place(np.array([1]), env.data.qpos[None] + 0.05, env.data.qvel[None] + 0.5)
-    assert mine.frame_skip == env.frame_skip
+    batched.place(np.array([1]), env.data.qpos[None] + 0.05, env.data.qvel[None] + 0.5)
+    assert batched.frame_skip == env.frame_skip
     exact = bool(robot.sensed)
     for step, action in enumerate(actions_of(env.action_space, 100)):
         if not (exact and step):
-            mine.place(np.array([0]), env.data.qpos[None].copy(), env.data.qvel[None].copy())
+            batched.place(np.array([0]), env.data.qpos[None].copy(), env.data.qvel[None].copy())
         if exact and not step:  # what the peer's reset left in its solver is not part of the state
             env.set_state(env.data.qpos.copy(), env.data.qvel.copy())
             env.data.qacc_warmstart[:] = 0
             env.set_state(env.data.qpos.copy(), env.data.qvel.copy())
-        mine.step(slice(None), np.stack([action, other[step]]))
+        batched.step(slice(None), np.stack([action, other[step]]))
         env.step(action)
         tolerance = 1e-8
-        assert np.abs(mine.qpos[0] - env.data.qpos).max() < tolerance, step
-        assert np.abs(mine.qvel[0] - env.data.qvel).max() < tolerance, step
+        assert np.abs(batched.qpos[0] - env.data.qpos).max() < tolerance, step
+        assert np.abs(batched.qvel[0] - env.data.qvel).max() < tolerance, step
     env.close()
 
 
@@ -58,11 +58,11 @@ def test_observations_are_gymnasiums():
     for peer, family in (("Humanoid-v5", HumanoidDir()), ("Walker2d-v5", Walker2dVel()), ("Hopper-v5", HopperVel())):
         env = gymnasium.make(peer).unwrapped
         env.reset(seed=0)
-        mine = family.make_vector_env(family.sample(1, np.random.default_rng(0), "train"), 1)
-        mine.reset(seed=[0])
-        mine.simulations.place(np.array([0]), env.data.qpos[None].copy(), env.data.qvel[None].copy())
+        batched = family.make_vector_env(family.sample(1, np.random.default_rng(0), "train"), 1)
+        batched.reset(seed=[0])
+        batched.simulations.place(np.array([0]), env.data.qpos[None].copy(), env.data.qvel[None].copy())
         action = actions_of(env.action_space, 1)
-        observation, *_ = mine.step(action)
+        observation, *_ = batched.step(action)
         expected, *_ = env.step(action[0])
         assert np.allclose(observation[0], expected, rtol=1e-4, atol=1e-4), peer
 
@@ -80,23 +80,23 @@ def ant(command):
 
 
 def ant_dir(before, env, action):
-    paid, effort = ant(lambda v, p: v @ [np.cos(0.7), np.sin(0.7)])(before, env, action)
-    return paid - 0.5 * effort + 1
+    task_reward, effort = ant(lambda v, p: v @ [np.cos(0.7), np.sin(0.7)])(before, env, action)
+    return task_reward - 0.5 * effort + 1
 
 
 def ant_fwd_back(before, env, action):
-    paid, effort = ant(lambda v, p: -v[0])(before, env, action)
-    return paid - 0.5 * effort + 1
+    task_reward, effort = ant(lambda v, p: -v[0])(before, env, action)
+    return task_reward - 0.5 * effort + 1
 
 
 def ant_vel(before, env, action):
-    paid, effort = ant(lambda v, p: -abs(v[0] - 1.2))(before, env, action)
-    return paid + 1.0 - 0.5e-2 * effort + 0.05
+    task_reward, effort = ant(lambda v, p: -abs(v[0] - 1.2))(before, env, action)
+    return task_reward + 1.0 - 0.5e-2 * effort + 0.05
 
 
 def ant_goal(before, env, action):
-    paid, effort = ant(lambda v, p: -abs(p[0] - 1.0) - abs(p[1] + 0.5))(before, env, action)
-    return paid - 0.1 * effort
+    task_reward, effort = ant(lambda v, p: -abs(p[0] - 1.0) - abs(p[1] + 0.5))(before, env, action)
+    return task_reward - 0.1 * effort
 
 
 def walker_vel(before, env, action):
@@ -163,7 +163,7 @@ def test_returns_are_gymnasiums(peer, family, weight):
     rng = np.random.default_rng(0)
     settings = {"ctrl_cost_weight": weight, "max_episode_steps": 200}
     env = gymnasium.make(peer, **settings)
-    mine = Plain().make_vector_env([Plain().task(direction_rad=0.0)], 40)
+    batched = Plain().make_vector_env([Plain().task(direction_rad=0.0)], 40)
     size = env.unwrapped.observation_space.shape[0]
     mapping = 0.3 * rng.standard_normal((size, *env.action_space.shape))
     low, high = env.action_space.low, env.action_space.high
@@ -182,10 +182,10 @@ def test_returns_are_gymnasiums(peer, family, weight):
             total, over = total + reward, terminated or truncated
         theirs.append(total)
     env.close()
-    observation, _ = mine.reset(seed=list(range(1000, 1040)))
+    observation, _ = batched.reset(seed=list(range(1000, 1040)))
     ours, running = np.zeros(40), np.ones(40, bool)
     while running.any():
-        observation, reward, terminated, truncated, _ = mine.step(
+        observation, reward, terminated, truncated, _ = batched.step(
             act(observation, rng.standard_normal((40, *low.shape)))
         )
         ours += reward

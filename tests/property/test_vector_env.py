@@ -99,11 +99,11 @@ def test_the_final_observation_is_the_true_one():
     assert reward[0] == pytest.approx(0.0, abs=1e-12)
 
 
-def test_single_environments_are_told_the_episode_and_heard_about_failures_and_terms():
-    """What a family with `make_env` alone needs for schedules, unstable simulations and named rewards."""
+def test_single_environments_get_the_episode_and_give_failures_and_terms():
+    """A family with `make_env` alone can have schedules, unstable simulations and named rewards."""
 
-    class Told(LineFamily):
-        name = "told-v1"
+    class Scheduled(LineFamily):
+        name = "scheduled-v1"
         can_switch = True
         reward_terms = ("near", "far")
         heard: list = []
@@ -122,7 +122,7 @@ def test_single_environments_are_told_the_episode_and_heard_about_failures_and_t
             env.reset, env.step = listening, telling
             return env
 
-    family = Told()
+    family = Scheduled()
     env = family.make_vector_env([family.task(target_m=1.0)], 2)
     env.reset(seed=[0, 1], options={"episode": 3})
     *_, info = env.step(np.zeros((2, 1)))
