@@ -3,6 +3,7 @@
     python benchmarks/publish.py RUNS [RUNS ...]     RUNS: a folder of seed-* run folders, called like its recipe
     python benchmarks/publish.py                     only writes docs/results/README.md again from the summaries
     python benchmarks/publish.py --plots RECIPE OUT  draws the plots of a published recipe (its first seed) into OUT
+    python benchmarks/publish.py --again [RECIPES]   measures the published weights again, and prints old beside new
 
 Each published seed is a run folder that `acclimate evaluate` takes as it is: configuration, thinned metrics, the final
 weights and the held-out rows; the frozen task sets lie beside the seeds, once. `summary.json` is what `acclimate
@@ -23,7 +24,7 @@ from typing import Any
 from tables import CONTEXTS, RESULTS, results_page
 
 from trainers.evaluation.curves import curve, summary
-from trainers.evaluation.run_evaluation import EvaluationRequest, evaluate_runs
+from trainers.evaluation.run_evaluation import EvaluationRequest, evaluate_runs, rows_of_runs
 from trainers.reporting.summary import write_summary_and_report
 from trainers.runs.publishing import copy_without_learner
 from trainers.runs.run_folder import find_runs
@@ -44,13 +45,33 @@ def publish(runs: Path) -> None:
                 shutil.copy(run.path / name, target / name)
     share_task_sets(target)
     (target / "summary.json").write_text("{}\n")  # from its rows, with all others
-    write(target / "untrained.json", evaluate_runs(EvaluationRequest(target, "held-out", untrained=True)))
-    for context in () if run.recipe.task_in_observation else CONTEXTS.get(run.recipe.agent_name, ()):
-        write(target / f"{context}.json", evaluate_runs(EvaluationRequest(target, "held-out", context=context)))
-    if run.recipe.agent_name == "pearl":  # the published test has no noise
-        write(target / "deterministic.json", evaluate_runs(EvaluationRequest(target, "held-out", deterministic=True)))
+    measure_controls(target)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     print(f"{target.name}: {size / 1e3:.0f} kB")
+
+
+def measure_controls(target: Path) -> None:
+    """The summaries beside the runs' own: untrained, with other contexts, without noise."""
+    recipe = find_runs(target)[0].recipe
+    write(target / "untrained.json", evaluate_runs(EvaluationRequest(target, "held-out", untrained=True)))
+    for context in () if recipe.task_in_observation else CONTEXTS.get(recipe.agent_name, ()):
+        write(target / f"{context}.json", evaluate_runs(EvaluationRequest(target, "held-out", context=context)))
+    if recipe.agent_name == "pearl":  # the published test has no noise
+        write(target / "deterministic.json", evaluate_runs(EvaluationRequest(target, "held-out", deterministic=True)))
+
+
+def measure_again(target: Path) -> None:
+    """The rows of the published weights, replaced by what today's code measures, and the controls likewise."""
+    before = {path.stem: json.loads(path.read_text())["mean"] for path in sorted(target.glob("*.json"))}
+    runs, task_set, tables = rows_of_runs(EvaluationRequest(target, "held-out"))
+    for run, table in zip(runs, tables, strict=True):
+        run.write_rows(table)
+    write(target / "summary.json", summary(curve(tables, "stochastic"), task_set))
+    measure_controls(target)
+    for name, old in before.items():
+        new = json.loads((target / f"{name}.json").read_text())["mean"]
+        cells = (" → ".join(f"{mean[step]:.2f}" for step in (0, -1)) for mean in (old, new))
+        print(f"| {target.name} | {name} | {' | '.join(cells)} |", flush=True)
 
 
 def share_task_sets(target: Path) -> None:
@@ -91,8 +112,12 @@ def main() -> None:
     if sys.argv[1:2] == ["--plots"]:
         draw(sys.argv[2], Path(sys.argv[3]))
         return
-    for runs in sys.argv[1:]:
-        publish(Path(runs))
+    if sys.argv[1:2] == ["--again"]:
+        for name in sys.argv[2:] or sorted(path.parent.name for path in RESULTS.glob("*/summary.json")):
+            measure_again(RESULTS / name)
+    else:
+        for runs in sys.argv[1:]:
+            publish(Path(runs))
     summarise_again()
     notes = RESULTS / "notes.md"
     (RESULTS / "README.md").write_text(results_page() + (f"\n{notes.read_text()}" if notes.is_file() else ""))

@@ -79,6 +79,16 @@ def evaluate_runs(request: EvaluationRequest) -> dict[str, Any]:
 
 
 def _measure_runs(request: EvaluationRequest) -> dict[str, Any]:
+    _, task_set, tables = rows_of_runs(request)
+    return summary(curve(tables, request.policy), task_set)
+
+
+def rows_of_runs(request: EvaluationRequest) -> tuple[list[Run], TaskSet, list[pa.Table]]:
+    """The runs of a request, their frozen tasks, and the adaptation rows of each run on them.
+
+    Raises:
+        RunFolderError: the runs are of different recipes.
+    """
     runs = find_runs(request.path)
     first = runs[0]
     for run in runs:
@@ -87,7 +97,7 @@ def _measure_runs(request: EvaluationRequest) -> dict[str, Any]:
     family = first.family()
     task_set = first.task_set(family, request.split)
     tables = _measure((_job_of_run(request, run, family, task_set) for run in runs), request.workers)
-    return summary(curve(tables, request.policy), task_set)
+    return runs, task_set, tables
 
 
 def _measure_baseline(request: EvaluationRequest, name: str) -> dict[str, Any]:
