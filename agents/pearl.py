@@ -29,7 +29,7 @@ from agents.contract import (
     TrialBatch,
     Weights,
 )
-from agents.functional.beliefs import factors, natural_parameters, posterior
+from agents.functional.beliefs import gaussian_factors, natural_parameters, posterior
 from agents.functional.ensembles import forward, layers_of
 from agents.functional.latent_sac import LatentBatch, LatentSAC
 from agents.functional.parameters import Parameters, part
@@ -193,7 +193,7 @@ class PEARLAgent:
         """Adds the round's transitions to the context; the next action samples a new latent."""
         context = self.networks.context(part(weights, "observation"), batch)
         outputs = forward(layers_of(part(weights, "encoder")), context.flatten(0, 1))[-1].view(*context.shape[:2], -1)
-        more = natural_parameters(factors(outputs, torch.as_tensor(batch.valid).flatten(1)))
+        more = natural_parameters(gaussian_factors(outputs, torch.as_tensor(batch.valid).flatten(1)))
         return State(state.precision + more[0], state.weighted_mean + more[1], state.rounds + 1)
 
     def inspect(self, weights: Weights, state: State) -> dict[str, np.ndarray]:
@@ -316,13 +316,13 @@ class PEARLLearner:
 
     def gradient_step(self, rng: np.random.Generator) -> dict[str, Tensor]:
         """One step of every network; returns what to report."""
-        told = self.differentiate(self.draw(rng))
+        told = self.compute_gradients(self.sample_batch(rng))
         self._adam.step()
         critics, targets = self._vector.values, self._target_vector.values
         targets.lerp_(critics[: len(targets)], self.config.tau)  # the critics come first in the vector
         return told
 
-    def draw(self, rng: np.random.Generator) -> LatentBatch:
+    def sample_batch(self, rng: np.random.Generator) -> LatentBatch:
         """What a gradient step learns from: some tasks, their contexts and transitions, noise."""
         config, nets = self.config, self.networks
         tasks = rng.choice(config.train_tasks, config.meta_batch_size, replace=False)
@@ -332,10 +332,10 @@ class PEARLLearner:
         noise = torch.from_numpy(rng.standard_normal((2 * len(rows), nets.actions), dtype=np.float32))
         return LatentBatch(*(one.to(self._device) for one in (context, rows, latent_noise, noise)))
 
-    def differentiate(self, batch: LatentBatch) -> dict[str, Tensor]:
+    def compute_gradients(self, batch: LatentBatch) -> dict[str, Tensor]:
         """Puts the gradients of all losses where the optimiser finds them."""
         log_temperature, into = self.parameters["log_temperature"], self._vector.gradients.get("log_temperature")
-        return self._losses.differentiate(self._layers, self._gradients, log_temperature, into, batch)
+        return self._losses.compute_gradients(self._layers, self._gradients, log_temperature, into, batch)
 
     # -- checkpoints
 

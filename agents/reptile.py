@@ -17,7 +17,7 @@ from torch import Tensor
 
 from agents.common.meta_objective import Steps
 from agents.contract import AgentError, Algorithm, MetricInfo, Plan, TrialBatch, Weights
-from agents.functional.inner_loop import adapt, chunks, tasks_at_once
+from agents.functional.inner_loop import adapt, split_tasks, task_chunk_size
 from agents.functional.parameters import Parameters, flatten
 from agents.maml import InnerLoopConfig, MAMLAgent, prepare
 from agents.nets.weights import take_weights
@@ -63,7 +63,7 @@ class ReptileLearner:
             return adapt(parameters, rounds, objective.inner_loss, objective.step_sizes)[-1]
 
         tasks, steps = rounds[0].weight.shape
-        pieces = chunks((rounds,), tasks, tasks_at_once(self.config.task_chunk, steps))
+        pieces = split_tasks((rounds,), tasks, task_chunk_size(self.config.task_chunk, steps))
         adapted = [torch.func.vmap(one_task, in_dims=(None, 0))(self.parameters, *piece) for piece in pieces]
         ends = {name: torch.cat([one[name].detach() for one in adapted]) for name in self.parameters}
         mean = {name: value.mean(0) for name, value in ends.items()}

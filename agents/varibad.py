@@ -21,7 +21,7 @@ from torch import Tensor
 from agents.common.in_context import InContextAgent, InContextConfig, InContextLearner, State
 from agents.common.ppo import PPO, Sequences
 from agents.contract import AgentError, Algorithm, Interface, MetricInfo, RoundBatch, TrialBatch, Weights
-from agents.functional.elbo import draw, kl_to_previous
+from agents.functional.elbo import kl_to_previous, reparameterise
 from agents.functional.parameters import Parameters, part, whole
 from agents.nets.decoders import Decoders, RewardDecoder, SquaredError
 from agents.nets.memories import GRUConfig
@@ -308,7 +308,7 @@ class VariBADLearner(InContextLearner):
         at = self._some(steps, config.posteriors, generator)
         said = self._some(steps, config.decoded, generator)
         noise = torch.randn(len(at), *mean.shape[1:], generator=generator).to(self.device)
-        latent = draw(mean[at], log_variance[at], noise)
+        latent = reparameterise(mean[at], log_variance[at], noise)
         before, after = torch.cat([observation, action], -1)[said], following[said]
         # A posterior counts while the trial goes on, a decoded step if it was taken; sums stand for the whole trial.
         weight = (valid[at][:, None] & valid[said][None]).float() * (steps / len(said))

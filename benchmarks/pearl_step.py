@@ -94,7 +94,7 @@ def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """left @ right, or its transpose: whichever way is faster."""
     if left.shape[-1] == 1:
         return left * right
-    if right.shape[-1] < ensembles.THIN:
+    if right.shape[-1] < ensembles.NARROW:
         return torch.bmm(right.mT, left.mT)
     return torch.bmm(left, right)
 

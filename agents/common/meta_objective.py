@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from agents.functional.inner_loop import StepSize, adapt, chunks, minus, scaled, tasks_at_once
+from agents.functional.inner_loop import StepSize, adapt, scale_step, split_tasks, subtract, task_chunk_size
 from agents.functional.parameters import Parameters, flatten, unflatten
 from agents.functional.policy_losses import clipped_surrogate, likelihood_ratio, log_likelihood
 from agents.nets.policies import Distribution, Policy
@@ -54,7 +54,7 @@ class MetaObjective:
         clip_range: epsilon of the clipped surrogate; None for the plain likelihood ratio (TRPO).
         inner_kl_coef: weight of the KL of the policies before the last one, from those that acted.
         first_order: inner gradients are constants to the outer derivative (FOMAML).
-        task_chunk: tasks differentiated at once; None: as many as memory should hold (`tasks_at_once`).
+        task_chunk: tasks differentiated at once; None: as many as memory should hold (`task_chunk_size`).
 
     The meta-parameters are the policy's, and with learned step sizes (Meta-SGD) as many again, named `step_size/...`.
     """
@@ -89,7 +89,7 @@ class MetaObjective:
         theta, learned = split(parameters)
         if not learned:
             return theta, list(self.step_sizes)
-        return theta, [scaled(learned, ratio) for ratio in self._ratios]
+        return theta, [scale_step(learned, ratio) for ratio in self._ratios]
 
     @property
     def _ratios(self) -> list[float]:
@@ -195,17 +195,17 @@ class MetaObjective:
                 slope, pull = torch.func.vjp(partial(self._inner_gradients, steps), theta)  # type: ignore[misc]
                 hessians.append(_zeros_like if self.first_order else partial(_pulled, pull))
                 slopes.append({name: value.detach() for name, value in slope.items()})
-                theta = minus(theta, scaled(slopes[k], step_sizes[k]))
+                theta = subtract(theta, scale_step(slopes[k], step_sizes[k]))
 
         # A tangent is (of theta_k, of the learned step sizes a): d theta_k+1 = (I - a H) d theta_k - slope * d a.
         def forwards(k: int, moved: Parameters, rates: Parameters) -> Parameters:
-            step = scaled(hessians[k](moved), step_sizes[k])
+            step = scale_step(hessians[k](moved), step_sizes[k])
             turned = {name: self._ratios[k] * slopes[k][name] * value for name, value in rates.items()}
-            return minus(moved, {name: value + turned.get(name, 0) for name, value in step.items()})
+            return subtract(moved, {name: value + turned.get(name, 0) for name, value in step.items()})
 
         def backwards(k: int, back: Parameters, rates: Parameters) -> tuple[Parameters, Parameters]:
             rates = {name: value - self._ratios[k] * slopes[k][name] * back[name] for name, value in rates.items()}
-            return minus(back, hessians[k](scaled(back, step_sizes[k]))), rates
+            return subtract(back, hessians[k](scale_step(back, step_sizes[k]))), rates
 
         def product(tangent: Parameters) -> Parameters:
             moved, rates = split(for_each(tangent, tasks))
@@ -244,7 +244,7 @@ class MetaObjective:
 
     def _chunks(self, *data: Any) -> list[Any]:
         tasks, steps = data[0][0].weight.shape
-        return chunks(data, tasks, tasks_at_once(self.task_chunk, steps))
+        return split_tasks(data, tasks, task_chunk_size(self.task_chunk, steps))
 
 
 def split(parameters: Parameters) -> tuple[Parameters, Parameters]:

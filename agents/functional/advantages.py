@@ -1,4 +1,4 @@
-"""Advantages and the linear feature baseline: pure functions, batched over leading axes."""
+"""Advantage estimation: GAE, and the linear feature baseline of MAML; batched over leading axes."""
 
 from __future__ import annotations
 
@@ -74,10 +74,10 @@ def fit_linear_baseline(features: Tensor, target: Tensor, valid: Tensor, *, ridg
         [B, R, L] float, the fitted values (of padded steps too, where they mean nothing).
     """
     rows = features.flatten(1, 2).double() * valid.flatten(1, 2).unsqueeze(-1)
-    wanted = (target.flatten(1, 2) * valid.flatten(1, 2)).double().unsqueeze(-1)
+    returns = (target.flatten(1, 2) * valid.flatten(1, 2)).double().unsqueeze(-1)
     gram = rows.mT @ rows
     gram = gram + ridge * torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
-    coefficients = torch.linalg.solve(gram, rows.mT @ wanted)
+    coefficients = torch.linalg.solve(gram, rows.mT @ returns)
     return (features.double() @ coefficients.unsqueeze(1)).squeeze(-1).to(target.dtype)
 
 

@@ -1,6 +1,6 @@
-"""Gaussian beliefs over a latent task: products of Gaussians, and how far one is from the prior N(0, I).
+"""Gaussian posteriors over a latent task: products of Gaussians, and their KL divergence from the prior N(0, I).
 
-A gradient is that of a scalar by the arguments of the same name, in closed form.
+Gradients are written out: `grad_x` is that of a scalar with respect to x.
 """
 
 from __future__ import annotations
@@ -11,46 +11,46 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-LEAST_VARIANCE = 1e-7  # of one transition's Gaussian
+MIN_VARIANCE = 1e-7  # of one transition's Gaussian factor
 
 
-class Factors(NamedTuple):
-    """One Gaussian for each transition of a context."""
+class GaussianFactors(NamedTuple):
+    """One Gaussian factor for each of the C transitions of a context."""
 
     mean: Tensor  # [..., C, Z]
     precision: Tensor  # [..., C, Z], 1 / variance; 0 for what does not count
-    slope: Tensor  # [..., C, Z], of the precision by the encoder's output
+    precision_slope: Tensor  # [..., C, Z], derivative of the precision with respect to the encoder's output
 
 
-def factors(outputs: Tensor, valid: Tensor | None = None) -> Factors:
-    """What an encoder says of each transition: its mean, and its variance through a softplus.
+def gaussian_factors(outputs: Tensor, valid: Tensor | None = None) -> GaussianFactors:
+    """The Gaussian factor of each transition: its mean, and its variance through a softplus.
 
     Args:
-        outputs: [..., C, 2 Z] float.
+        outputs: [..., C, 2 Z] float, of the context encoder.
         valid: [..., C] bool, the transitions that count; None means all.
 
     Returns:
-        one Gaussian each.
+        one factor each.
     """
     mean, raw = outputs.chunk(2, -1)
-    precision = 1.0 / (softplus(raw) + LEAST_VARIANCE)
+    precision = 1.0 / (softplus(raw) + MIN_VARIANCE)
     if valid is not None:
         precision = precision * valid.unsqueeze(-1)
-    return Factors(mean, precision, -precision.square() * raw.sigmoid())
+    return GaussianFactors(mean, precision, -precision.square() * raw.sigmoid())
 
 
-def natural_parameters(of: Factors) -> tuple[Tensor, Tensor]:
-    """What a product of Gaussians is the sum of: precisions, and means weighted by them.
+def natural_parameters(factors: GaussianFactors) -> tuple[Tensor, Tensor]:
+    """Natural parameters of the product of Gaussians: summed precisions, and summed means weighted by them.
 
-    Sums of two contexts add up to those of both together, so a belief needs to keep nothing else of what it saw.
+    The sums of two contexts add up to those of both together, so a posterior needs no other record of its context.
 
     Args:
-        of: one Gaussian for each of C transitions.
+        factors: one Gaussian for each of C transitions.
 
     Returns:
         precision [..., Z] and weighted mean [..., Z]; both are 0 for an empty context.
     """
-    return of.precision.sum(-2), (of.precision * of.mean).sum(-2)
+    return factors.precision.sum(-2), (factors.precision * factors.mean).sum(-2)
 
 
 def posterior(precision: Tensor, weighted_mean: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,23 +72,25 @@ def posterior(precision: Tensor, weighted_mean: Tensor) -> tuple[Tensor, Tensor]
     return variance * weighted_mean, variance
 
 
-def posterior_gradient(of: Factors, mean: Tensor, variance: Tensor, of_mean: Tensor, of_variance: Tensor) -> Tensor:
-    """The gradient of a scalar by the encoder's outputs, given that by the posterior's mean and variance.
+def posterior_gradient(
+    factors: GaussianFactors, mean: Tensor, variance: Tensor, grad_mean: Tensor, grad_variance: Tensor
+) -> Tensor:
+    """Gradient of a scalar with respect to the encoder's outputs, given that with respect to the posterior.
 
     Args:
-        of: what `factors` gave; at least one counts.
+        factors: as `gaussian_factors` returned them; at least one counts.
         mean: [..., Z] float, of the posterior.
         variance: [..., Z] float, of the posterior.
-        of_mean: [..., Z] float, gradient by the posterior's mean.
-        of_variance: [..., Z] float, and by its variance.
+        grad_mean: [..., Z] float, of the scalar with respect to the posterior's mean.
+        grad_variance: [..., Z] float, and to its variance.
 
     Returns:
         [..., C, 2 Z] float.
     """
-    of_weighted = of_mean * variance
-    of_precision = -(of_weighted * mean + of_variance * variance.square())
-    of_each = torch.addcmul(of_precision.unsqueeze(-2), of_weighted.unsqueeze(-2), of.mean)
-    return torch.cat((of_weighted.unsqueeze(-2) * of.precision, of_each * of.slope), -1)
+    grad_weighted = grad_mean * variance
+    grad_precision = -(grad_weighted * mean + grad_variance * variance.square())
+    grad_factor = torch.addcmul(grad_precision.unsqueeze(-2), grad_weighted.unsqueeze(-2), factors.mean)
+    return torch.cat((grad_weighted.unsqueeze(-2) * factors.precision, grad_factor * factors.precision_slope), -1)
 
 
 def kl_to_prior(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -101,7 +103,7 @@ def kl_to_prior(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]
         variance: [..., Z] float, above 0.
 
     Returns:
-        [...] nats, and their gradients [..., Z] by mean and variance.
+        [...] nats, and their gradients [..., Z] with respect to mean and variance.
     """
-    nats = 0.5 * (variance + mean.square() - 1.0 - variance.log()).sum(-1)
-    return nats, mean, 0.5 * (1.0 - 1.0 / variance)
+    kl = 0.5 * (variance + mean.square() - 1.0 - variance.log()).sum(-1)
+    return kl, mean, 0.5 * (1.0 - 1.0 / variance)

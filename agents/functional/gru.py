@@ -1,4 +1,4 @@
-"""A whole sequence of a GRU on the CPU, its gradient written out. Cho et al. 2014 (arXiv:1406.1078).
+"""A GRU over a whole sequence on the CPU, its gradient written out. Cho et al. 2014 (arXiv:1406.1078).
 
 Autograd over single steps spends most of its time on bookkeeping at the sizes of meta-RL (25 to 200 rows, 64 to 128
 units). Here a step forward is two products and four element-wise operations into buffers, a step backward one product
@@ -42,20 +42,20 @@ class GRUSequence(torch.autograd.Function):
         hidden_bias: Tensor,
     ) -> Tensor:
         steps, rows, size = len(inputs), *hidden.shape
-        given = torch.addmm(input_bias, inputs.flatten(0, 1), input_weight.t()).view(steps, rows, 3 * size)
-        given[..., : 2 * size] += hidden_bias[: 2 * size]
+        input_products = torch.addmm(input_bias, inputs.flatten(0, 1), input_weight.t()).view(steps, rows, 3 * size)
+        input_products[..., : 2 * size] += hidden_bias[: 2 * size]
         gates = inputs.new_empty(steps, rows, 2 * size)  # r and z
         remembered, new = inputs.new_empty(steps, rows, size), inputs.new_empty(steps, rows, size)  # m and n
         states = inputs.new_empty(steps + 1, rows, size)
         states[0] = hidden
         to_gates, to_new, bias = hidden_weight[: 2 * size].t(), hidden_weight[2 * size :].t(), hidden_bias[2 * size :]
-        for before, after, given_gates, given_new, r_z, r, z, m, n in zip(
-            states[:-1], states[1:], given[..., : 2 * size], given[..., 2 * size :],
+        for before, after, input_gates, input_new, r_z, r, z, m, n in zip(
+            states[:-1], states[1:], input_products[..., : 2 * size], input_products[..., 2 * size :],
             gates, gates[..., :size], gates[..., size:], remembered, new, strict=True,
         ):  # fmt: skip
-            torch.addmm(given_gates, before, to_gates, out=r_z).sigmoid_()
+            torch.addmm(input_gates, before, to_gates, out=r_z).sigmoid_()
             torch.addmm(bias, before, to_new, out=m)
-            torch.addcmul(given_new, r, m, out=n).tanh_()
+            torch.addcmul(input_new, r, m, out=n).tanh_()
             torch.lerp(n, before, z, out=after)
         ctx.save_for_backward(inputs, input_weight, hidden_weight, states, gates, remembered, new)
         return states[1:]
@@ -66,25 +66,25 @@ class GRUSequence(torch.autograd.Function):
         inputs, input_weight, hidden_weight, states, gates, m, n = ctx.saved_tensors
         steps, rows, size = n.shape
         r, z, before = gates[..., :size], gates[..., size:], states[:-1]
-        # What a gradient of h' is multiplied by on its way to each gate's sum; for n's, to V_n h + c_n behind r.
-        of_new = (1 - z) * (1 - n * n)
+        # Factors from the gradient of h' to that of each gate's pre-activation; of n, to V_n h + c_n behind r.
+        grad_new_factor = (1 - z) * (1 - n * n)
         factors = inputs.new_empty(steps, rows, 3, size)
-        torch.mul(of_new * m, r * (1 - r), out=factors[:, :, 0])
+        torch.mul(grad_new_factor * m, r * (1 - r), out=factors[:, :, 0])
         torch.mul((before - n) * z, 1 - z, out=factors[:, :, 1])
-        torch.mul(of_new, r, out=factors[:, :, 2])
-        sums, of_state = torch.empty_like(factors), torch.empty_like(n)
+        torch.mul(grad_new_factor, r, out=factors[:, :, 2])
+        sums, grad_states = torch.empty_like(factors), torch.empty_like(n)
         flat = sums.view(steps, rows, 3 * size)
         running, kept = gradient[-1], torch.empty_like(n[0])
         for step in range(steps - 1, -1, -1):
-            of_state[step] = running
+            grad_states[step] = running
             torch.mul(factors[step], running.unsqueeze(1), out=sums[step])
             torch.mul(running, z[step], out=kept)
             running = torch.addmm(kept, flat[step], hidden_weight)
             if step:
                 running += gradient[step - 1]
-        of_hidden_weight = flat.flatten(0, 1).t() @ before.flatten(0, 1)
-        of_hidden_bias = flat.sum((0, 1))
-        torch.mul(of_new, of_state, out=sums[:, :, 2])
-        of_input_weight = flat.flatten(0, 1).t() @ inputs.flatten(0, 1)
-        of_inputs = flat @ input_weight if ctx.needs_input_grad[0] else None
-        return of_inputs, running, of_input_weight, of_hidden_weight, flat.sum((0, 1)), of_hidden_bias
+        grad_hidden_weight = flat.flatten(0, 1).t() @ before.flatten(0, 1)
+        grad_hidden_bias = flat.sum((0, 1))
+        torch.mul(grad_new_factor, grad_states, out=sums[:, :, 2])
+        grad_input_weight = flat.flatten(0, 1).t() @ inputs.flatten(0, 1)
+        grad_inputs = flat @ input_weight if ctx.needs_input_grad[0] else None
+        return grad_inputs, running, grad_input_weight, grad_hidden_weight, flat.sum((0, 1)), grad_hidden_bias

@@ -1,4 +1,4 @@
-"""Gradient-based adaptation of one task; the task axis is added by `torch.func.vmap` where it is called."""
+"""The inner loop: gradient-based adaptation to one task. Callers add the task axis by `torch.func.vmap`."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from agents.functional.parameters import Parameters
 StepSize = float | Parameters
 
 
-STEPS_AT_ONCE = 40_000  # of a round: larger pieces are no faster on a processor, and hold more memory
+MAX_CHUNK_STEPS = 40_000  # of a round: larger chunks are no faster on a processor, and take more memory
 
 
-def tasks_at_once(wanted: int | None, steps: int) -> int:
-    """Tasks that are differentiated together: those wanted, or as many as hold `STEPS_AT_ONCE` steps a round.
+def task_chunk_size(configured: int | None, steps: int) -> int:
+    """Number of tasks to differentiate together: as configured, or as many as have `MAX_CHUNK_STEPS` steps a round.
 
     Args:
-        wanted: a fixed number, or None.
+        configured: a fixed number, or None.
         steps: of one task in one round.
 
     Returns:
-        their number, at least 1.
+        at least 1.
     """
-    return wanted or max(1, STEPS_AT_ONCE // steps)
+    return configured or max(1, MAX_CHUNK_STEPS // steps)
 
 
-def chunks(data: Any, tasks: int, size: int) -> list[Any]:
-    """Nested tuples and lists of tensors [tasks, ...], cut along their first axis.
+def split_tasks(data: Any, tasks: int, size: int) -> list[Any]:
+    """Split nested tuples and lists of tensors [tasks, ...] along their first axis.
 
     Args:
         data: tensors, or (named) tuples and lists of such.
@@ -44,8 +44,8 @@ def chunks(data: Any, tasks: int, size: int) -> list[Any]:
     def cut(node: Any, start: int) -> Any:
         if isinstance(node, Tensor):
             return node[start : start + size]
-        pieces = [cut(child, start) for child in node]
-        return type(node)(*pieces) if hasattr(node, "_fields") else type(node)(pieces)
+        children = [cut(child, start) for child in node]
+        return type(node)(*children) if hasattr(node, "_fields") else type(node)(children)
 
     return [cut(data, start) for start in range(0, tasks, size)]
 
@@ -81,12 +81,12 @@ def adapt(
         gradient = torch.func.grad(inner_loss)(chain[-1], support)
         if first_order:
             gradient = {name: value.detach() for name, value in gradient.items()}
-        chain.append(minus(chain[-1], scaled(gradient, step_size)))
+        chain.append(subtract(chain[-1], scale_step(gradient, step_size)))
     return chain
 
 
-def scaled(direction: Parameters, step_size: StepSize) -> Parameters:
-    """A step along a direction.
+def scale_step(direction: Parameters, step_size: StepSize) -> Parameters:
+    """Scale a direction by a step size.
 
     Args:
         direction: by name.
@@ -100,8 +100,8 @@ def scaled(direction: Parameters, step_size: StepSize) -> Parameters:
     return {name: step_size * value for name, value in direction.items()}
 
 
-def minus(parameters: Parameters, step: Parameters) -> Parameters:
-    """Parameters moved against a step.
+def subtract(parameters: Parameters, step: Parameters) -> Parameters:
+    """Subtract a step from parameters.
 
     Args:
         parameters: by name.

@@ -1,4 +1,7 @@
-"""Policy-gradient losses of one task's steps; all are means over the steps that count, to be minimised."""
+"""Policy-gradient losses of one task's steps, to be minimised: means over valid steps.
+
+The behaviour policy is the one that took the actions; its log-probabilities are `acting_log_prob`.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Soft actor-critic, without state: squashed Gaussian actions, the losses, and their gradients in closed form.
 
-Haarnoja et al. 2018 (arXiv:1812.05905). A gradient is that of the loss by the arguments of the same name.
+Haarnoja et al. 2018 (arXiv:1812.05905). Gradients are written out: `grad_x` is that of a scalar with respect to x.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ LOG_STD_RANGE = (-20.0, 2.0)  # of an action before it is squashed
 _LOG_TWO_PI = math.log(2 * math.pi)
 
 
-class Squashed(NamedTuple):
+class SquashedActions(NamedTuple):
     """Actions tanh(u), u = mean + offset, and the logarithm of their density."""
 
     action: Tensor  # [..., A] in (-1, 1)
     log_prob: Tensor  # [...]
     offset: Tensor  # [..., A], std * noise
-    in_range: Tensor  # [..., A] bool, where the log deviation was not clipped
+    in_range: Tensor  # [..., A] bool, where the log standard deviation was not clipped
 
 
-def squash(outputs: Tensor, noise: Tensor) -> Squashed:
-    """A Gaussian squeezed into the box (-1, 1)^A. Appendix C there.
+def squash(outputs: Tensor, noise: Tensor) -> SquashedActions:
+    """Squashed Gaussian: tanh of a Gaussian sample, in (-1, 1)^A. Appendix C there.
 
         log pi(a) = log N(u; mean, std) - sum log(1 - tanh(u)^2),   log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2 u))
 
     Args:
-        outputs: [..., 2 A] float, means and then log deviations, which are clipped to LOG_STD_RANGE.
+        outputs: [..., 2 A] float, means and then log standard deviations, which are clipped to LOG_STD_RANGE.
         noise: [..., A] float, standard normal; 0 for the deterministic action.
 
     Returns:
-        what it is and what its gradient needs.
+        the actions, their log-probabilities, and terms that `squash_gradient` needs.
     """
     mean, raw = outputs.chunk(2, -1)
     log_std = raw.clamp(*LOG_STD_RANGE)
@@ -43,33 +43,33 @@ def squash(outputs: Tensor, noise: Tensor) -> Squashed:
     before = mean + offset
     shrink = math.log(2.0) - before - softplus(-2.0 * before)
     density = log_std + 0.5 * (noise.square() + _LOG_TWO_PI) + 2.0 * shrink
-    return Squashed(before.tanh(), -density.sum(-1), offset, log_std == raw)
+    return SquashedActions(before.tanh(), -density.sum(-1), offset, log_std == raw)
 
 
-def squash_gradient(squashed: Squashed, of_action: Tensor, of_log_prob: Tensor) -> Tensor:
-    """The gradient of a scalar by the outputs that were squashed, given that by the actions and their densities.
+def squash_gradient(squashed: SquashedActions, grad_action: Tensor, grad_log_prob: Tensor) -> Tensor:
+    """Gradient of a scalar with respect to the network's outputs, given that with respect to actions and densities.
 
         da/du = 1 - a^2,   d log pi/du = 2 a,   d log pi/d log std = -1 + 2 a offset
 
     Args:
-        squashed: what `squash` gave.
-        of_action: [..., A] float.
-        of_log_prob: [...] float, or a scalar for all.
+        squashed: as `squash` returned it.
+        grad_action: [..., A] float, of the scalar with respect to the actions.
+        grad_log_prob: [...] float, or a scalar for all; with respect to their log-probabilities.
 
     Returns:
         [..., 2 A] float.
     """
     action = squashed.action
-    of_log_prob = of_log_prob.unsqueeze(-1)
-    of_mean = torch.addcmul(of_action, action, 2.0 * of_log_prob - of_action * action)
-    of_log_std = torch.addcmul(-of_log_prob, of_mean, squashed.offset) * squashed.in_range
-    return torch.cat((of_mean, of_log_std), -1)
+    grad_log_prob = grad_log_prob.unsqueeze(-1)
+    grad_mean = torch.addcmul(grad_action, action, 2.0 * grad_log_prob - grad_action * action)
+    grad_log_std = torch.addcmul(-grad_log_prob, grad_mean, squashed.offset) * squashed.in_range
+    return torch.cat((grad_mean, grad_log_std), -1)
 
 
 def bootstrap_target(
     reward: Tensor, terminated: Tensor, next_value: Tensor, next_log_prob: Tensor, temperature: Tensor, gamma: float
 ) -> Tensor:
-    """What the critics are to say of a transition: the soft Bellman backup, with the smaller of the target critics.
+    """Soft Bellman backup, the critics' regression target, with the smaller of the target critics.
 
         y = r + gamma * (1 - terminated) * (min_k Q'_k(s', a') - temperature * log pi(a'|s')),   a' ~ pi
 
@@ -96,7 +96,7 @@ def critic_loss(value: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         target: [T] float, constants.
 
     Returns:
-        scalar loss, and its gradient [K, T] by value.
+        scalar loss, and its gradient [K, T] with respect to value.
     """
     error = value - target
     rows = error.shape[-1]
@@ -104,30 +104,32 @@ def critic_loss(value: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def actor_loss(value: Tensor, log_prob: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """E[temperature * log pi(a|s) - min_k Q_k(s, a)] over the policy's own actions, which it is differentiated through.
+    """E[temperature * log pi(a|s) - min_k Q_k(s, a)] over the policy's own (reparameterised) actions.
 
     Args:
-        value: [K, T] float, what K critics say of these actions.
+        value: [K, T] float, of K critics at these actions.
         log_prob: [T] float, of these actions.
         temperature: scalar float, a constant here.
 
     Returns:
-        scalar loss, and its gradients [K, T] by value and scalar (the same for each row) by log_prob.
+        scalar loss, and its gradients with respect to value [K, T] and to log_prob (a scalar, the same for each row).
     """
-    smallest, which = value.min(0)
+    smallest, argmin = value.min(0)
     rows = len(smallest)
-    of_value = torch.zeros_like(value).scatter_(0, which.unsqueeze(0), -1.0 / rows)
-    return torch.addcmul(-smallest, log_prob, temperature).mean(), of_value, temperature / rows
+    grad_value = torch.zeros_like(value).scatter_(0, argmin.unsqueeze(0), -1.0 / rows)
+    return torch.addcmul(-smallest, log_prob, temperature).mean(), grad_value, temperature / rows
 
 
 def temperature_gradient(log_prob: Tensor, target_entropy: float) -> Tensor:
-    """Of the loss -log_temperature * E[log pi + target entropy], section 5 there: below 0 while entropy is lacking.
+    """Gradient of the temperature's loss -log_temperature * E[log pi + target entropy], section 5 there.
+
+    It is below 0, so the temperature rises, while the policy's entropy is below its target.
 
     Args:
         log_prob: [T] float.
         target_entropy: nats, of actions in (-1, 1).
 
     Returns:
-        scalar gradient by the logarithm of the temperature.
+        scalar gradient with respect to the logarithm of the temperature.
     """
     return -(log_prob.mean() + target_entropy)

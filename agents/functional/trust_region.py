@@ -16,7 +16,7 @@ def conjugate_gradient(
     Args:
         product: v [P] -> A v [P].
         target: b [P].
-        iterations: most products to spend.
+        iterations: maximal number of products.
         tolerance: squared residual at which to stop.
 
     Returns:

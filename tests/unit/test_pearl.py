@@ -12,7 +12,7 @@ import torch
 
 from agents.common.replay import TaskReplay
 from agents.contract import AgentError, Interface, policy_weights
-from agents.functional.beliefs import Factors, factors, kl_to_prior, natural_parameters, posterior
+from agents.functional.beliefs import GaussianFactors, gaussian_factors, kl_to_prior, natural_parameters, posterior
 from agents.functional.sac import actor_loss, bootstrap_target, critic_loss, squash, temperature_gradient
 from agents.pearl import PEARLAgent, PEARLConfig, PEARLLearner
 from envs.navigation.point_robot import PointRobot, SparsePointRobot
@@ -72,16 +72,16 @@ def filled(**changed):
 def test_the_product_of_gaussians_by_hand():
     # N(1, 1/2) N(4, 1): precisions 2 and 1, so variance 1/3 and mean (2 * 1 + 1 * 4) / 3 = 2.
     mean, precision = torch.tensor([[1.0], [4.0]]), torch.tensor([[2.0], [1.0]])
-    sums = natural_parameters(Factors(mean, precision, torch.zeros(2, 1)))
+    sums = natural_parameters(GaussianFactors(mean, precision, torch.zeros(2, 1)))
     assert posterior(*sums) == (pytest.approx(2.0), pytest.approx(1 / 3))
 
 
 def test_the_divergence_from_the_prior_by_hand():
     # (v + m^2 - 1 - ln v) / 2 with m = 1, v = e^2: (e^2 + 1 - 1 - 2) / 2; two equal entries double it.
-    nats, of_mean, of_variance = kl_to_prior(torch.ones(2), torch.full((2,), math.e**2))
+    nats, grad_mean, grad_variance = kl_to_prior(torch.ones(2), torch.full((2,), math.e**2))
     assert float(nats) == pytest.approx(math.e**2 - 2, rel=1e-6)
-    assert of_mean.tolist() == [1.0, 1.0]
-    assert of_variance.tolist() == pytest.approx([0.5 * (1 - math.e**-2)] * 2)
+    assert grad_mean.tolist() == [1.0, 1.0]
+    assert grad_variance.tolist() == pytest.approx([0.5 * (1 - math.e**-2)] * 2)
     assert float(kl_to_prior(torch.zeros(2), torch.ones(2))[0]) == 0.0
 
 
@@ -91,10 +91,10 @@ def test_the_order_of_a_context_and_its_padding_do_not_matter():
     valid[1, 6:] = valid[2] = False
     order = torch.randperm(10, generator=torch.Generator().manual_seed(1))
     plain, shuffled = (
-        posterior(*natural_parameters(factors(one, counts)))
+        posterior(*natural_parameters(gaussian_factors(one, counts)))
         for one, counts in ((outputs, valid), (outputs[:, order], valid[:, order]))
     )
-    short = posterior(*natural_parameters(factors(outputs[:, :6])))
+    short = posterior(*natural_parameters(gaussian_factors(outputs[:, :6])))
     for one, other, cut in zip(plain, shuffled, short, strict=True):
         torch.testing.assert_close(one, other)
         torch.testing.assert_close(one[1], cut[1])
@@ -146,7 +146,7 @@ def test_the_losses_by_hand():
 @pytest.mark.parametrize("sees_next", [False, True])
 @pytest.mark.parametrize("sizes", [{}, {"hidden_sizes": (20, 17), "encoder_sizes": (18,), "latent_size": 9}])
 def test_every_gradient_is_that_of_autograd(sees_next, sizes):
-    """With layers on both sides of what counts as thin (`ensembles.THIN`)."""
+    """With layers on both sides of what counts as narrow (`ensembles.NARROW`)."""
     _, learner = filled(
         **sizes,
         next_observation_in_context=sees_next,
@@ -154,8 +154,8 @@ def test_every_gradient_is_that_of_autograd(sees_next, sizes):
         policy_regularisation=0.1,
         kl_coef=0.7,
     )
-    batch = learner.draw(np.random.default_rng(0))
-    told = learner.differentiate(batch)
+    batch = learner.sample_batch(np.random.default_rng(0))
+    told = learner.compute_gradients(batch)
     parameters = {name: value.clone().requires_grad_() for name, value in learner.parameters.items()}
     slow = losses(parameters, batch, learner.config, observations=4, actions=3)
     assert float(told["critic_loss"]) == pytest.approx(slow["critics"].item(), rel=1e-5)
