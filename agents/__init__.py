@@ -1,4 +1,4 @@
-"""What learns: one file per algorithm. Names here are what a recipe's `agent.name` may say."""
+"""Agents and learners, one file per algorithm; `ALGORITHMS` are the names for `agent.name` of a recipe."""
 
 ALGORITHMS = {
     "maml": "agents.maml:MAML",

@@ -1,4 +1,4 @@
-"""What an algorithm owes the platform: the words that agents, learners and the trial loop share.
+"""Contracts between algorithms and the platform: agents, learners, plans and trial batches.
 
 An *agent* acts and adapts, a *learner* owns the meta-parameters. Neither sees an environment, a
 process or a file; `trainers` runs them. Axis letters: B trials of a shard, N tasks, M independent
@@ -113,7 +113,7 @@ def _sections(field: FieldInfo, value: Mapping[str, Any]) -> list[type[Config]]:
 
 @dataclass(frozen=True)
 class Interface:
-    """The side of a task family that an agent may know: its spaces and its horizon, never a task."""
+    """What an agent may know of a task family: its spaces and its horizon, never a task."""
 
     observation_space: gymnasium.Space
     action_space: gymnasium.Space
@@ -122,14 +122,14 @@ class Interface:
 
 @dataclass(frozen=True)
 class Round:
-    """What lies between two points of an adaptation curve.
+    """Episodes between two points of an adaptation curve.
 
     Attributes:
         label: its purpose, such as support, query, prior or posterior.
         rollouts: R, rows that share one adaptation.
         episodes: episodes that each row plays one after the other.
         deterministic: act without noise.
-        probe: measured only: not charged to the budget, and the agent forgets it.
+        probe: measured only: not charged to the budget, and the agent's state is restored after it.
     """
 
     label: str
@@ -141,7 +141,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a learner wants sampled for one iteration.
+    """The meta-batch that a learner wants sampled for one iteration.
 
     Attributes:
         tasks: how many fresh tasks, or the indices of the fixed training tasks to use.
@@ -198,7 +198,7 @@ class RoundBatch:
         return self.map(lambda array: array.reshape(array.shape[0] * array.shape[1], *array.shape[2:]))
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Every array by name, but what is not there."""
+        """Every array by name, without those that are None."""
         named = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "label"}
         return {name: array for name, array in named.items() if array is not None}
 
@@ -216,10 +216,10 @@ TrialBatch = tuple[RoundBatch, ...]
 
 
 def concatenate(batches: Sequence[TrialBatch]) -> TrialBatch:
-    """Joins the trial batches of consecutive shards along their first axis."""
+    """Concatenate the trial batches of consecutive shards along their first axis."""
 
     def join(rounds: tuple[RoundBatch, ...]) -> RoundBatch:
-        arrays = {name: np.concatenate([getattr(one, name) for one in rounds]) for name in rounds[0].arrays()}
+        arrays = {name: np.concatenate([getattr(shard, name) for shard in rounds]) for name in rounds[0].arrays()}
         return RoundBatch(label=rounds[0].label, **arrays)
 
     return tuple(join(rounds) for rounds in zip(*batches, strict=True))
@@ -228,15 +228,15 @@ def concatenate(batches: Sequence[TrialBatch]) -> TrialBatch:
 class Agent(Protocol):
     """Acts and adapts. Picklable; holds no optimiser, environment or random state.
 
-    `state` is the agent's own: adapted parameters, a memory, a belief. It is never changed in place,
-    so that the caller may keep an earlier one (a probe round is run and forgotten).
+    `state` is the agent's own: adapted parameters, a hidden state, a belief. It is never changed in place, so that the
+    caller may keep an earlier one and restore it after a probe round.
     """
 
     def trial_rounds(self, adaptations: int, rollouts: int) -> tuple[Round, ...]:
         """The rounds of a trial that adapts this often, so `adaptations + 1` points of the curve."""
 
     def begin_trial(self, weights: Weights, trials: int) -> Any:
-        """The state of `trials` fresh trials that know nothing of their task."""
+        """The state of `trials` fresh trials, before any step."""
 
     def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         """Noise for `shape` actions of one trial, [*shape, k] float32."""
@@ -257,11 +257,11 @@ class Agent(Protocol):
         """The state after a round, given all its steps [B, R, L, ...]."""
 
     def inspect(self, weights: Weights, state: Any) -> dict[str, np.ndarray]:
-        """Named arrays [B, ...] that show what the agent has learned of its tasks.
+        """Named arrays [B, ...] of the agent's state, such as beliefs and hidden states.
 
         `<x>_mean` with `<x>_deviation` or `<x>_variance`, [B, D], is a belief; `attention/<x>` [B, heads, steps or
-        slots] is what its last step looked at; any other array tells trials apart. `acclimate embed` draws them so.
-        The names are the same all trial long.
+        slots] is the attention of its last step; any other array characterises its trial. `acclimate embed` draws
+        them. The names are the same all trial long.
         """
 
 
@@ -271,23 +271,23 @@ class Learner(Protocol):
     metrics: Mapping[str, MetricInfo]
 
     def plan(self, iteration: int) -> Plan:
-        """What to sample for this iteration."""
+        """The meta-batch to sample for this iteration."""
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """What an agent needs to act, on the CPU."""
+        """Tensors that an agent needs to act, on the CPU."""
 
     def load_weights(self, weights: Weights) -> None:
-        """Starts from the weights of another run; all else stays fresh. Raises AgentError if they do not fit."""
+        """Start from the weights of another run; all else stays fresh. Raises AgentError if they do not fit."""
 
     def update(self, batch: TrialBatch) -> dict[str, float]:
         """One meta-update; returns the metrics that `metrics` describes."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a later `load_state_dict` needs to go on to the same bits: nested dictionaries
-        and lists of tensors, numbers, strings and None."""
+        """Everything that a later `load_state_dict` needs to continue to the same bits: nested dictionaries and lists
+        of tensors, numbers, strings and None."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes back what `state_dict` gave; raises AgentError if it does not fit."""
+        """The inverse of `state_dict`; raises AgentError if the state does not fit."""
 
 
 @runtime_checkable
@@ -305,7 +305,7 @@ def policy_weights(learner: Learner) -> dict[str, torch.Tensor]:
 
 @dataclass(frozen=True)
 class MetricInfo:
-    """What a metric's number means. `timing` ones are the only ones that may differ between machines or runs."""
+    """Unit and meaning of a metric. Only `timing` ones may differ between machines or runs."""
 
     unit: str
     meaning: str

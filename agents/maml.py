@@ -17,7 +17,15 @@ import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
-from agents.common.meta_objective import InnerObjective, MetaObjective, Outcome, Steps, for_each, join, split
+from agents.common.meta_objective import (
+    InnerObjective,
+    LossTerms,
+    MetaObjective,
+    Steps,
+    copy_per_task,
+    join_step_sizes,
+    split_step_sizes,
+)
 from agents.contract import (
     AgentError,
     Algorithm,
@@ -35,7 +43,7 @@ from agents.functional.inner_loop import adapt
 from agents.functional.parameters import Parameters, flatten, unflatten
 from agents.functional.trust_region import full_step, line_search
 from agents.nets.mlp import Activation
-from agents.nets.policies import Distribution, Policy, make_policy
+from agents.nets.policies import ActionStd, Distribution, Policy, make_policy
 from agents.nets.weights import check_adam, take_weights
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -72,7 +80,7 @@ class ClippedSurrogate(Config):
 
 
 class InnerLoopConfig(Config):
-    """What adapting by policy gradients needs, however the start is learned."""
+    """Hyperparameters of the inner loop, however the initial parameters are learned."""
 
     renamed: ClassVar[Mapping[str, str]] = {"discount": "gamma", "trace_decay": "gae_lambda"}
 
@@ -109,9 +117,9 @@ class InnerLoopConfig(Config):
 class MAMLConfig(InnerLoopConfig):
     """Defaults are the MAML-TRPO reference's (shared hyperparameters of Finn et al. 2017 and its PyTorch ports)."""
 
-    first_order: bool = False  # FOMAML: the outer derivative takes inner gradients for constants
-    learn_step_sizes: bool = False  # Meta-SGD: one for every parameter, from inner_learning_rates[0] on
-    # What the outer loss judges: the policies after the last inner steps, by weight. (1.0,) is theta_K alone.
+    first_order: bool = False  # FOMAML: inner gradients are constants to the outer derivative
+    learn_step_sizes: bool = False  # Meta-SGD: one for every parameter, starting at inner_learning_rates[0]
+    # Weights of the policies after the last inner steps in the outer loss; (1.0,) is theta_K alone.
     outer_weights: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (1.0,)
     outer: Annotated[TrustRegion | ClippedSurrogate, Field(discriminator="name")] = TrustRegion()
 
@@ -119,7 +127,7 @@ class MAMLConfig(InnerLoopConfig):
     def _keys_fit(self) -> MAMLConfig:
         if len(self.outer_weights) > max(self.inner_steps, 1):
             raise ValueError(
-                f"outer_weights judges the policies after {len(self.outer_weights)} inner steps, but inner_steps is "
+                f"outer_weights weighs the policies after {len(self.outer_weights)} inner steps, but inner_steps is "
                 f"{self.inner_steps}"
             )
         if self.learn_step_sizes and not self.inner_learning_rates[0]:
@@ -139,8 +147,8 @@ class MAMLConfig(InnerLoopConfig):
         )
 
 
-def prepare(policy: Policy, config: InnerLoopConfig, batch: RoundBatch, device: torch.device) -> Steps:
-    """Fits the baseline per task, estimates and normalises advantages, and flattens rollouts into steps.
+def prepare_round(policy: Policy, config: InnerLoopConfig, batch: RoundBatch, device: torch.device) -> Steps:
+    """Fit the baseline per task, estimate and normalise advantages, and flatten rollouts into steps.
 
     An episode's end is the end for MAML, also at the time limit: the horizon is part of the task, the baseline
     sees the time, and returns of whole episodes are what is measured. So nothing is bootstrapped.
@@ -166,7 +174,7 @@ def prepare(policy: Policy, config: InnerLoopConfig, batch: RoundBatch, device: 
 
 
 @dataclass(frozen=True)
-class State:
+class MAMLState:
     """Adapted parameters of B trials, each [B, ...], and the inner steps taken."""
 
     parameters: Parameters
@@ -174,7 +182,7 @@ class State:
 
 
 class MAMLAgent:
-    """Acts with per-task parameters and takes one inner step after each round."""
+    """Acts with adapted parameters of each task and takes one inner step after each round."""
 
     def __init__(self, config: InnerLoopConfig, interface: Interface) -> None:
         self.config = config
@@ -183,47 +191,44 @@ class MAMLAgent:
             interface.action_space,
             config.hidden_sizes,
             config.activation,
-            initial_std=config.initial_std,
-            min_std=config.min_std,
-            min_initial_std=config.min_initial_std,
-            std_gain=config.std_gain,
+            ActionStd(config.initial_std, config.min_std, config.min_initial_std, config.std_gain),
         )
 
     def trial_rounds(self, adaptations: int, rollouts: int) -> tuple[Round, ...]:
         return (*[Round("support", rollouts)] * adaptations, Round("query", rollouts))
 
-    def begin_trial(self, weights: Weights, trials: int) -> State:
-        theta, _ = split(dict(weights))
-        return State(for_each(theta, trials), 0)
+    def begin_trial(self, weights: Weights, trials: int) -> MAMLState:
+        theta, _ = split_step_sizes(dict(weights))
+        return MAMLState(copy_per_task(theta, trials), 0)
 
     def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         return self.policy.draw_noise(rng, shape)
 
     @torch.no_grad()
     def act(
-        self, weights: Weights, state: State, observation: np.ndarray, noise: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray, State]:
+        self, weights: Weights, state: MAMLState, observation: np.ndarray, noise: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray, MAMLState]:
         distribution = self.policy.distribution(state.parameters, self.policy.encode(observation))
         action, log_prob = self.policy.sample(distribution, None if noise is None else torch.as_tensor(noise))
         return action.numpy(), log_prob.numpy(), state
 
-    def observe(self, weights: Weights, state: State, transition: Mapping[str, np.ndarray]) -> State:
+    def observe(self, weights: Weights, state: MAMLState, transition: Mapping[str, np.ndarray]) -> MAMLState:
         return state
 
-    def adapt(self, weights: Weights, state: State, batch: RoundBatch) -> State:
+    def adapt(self, weights: Weights, state: MAMLState, batch: RoundBatch) -> MAMLState:
         """One inner step of every trial, each on its own round alone."""
-        steps = prepare(self.policy, self.config, batch, torch.device("cpu"))
+        steps = prepare_round(self.policy, self.config, batch, torch.device("cpu"))
         objective = self.config.objective(self.policy, state.inner_steps + 1)
-        _, step_sizes = objective.parts(dict(weights))
+        _, step_sizes = objective.unpack(dict(weights))
 
         def one_task(parameters: Parameters, support: Steps) -> Parameters:
             return adapt(parameters, [support], objective.inner_loss, step_sizes[-1:])[-1]
 
         adapted = torch.func.vmap(one_task)(state.parameters, steps)
-        return State({name: value.detach() for name, value in adapted.items()}, state.inner_steps + 1)
+        return MAMLState({name: value.detach() for name, value in adapted.items()}, state.inner_steps + 1)
 
-    def inspect(self, weights: Weights, state: State) -> dict[str, np.ndarray]:
-        theta, _ = split(dict(weights))
+    def inspect(self, weights: Weights, state: MAMLState) -> dict[str, np.ndarray]:
+        theta, _ = split_step_sizes(dict(weights))
         shift = [(state.parameters[name] - value).flatten(1) for name, value in theta.items()]
         return {"parameter_shift": torch.cat(shift, 1).numpy()}
 
@@ -246,7 +251,7 @@ class MAMLLearner:
         initial = self.policy.init(torch.Generator().manual_seed(seed))
         if config.learn_step_sizes:
             rate = config.inner_learning_rates[0]
-            initial = join(initial, {name: torch.full_like(value, rate) for name, value in initial.items()})
+            initial = join_step_sizes(initial, {name: torch.full_like(value, rate) for name, value in initial.items()})
         self.parameters = {name: value.to(device).requires_grad_() for name, value in initial.items()}
         self._rounds = agent.trial_rounds(config.inner_steps, config.rollouts)
         self._updates = 0
@@ -265,38 +270,38 @@ class MAMLLearner:
     # -- the meta-update
 
     def update(self, batch: TrialBatch) -> dict[str, float]:
-        trials_of = [one.by_trial() for one in batch]
-        rounds = [prepare(self.policy, self.config, one, self.device) for one in trials_of]
-        parameters = {name: value.clone() for name, value in self._detached().items()}
-        old = self.objective.acting_distributions(parameters, rounds)
-        gradient, before = self.objective.gradient(parameters, rounds, old)
+        rounds = [prepare_round(self.policy, self.config, trials.by_trial(), self.device) for trials in batch]
+        start = {name: value.clone() for name, value in self._detached().items()}
+        old = self.objective.acting_distributions(start, rounds)
+        gradient, before = self.objective.meta_gradient(start, rounds, old)
         norm = float(flatten(gradient).norm())
-        self._refuse_non_finite(parameters, before, norm)
+        self._refuse_non_finite(start, before, norm)
         trials = 0
         if isinstance(self.config.outer, TrustRegion):
-            trials = self._trust_region_step(self.config.outer, parameters, gradient, before, rounds, old)
+            trials = self._trust_region_step(self.config.outer, gradient, before, rounds, old)
         else:
             self._clipped_epochs(self.config.outer, gradient, rounds, old)
         with torch.no_grad():
             self.policy.project(self.parameters)
-        after = self.objective.outcome(self._detached(), rounds, old)
-        self._refuse_non_finite(parameters, after, norm)
+        after = self.objective.loss_terms(self._detached(), rounds, old)
+        self._refuse_non_finite(start, after, norm)
         self._updates += 1
         return {
             "outer_loss_before": before.loss,
             "outer_loss_after": after.loss,
-            "adapted_kl": after.divergence,
+            "adapted_kl": after.kl,
             "meta_gradient_norm": norm,
             "policy_entropy": before.entropy,
             "line_search_trials": trials,
         }
 
-    def _refuse_non_finite(self, parameters: Parameters, outcome: Outcome, norm: float) -> None:
-        if np.isfinite([*outcome, norm]).all():
+    def _refuse_non_finite(self, start: Parameters, terms: LossTerms, norm: float) -> None:
+        """Restore the parameters from before the update and raise AgentError if the loss or gradient is not finite."""
+        if np.isfinite([*terms, norm]).all():
             return
-        take_weights(self.parameters, parameters)
+        take_weights(self.parameters, start)
         raise AgentError(
-            f"meta-update {self._updates}: the outer loss ({outcome.loss}) or its gradient (norm {norm}) is not "
+            f"meta-update {self._updates}: the outer loss ({terms.loss}) or its gradient (norm {norm}) is not "
             "finite; the parameters are those before it: lower agent.inner_learning_rates or the outer step"
         )
 
@@ -310,7 +315,7 @@ class MAMLLearner:
             self._adam.param_groups[0]["lr"] = rate
         for epoch in range(outer.update_epochs):
             if epoch:
-                gradient, _ = self.objective.gradient(self._detached(), rounds, old)
+                gradient, _ = self.objective.meta_gradient(self._detached(), rounds, old)
             for name, value in self.parameters.items():
                 value.grad = gradient[name]
             self._adam.step()
@@ -318,22 +323,23 @@ class MAMLLearner:
     def _trust_region_step(
         self,
         outer: TrustRegion,
-        parameters: Parameters,
         gradient: Parameters,
-        before: Outcome,
+        before: LossTerms,
         rounds: list[Steps],
         old: list[Distribution],
     ) -> int:
-        product = self.objective.fisher_product(parameters, rounds, outer.cg_damping)
+        """Move the parameters by one TRPO step; return the trials of its line search."""
+        start = {name: value.clone() for name, value in self._detached().items()}
+        product = self.objective.fisher_product(start, rounds, outer.cg_damping)
         step = full_step(product, -flatten(gradient), max_kl=outer.max_kl, iterations=outer.cg_iterations)
 
         def evaluate(candidate: Tensor) -> tuple[float, float]:
-            result = self.objective.outcome(unflatten(candidate, parameters), rounds, old)
-            return result.loss, result.divergence
+            terms = self.objective.loss_terms(unflatten(candidate, start), rounds, old)
+            return terms.loss, terms.kl
 
         found, trials, _, _ = line_search(
             evaluate,
-            flatten(parameters),
+            flatten(start),
             step,
             loss_before=before.loss,
             max_kl=outer.max_kl,
@@ -341,7 +347,7 @@ class MAMLLearner:
             shrink=outer.line_search_shrink,
         )
         with torch.no_grad():
-            for name, value in unflatten(found, parameters).items():
+            for name, value in unflatten(found, start).items():
                 self.parameters[name].copy_(value)
         return trials
 

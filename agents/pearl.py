@@ -1,7 +1,8 @@
 """PEARL: probabilistic embeddings for actor-critic meta-learning. Rakelly et al. 2019 (arXiv:1903.08254).
 
-In reading order: configuration, the networks, the agent (acts on a sampled latent, infers it between episodes), the
-learner (soft actor-critic on replay, the encoder learned with its critics). See docs/algorithms/pearl.md.
+In reading order: configuration, the networks, the agent (acts on a sampled latent, infers it between episodes by a
+context encoder), the learner (soft actor-critic on replay, the encoder learned with its critics). See
+docs/algorithms/pearl.md.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class FixedTemperature(Config):
 
 
 class LearnedTemperature(Config):
-    """Moved until the policy has its target entropy. Haarnoja et al. 2018 (arXiv:1812.05905), section 5."""
+    """Learned, so that the policy keeps its target entropy. Haarnoja et al. 2018 (arXiv:1812.05905), section 5."""
 
     name: Literal["learned"] = "learned"
     value: PositiveFloat = 1.0  # at first
@@ -68,25 +69,25 @@ class PEARLConfig(Config):
         "kl_weight": "kl_coef",
     }
 
-    # what is sampled
+    # sampling
     train_tasks: PositiveInt = 100  # fixed training tasks, as many as the recipe's train_tasks
     initial_episodes: PositiveInt = 10  # of each training task before the first update, latents from the prior
     held_exploration: bool = False  # until the first update an episode is one action, uniform in the space
     tasks_per_iteration: PositiveInt = 5  # of them, sampled in each later iteration
     prior_rounds: NonNegativeInt = 2  # first episodes of a trial, each with a latent from the prior
     posterior_rounds: NonNegativeInt = 3  # episodes of a training trial after them
-    # what is remembered
+    # replay
     buffer_size: PositiveInt = 1_000_000  # transitions of a task
     context_capacity: PositiveInt = 400  # the newest transitions of a task; published: those of its last trial
     posterior_context: bool = False  # contexts are learned from posterior rounds too, not from prior rounds alone
     dense_reward: bool = False  # actor and critics learn from the family's privileged reward; contexts never do
-    # what is learned
+    # networks
     latent_size: PositiveInt = 5
     hidden_sizes: Sizes = (300, 300, 300)  # of the policy and the critics
     encoder_sizes: Sizes = (200, 200, 200)
     next_observation_in_context: bool = False
     normalise_observations: bool = False  # by mean and deviation of the initial episodes
-    # how
+    # gradient steps
     gradient_steps: PositiveInt = 2000  # of an iteration
     meta_batch_size: PositiveInt = 16  # tasks of a gradient step
     batch_size: PositiveInt = 256  # transitions of each of them for actor and critics
@@ -111,22 +112,22 @@ class PEARLConfig(Config):
         return self
 
     def target_entropy(self, actions: int) -> float | None:
-        """What a learned temperature aims at."""
+        """Target entropy of a learned temperature, nats; None where it is fixed."""
         if isinstance(self.temperature, FixedTemperature):
             return None
-        wanted = self.temperature.target_entropy
-        return -float(actions) if wanted is None else wanted
+        target = self.temperature.target_entropy
+        return -float(actions) if target is None else target
 
 
 @dataclass(frozen=True)
-class State:
-    """Of B trials: the posterior's natural parameters, the rounds behind, and the latent of the episode."""
+class PEARLState:
+    """State of B trials: the posterior's natural parameters, rounds so far, and the latent of the episode."""
 
     precision: Tensor  # [B, Z]
     weighted_mean: Tensor  # [B, Z]
     rounds: int = 0
     latent: Tensor | None = None  # [B, Z]; None until the episode's first action
-    held: Tensor | None = None  # [B, A], noise of that action
+    held_noise: Tensor | None = None  # [B, A], action noise of the episode's first step
 
 
 class PEARLAgent:
@@ -151,58 +152,58 @@ class PEARLAgent:
         prior = min(self.config.prior_rounds, adaptations + 1)
         return (*[Round("prior", 1)] * prior, *[Round("posterior", 1)] * (adaptations + 1 - prior))
 
-    def begin_trial(self, weights: Weights, trials: int) -> State:
-        nothing = torch.zeros(trials, self.networks.latents)
-        return State(nothing, nothing)
+    def begin_trial(self, weights: Weights, trials: int) -> PEARLState:
+        zeros = torch.zeros(trials, self.networks.latents)
+        return PEARLState(zeros, zeros)
 
     def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-        """Of the action [A] and of the latent [Z], which uses that of an episode's first step alone."""
+        """Noise of the action [A] and of the latent [Z]; only that of an episode's first step enters the latent."""
         return rng.standard_normal((*shape, self.networks.actions + self.networks.latents), dtype=np.float32)
 
     @torch.no_grad()
     def act(
-        self, weights: Weights, state: State, observation: np.ndarray, noise: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray, State]:
+        self, weights: Weights, state: PEARLState, observation: np.ndarray, noise: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray, PEARLState]:
         nets, latent = self.networks, state.latent
-        given = torch.zeros(len(observation), nets.actions) if noise is None else torch.as_tensor(noise[:, 0])
+        row_noise = torch.zeros(len(observation), nets.actions) if noise is None else torch.as_tensor(noise[:, 0])
         if latent is None:
             mean, variance = self.belief(state)
-            latent = mean if noise is None else mean + variance.sqrt() * given[:, nets.actions :]
-            state = replace(state, latent=latent, held=given[:, : nets.actions])
-        if weights["exploring"] and state.held is not None and noise is not None:
-            action = torch.erf(state.held / math.sqrt(2))  # uniform, as the noise is normal
+            latent = mean if noise is None else mean + variance.sqrt() * row_noise[:, nets.actions :]
+            state = replace(state, latent=latent, held_noise=row_noise[:, : nets.actions])
+        if weights["exploring"] and state.held_noise is not None and noise is not None:
+            action = torch.erf(state.held_noise / math.sqrt(2))  # uniform, as the noise is normal
             log_prob = torch.full((len(action),), -nets.actions * math.log(2.0))
         else:
-            seen = nets.normalised(part(weights, "observation"), observation[:, 0])
-            outputs = forward(layers_of(part(weights, "policy")), torch.cat((seen, latent), -1))[-1][0]
-            action, log_prob, *_ = squash(outputs, given[:, : nets.actions])
+            normalised = nets.normalised(part(weights, "observation"), observation[:, 0])
+            outputs = forward(layers_of(part(weights, "policy")), torch.cat((normalised, latent), -1))[-1][0]
+            action, log_prob, *_ = squash(outputs, row_noise[:, : nets.actions])
         log_prob = log_prob - nets.half_range.log().sum()  # per unit of the family's space
         return nets.in_space(action).unsqueeze(1).numpy(), log_prob.unsqueeze(1).numpy(), state
 
-    def belief(self, state: State) -> tuple[Tensor, Tensor]:
-        """Mean and variance [B, Z] that the next episode's latent is drawn from."""
+    def belief(self, state: PEARLState) -> tuple[Tensor, Tensor]:
+        """Mean and variance [B, Z] of the distribution that the next episode's latent is sampled from."""
         if state.rounds < self.config.prior_rounds:
             return torch.zeros_like(state.precision), torch.ones_like(state.precision)
         return posterior(state.precision, state.weighted_mean)
 
-    def observe(self, weights: Weights, state: State, transition: Mapping[str, np.ndarray]) -> State:
+    def observe(self, weights: Weights, state: PEARLState, transition: Mapping[str, np.ndarray]) -> PEARLState:
         return state
 
     @torch.no_grad()
-    def adapt(self, weights: Weights, state: State, batch: RoundBatch) -> State:
+    def adapt(self, weights: Weights, state: PEARLState, batch: RoundBatch) -> PEARLState:
         """Adds the round's transitions to the context; the next action samples a new latent."""
         context = self.networks.context(part(weights, "observation"), batch)
         outputs = forward(layers_of(part(weights, "encoder")), context.flatten(0, 1))[-1].view(*context.shape[:2], -1)
-        more = natural_parameters(gaussian_factors(outputs, torch.as_tensor(batch.valid).flatten(1)))
-        return State(state.precision + more[0], state.weighted_mean + more[1], state.rounds + 1)
+        added = natural_parameters(gaussian_factors(outputs, torch.as_tensor(batch.valid).flatten(1)))
+        return PEARLState(state.precision + added[0], state.weighted_mean + added[1], state.rounds + 1)
 
-    def inspect(self, weights: Weights, state: State) -> dict[str, np.ndarray]:
+    def inspect(self, weights: Weights, state: PEARLState) -> dict[str, np.ndarray]:
         mean, variance = posterior(state.precision, state.weighted_mean)
         return {"posterior_mean": mean.numpy(), "posterior_variance": variance.numpy()}
 
 
 class PEARLLearner:
-    """Owns the networks and what is remembered; actor and critics learn from replay, the encoder with the critics."""
+    """Owns networks and replay buffers; actor and critics learn from replay, the encoder with the critics."""
 
     metrics: Mapping[str, MetricInfo] = {
         "critic_loss": MetricInfo("scaled reward²", "squared error of both critics, mean over the gradient steps"),
@@ -278,11 +279,11 @@ class PEARLLearner:
         before = [values.clone() for values in learned]
         if self._updates == 0 and self.config.normalise_observations:
             self._measure_observations(batch)
-        self._remember(batch)
+        self._store(batch)
         rng = self._generator("update", self._updates)
         steps = [self.gradient_step(rng) for _ in range(self.config.gradient_steps)]
-        told = {name: float(torch.stack([step[name] for step in steps]).mean()) for name in steps[0]}
-        if not np.isfinite([*told.values()]).all():
+        metrics = {name: float(torch.stack([step[name] for step in steps]).mean()) for name in steps[0]}
+        if not np.isfinite([*metrics.values()]).all():
             for values, earlier in zip(learned, before, strict=True):
                 values.copy_(earlier)
             raise AgentError(
@@ -291,49 +292,50 @@ class PEARLLearner:
             )
         self._updates += 1
         self.parameters["exploring"].zero_()
-        return told | {"replay_steps": int(self.replay.counts.sum())}
+        return metrics | {"replay_steps": int(self.replay.counts.sum())}
 
     def _measure_observations(self, batch: TrialBatch) -> None:
-        seen = np.concatenate([one.observation[one.valid] for one in batch]).astype(np.float64)
-        deviation = seen.std(0)
-        self._statistics["mean"].copy_(torch.as_tensor(seen.mean(0)))
+        observations = np.concatenate([trials.observation[trials.valid] for trials in batch]).astype(np.float64)
+        deviation = observations.std(0)
+        self._statistics["mean"].copy_(torch.as_tensor(observations.mean(0)))
         self._statistics["scale"].copy_(torch.as_tensor(np.where(deviation > 1e-6, deviation, 1.0)))
 
-    def _remember(self, batch: TrialBatch) -> None:
-        """Puts every step into the replay of its task, and those that contexts are learned from into its contexts."""
+    def _store(self, batch: TrialBatch) -> None:
+        """Add every step to its task's replay buffer, and those of context rounds to its buffer of contexts."""
         nets, config = self.networks, self.config
-        for position, one in enumerate(trials.by_trial() for trials in batch):
-            reward = one.dense_reward if config.dense_reward else one.reward
+        for position, trials in enumerate(round_batch.by_trial() for round_batch in batch):
+            reward = trials.dense_reward if config.dense_reward else trials.reward
             if reward is None:
                 raise AgentError("this family gives no dense reward to learn from; set agent.dense_reward to false")
-            rows, context = nets.transitions(self._statistics, one, reward), nets.context(self._statistics, one)
-            encoded = position < config.prior_rounds or config.posterior_context
-            for task, valid, mine, shown in zip(one.task_id, one.valid, rows, context, strict=True):
-                counted = torch.from_numpy(valid.reshape(-1))
-                self.replay.add(int(task), mine[counted])
-                if encoded:
-                    self.contexts.add(int(task), shown[counted])
+            transitions = nets.transitions(self._statistics, trials, reward)
+            contexts = nets.context(self._statistics, trials)
+            in_context = position < config.prior_rounds or config.posterior_context
+            for task, valid, rows, context in zip(trials.task_id, trials.valid, transitions, contexts, strict=True):
+                steps = torch.from_numpy(valid.reshape(-1))
+                self.replay.add(int(task), rows[steps])
+                if in_context:
+                    self.contexts.add(int(task), context[steps])
 
     def gradient_step(self, rng: np.random.Generator) -> dict[str, Tensor]:
-        """One step of every network; returns what to report."""
-        told = self.compute_gradients(self.sample_batch(rng))
+        """One gradient step of every network; returns metrics."""
+        metrics = self.compute_gradients(self.sample_batch(rng))
         self._adam.step()
         critics, targets = self._vector.values, self._target_vector.values
         targets.lerp_(critics[: len(targets)], self.config.tau)  # the critics come first in the vector
-        return told
+        return metrics
 
     def sample_batch(self, rng: np.random.Generator) -> LatentBatch:
-        """What a gradient step learns from: some tasks, their contexts and transitions, noise."""
+        """Sample the batch of a gradient step: some tasks, their contexts and transitions, noise."""
         config, nets = self.config, self.networks
         tasks = rng.choice(config.train_tasks, config.meta_batch_size, replace=False)
         context = self.contexts.sample(tasks, config.context_size, rng)
         rows = self.replay.sample(tasks, config.batch_size, rng).flatten(0, 1)
         latent_noise = torch.from_numpy(rng.standard_normal((len(tasks), nets.latents), dtype=np.float32))
         noise = torch.from_numpy(rng.standard_normal((2 * len(rows), nets.actions), dtype=np.float32))
-        return LatentBatch(*(one.to(self._device) for one in (context, rows, latent_noise, noise)))
+        return LatentBatch(*(tensor.to(self._device) for tensor in (context, rows, latent_noise, noise)))
 
     def compute_gradients(self, batch: LatentBatch) -> dict[str, Tensor]:
-        """Puts the gradients of all losses where the optimiser finds them."""
+        """Write the gradients of all losses where the optimiser finds them."""
         log_temperature, into = self.parameters["log_temperature"], self._vector.gradients.get("log_temperature")
         return self._losses.compute_gradients(self._layers, self._gradients, log_temperature, into, batch)
 

@@ -1,4 +1,4 @@
-"""Reptile: move the start towards where a few inner steps lead. Nichol et al. 2018 (arXiv:1803.02999), algorithm 1.
+"""Reptile: move the meta-parameters towards the adapted ones. Nichol et al. 2018 (arXiv:1803.02999), algorithm 1.
 
     theta <- theta + epsilon * mean over tasks (U_k(theta) - theta)
 
@@ -19,7 +19,7 @@ from agents.common.meta_objective import Steps
 from agents.contract import AgentError, Algorithm, MetricInfo, Plan, TrialBatch, Weights
 from agents.functional.inner_loop import adapt, split_tasks, task_chunk_size
 from agents.functional.parameters import Parameters, flatten
-from agents.maml import InnerLoopConfig, MAMLAgent, prepare
+from agents.maml import InnerLoopConfig, MAMLAgent, prepare_round
 from agents.nets.weights import take_weights
 
 
@@ -55,17 +55,16 @@ class ReptileLearner:
         return {name: value.cpu().clone() for name, value in self.parameters.items()}
 
     def update(self, batch: TrialBatch) -> dict[str, float]:
-        trials_of = [one.by_trial() for one in batch]
-        rounds = [prepare(self.policy, self.config, one, self.device) for one in trials_of]
+        rounds = [prepare_round(self.policy, self.config, trials.by_trial(), self.device) for trials in batch]
         objective = self.config.objective(self.policy, len(rounds))
 
         def one_task(parameters: Parameters, rounds: list[Steps]) -> Parameters:
             return adapt(parameters, rounds, objective.inner_loss, objective.step_sizes)[-1]
 
         tasks, steps = rounds[0].weight.shape
-        pieces = split_tasks((rounds,), tasks, task_chunk_size(self.config.task_chunk, steps))
-        adapted = [torch.func.vmap(one_task, in_dims=(None, 0))(self.parameters, *piece) for piece in pieces]
-        ends = {name: torch.cat([one[name].detach() for one in adapted]) for name in self.parameters}
+        chunks = split_tasks((rounds,), tasks, task_chunk_size(self.config.task_chunk, steps))
+        adapted = [torch.func.vmap(one_task, in_dims=(None, 0))(self.parameters, *chunk) for chunk in chunks]
+        ends = {name: torch.cat([parameters[name].detach() for parameters in adapted]) for name in self.parameters}
         mean = {name: value.mean(0) for name, value in ends.items()}
         spread = sum(((value - mean[name]) ** 2).flatten(1).sum(1).mean() for name, value in ends.items())
         displacement = {name: mean[name] - value for name, value in self.parameters.items()}

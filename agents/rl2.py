@@ -17,15 +17,15 @@ import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
-from agents.common.in_context import InContextAgent, InContextConfig, InContextLearner, State
+from agents.common.in_context import InContextAgent, InContextConfig, InContextLearner, TrialState
 from agents.common.ppo import PPO, Sequences
 from agents.contract import AgentError, Algorithm, Interface, MetricInfo, TrialBatch, Weights
 from agents.functional.parameters import Parameters, part, whole
 from agents.nets.memories import GRUConfig, MemoryState
 from agents.nets.memory_kinds import MemoryConfig, make_memory
 from agents.nets.mlp import Activation, init_mlp, mlp
-from agents.nets.policies import Distribution, make_policy
-from agents.nets.trial_inputs import Reader
+from agents.nets.policies import ActionStd, Distribution, make_policy
+from agents.nets.trial_inputs import TrialInputs
 
 
 class RL2Config(InContextConfig):
@@ -37,11 +37,11 @@ class RL2Config(InContextConfig):
     activation: Activation = "tanh"
     initial_std: PositiveFloat = 1.0  # of continuous actions, in the family's units
     min_std: PositiveFloat = 1e-3
-    bptt_steps: PositiveInt | None = None  # gradients flow within pieces of so many steps; None: the whole trial
-    reward_offset: float = 0.0  # subtracted from rewards before the network reads them; learning is from the rewards
-    reward_scale: PositiveFloat = 1.0  # and what is left is multiplied by this
-    # Beyond the paper, for discrete observations: the last (observation, action) as one word, by itself and times the
-    # reward; and actor and critic of their own for each observation.
+    bptt_steps: PositiveInt | None = None  # length of truncated BPTT; None: the whole trial
+    reward_offset: float = 0.0  # subtracted from rewards before they enter the network; learning is from the rewards
+    reward_scale: PositiveFloat = 1.0  # factor on the rest
+    # Beyond the paper, for discrete observations: the last (observation, action) as one one-hot vector, by itself and
+    # times the reward; and an actor and a critic of its own for each observation.
     pair_inputs: bool = False
     heads_per_observation: bool = False
 
@@ -49,14 +49,14 @@ class RL2Config(InContextConfig):
 class Network:
     """Memory, actor and critic as pure functions of one dictionary of parameters."""
 
-    def __init__(self, config: RL2Config, reader: Reader) -> None:
-        self.memory = make_memory(config.memory, reader.size, reader.trial_steps)
-        self.policy = reader.policy
+    def __init__(self, config: RL2Config, trial_inputs: TrialInputs) -> None:
+        self.memory = make_memory(config.memory, trial_inputs.size, trial_inputs.trial_steps)
+        self.policy = trial_inputs.policy
         self._activation = config.activation
-        self._kinds = reader.observations if config.heads_per_observation else 1
-        inputs = self.memory.output_size + reader.observations
-        self._actor = (inputs, *config.head_sizes, self._kinds * self.policy.outputs)
-        self._critic = (inputs, *config.head_sizes, self._kinds)
+        self._heads = trial_inputs.observation_size if config.heads_per_observation else 1
+        inputs = self.memory.output_size + trial_inputs.observation_size
+        self._actor = (inputs, *config.head_sizes, self._heads * self.policy.output_size)
+        self._critic = (inputs, *config.head_sizes, self._heads)
 
     def init(self, generator: torch.Generator) -> Parameters:
         """Fresh parameters; the first policy hardly depends on anything."""
@@ -79,21 +79,21 @@ class Network:
 
     def _head(self, parameters: Parameters, sizes: tuple[int, ...], features: Tensor, observation: Tensor) -> Tensor:
         outputs = mlp(parameters, len(sizes) - 1, self._activation, features)
-        if self._kinds == 1:
+        if self._heads == 1:
             return outputs
-        each = outputs.unflatten(-1, (self._kinds, -1))
-        which = observation.argmax(-1)[..., None, None].expand(*each.shape[:-2], 1, each.shape[-1])
-        return each.gather(-2, which).squeeze(-2)
+        by_head = outputs.unflatten(-1, (self._heads, -1))
+        head = observation.argmax(-1)[..., None, None].expand(*by_head.shape[:-2], 1, by_head.shape[-1])
+        return by_head.gather(-2, head).squeeze(-2)
 
 
 @dataclass(frozen=True)
-class Remembering(State):
-    """And what the memory said last: [B, H], 0 before the first step."""
+class RL2State(TrialState):
+    """State of B trials: the trial's, and the memory's last output [B, H], 0 before the first step."""
 
     output: Tensor
 
 
-class RL2Agent(InContextAgent[Remembering]):
+class RL2Agent(InContextAgent[RL2State]):
     """Adapts at every step, by its memory alone."""
 
     def __init__(self, config: RL2Config, interface: Interface) -> None:
@@ -107,10 +107,9 @@ class RL2Agent(InContextAgent[Remembering]):
             interface.action_space,
             config.head_sizes,
             config.activation,
-            initial_std=config.initial_std,
-            min_std=config.min_std,
+            ActionStd(config.initial_std, config.min_std),
         )
-        self.reader = Reader(
+        self.trial_inputs = TrialInputs(
             policy,
             interface,
             config.episodes_per_trial * interface.episode_steps,
@@ -118,28 +117,30 @@ class RL2Agent(InContextAgent[Remembering]):
             reward_scale=config.reward_scale,
             pairs=config.pair_inputs,
         )
-        self.network = Network(config, self.reader)
-        if config.bptt_steps is not None and not self.network.memory.cuts:
+        self.network = Network(config, self.trial_inputs)
+        if config.bptt_steps is not None and not self.network.memory.can_truncate:
             raise AgentError(
                 f"a {config.memory.name} memory attends to the whole trial, so its gradients cannot be cut every "
                 f"{config.bptt_steps} steps; set bptt_steps to null or choose a gru, lstm or external memory"
             )
 
-    def begin_trial(self, weights: Weights, trials: int) -> Remembering:
-        memory = self.network.memory.start(part(weights, "memory"), trials)
-        return Remembering(memory, self.reader.start(trials), 0, torch.zeros(trials, self.network.memory.output_size))
+    def begin_trial(self, weights: Weights, trials: int) -> RL2State:
+        memory = self.network.memory.initial_state(part(weights, "memory"), trials)
+        return RL2State(
+            memory, self.trial_inputs.empty_last_step(trials), 0, torch.zeros(trials, self.network.memory.output_size)
+        )
 
     def decide(
-        self, weights: Weights, state: Remembering, observation: Tensor, inputs: Tensor
-    ) -> tuple[Distribution, Remembering]:
+        self, weights: Weights, state: RL2State, observation: Tensor, inputs: Tensor
+    ) -> tuple[Distribution, RL2State]:
         output, memory = self.network.memory.step(part(weights, "memory"), inputs, state.memory)
         distribution, _ = self.network.heads(weights, output, observation)
         return distribution, replace(state, memory=memory, output=output)
 
-    def inspect(self, weights: Weights, state: Remembering) -> dict[str, np.ndarray]:
+    def inspect(self, weights: Weights, state: RL2State) -> dict[str, np.ndarray]:
         attention = self.network.memory.attention(state.memory)
-        told = {f"attention/{name}": value.numpy() for name, value in attention.items()}
-        return {"hidden_state": state.output.numpy()} | told
+        weights_read = {f"attention/{name}": value.numpy() for name, value in attention.items()}
+        return {"hidden_state": state.output.numpy()} | weights_read
 
 
 class RL2Learner(InContextLearner):
@@ -151,58 +152,53 @@ class RL2Learner(InContextLearner):
     def __init__(self, agent: RL2Agent, config: RL2Config, seed: int, device: torch.device) -> None:
         self.config = config
         super().__init__(agent, config, agent.network.init(torch.Generator().manual_seed(seed)), device)
-        self._ppo = PPO(config, self.parameters, agent.reader.policy, agent.reader.trial_steps, seed)
+        self._ppo = PPO(config, self.parameters, agent.trial_inputs.policy, agent.trial_inputs.trial_steps, seed)
 
     def update(self, batch: TrialBatch) -> dict[str, float]:
         (trials,) = (one.by_trial() for one in batch)
-        read = self.read(trials)
-        pieces, states = self._pieces(read.inputs)
+        encoded = self.encode_trials(trials)
+        inputs, observations = self._segments(encoded.inputs), self._segments(encoded.observation)
+        states = self._initial_states(inputs)
         with torch.no_grad():
-            value = torch.cat(
-                [
-                    self._judge(one, seen, state)[1]
-                    for one, seen, state in zip(pieces, self._cut(read.observation), states, strict=True)
-                ]
-            )[: len(read.valid)]
-        advantage, target = self._ppo.advantages(value, read.reward, read.valid)
-        sequences = Sequences(read.action, read.log_prob, advantage, target, read.valid).map(self._stacked)
-        inputs, observation = torch.cat(pieces, 1), self._stacked(read.observation)
-        before = {name: torch.cat([state[name] for state in states]) for name in states[0]}
+            arguments = zip(inputs, observations, states, strict=True)
+            values = [self._evaluate_actions(*segment)[1] for segment in arguments]
+        value = torch.cat(values)[: len(encoded.valid)]
+        advantage, target = self._ppo.advantages(value, encoded.reward, encoded.valid)
+        sequences = Sequences(encoded.action, encoded.log_prob, advantage, target, encoded.valid)
+        sequences = sequences.map(lambda tensor: torch.cat(self._segments(tensor), 1))
+        input_LC, observation_LC = torch.cat(inputs, 1), torch.cat(observations, 1)  # C sequences: segments of trials
+        state_C = {name: torch.cat([state[name] for state in states]) for name in states[0]}
 
-        def judge(which: Tensor) -> tuple[Distribution, Tensor]:
-            state = {name: value[which] for name, value in before.items()}
-            return self._judge(inputs[:, which], observation[:, which], state)
+        def evaluate_actions(indices: Tensor) -> tuple[Distribution, Tensor]:
+            state = {name: value[indices] for name, value in state_C.items()}
+            return self._evaluate_actions(input_LC[:, indices], observation_LC[:, indices], state)
 
-        told = self._ppo.update(sequences, judge)
+        metrics = self._ppo.update(sequences, evaluate_actions)
         with torch.no_grad():
-            self.agent.reader.policy.project(part(self.parameters, "actor"))
-        self.follow(trials, self._ppo.updates - 1)
-        return told
+            self.agent.trial_inputs.policy.project(part(self.parameters, "actor"))
+        self.update_statistics(trials, self._ppo.updates - 1)
+        return metrics
 
-    def _pieces(self, inputs: Tensor) -> tuple[list[Tensor], list[MemoryState]]:
-        """The inputs cut for truncated backpropagation, and the memory's state where each piece begins."""
+    def _segments(self, tensor: Tensor) -> list[Tensor]:
+        """Split [L, B, ...] into segments of `bptt_steps`, the last one padded with zeros."""
+        length = self.config.bptt_steps
+        if length is None or length >= len(tensor):
+            return [tensor]
+        padding = -len(tensor) % length
+        padded = torch.cat([tensor, tensor.new_zeros(padding, *tensor.shape[1:])])
+        return list(padded.split(length))
+
+    def _initial_states(self, inputs: list[Tensor]) -> list[MemoryState]:
+        """The hidden state at the start of each segment, a constant: gradients are cut there (truncated BPTT)."""
         parameters = part(self.parameters, "memory")
-        pieces = self._cut(inputs)
-        states = [self.agent.network.memory.start(parameters, inputs.shape[1])]
+        states = [self.agent.network.memory.initial_state(parameters, inputs[0].shape[1])]
         with torch.no_grad():
-            for piece in pieces[:-1]:
-                states.append(self.agent.network.memory.sequence(parameters, piece, states[-1])[1])
-        return pieces, states
+            for segment in inputs[:-1]:
+                states.append(self.agent.network.memory.sequence(parameters, segment, states[-1])[1])
+        return states
 
-    def _cut(self, one: Tensor) -> list[Tensor]:
-        """[L, B, ...] in pieces of bptt_steps, the last one padded with zeros."""
-        size = self.config.bptt_steps
-        if size is None or size >= len(one):
-            return [one]
-        lacking = -len(one) % size
-        padded = torch.cat([one, one.new_zeros(lacking, *one.shape[1:])])
-        return list(padded.split(size))
-
-    def _stacked(self, one: Tensor) -> Tensor:
-        """[L, B, ...] as its pieces side by side, [bptt_steps, pieces * B, ...]."""
-        return torch.cat(self._cut(one), 1)
-
-    def _judge(self, inputs: Tensor, observation: Tensor, state: MemoryState) -> tuple[Distribution, Tensor]:
+    def _evaluate_actions(self, inputs: Tensor, observation: Tensor, state: MemoryState) -> tuple[Distribution, Tensor]:
+        """Action distributions and values of segments [L, C, ...] that start from these hidden states."""
         network = self.agent.network
         outputs, _ = network.memory.sequence(part(self.parameters, "memory"), inputs, state)
         return network.heads(self.parameters, outputs, observation)
@@ -211,7 +207,7 @@ class RL2Learner(InContextLearner):
 
     def state_dict(self) -> dict[str, Any]:
         parameters = {name: value.detach() for name, value in self.parameters.items()}
-        return {"parameters": parameters, "statistics": self.scales(), "ppo": self._ppo.state_dict()}
+        return {"parameters": parameters, "statistics": self.statistics_tensors(), "ppo": self._ppo.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._ppo.check(state["ppo"])

@@ -1,4 +1,4 @@
-"""VariBAD: a belief over tasks, learned by decoding the trial from it, tells the policy. Zintgraf et al. 2020
+"""VariBAD: the policy acts on a belief over tasks, which is learned by decoding the trial from it. Zintgraf et al. 2020
 (arXiv:1910.08348).
 
 In reading order: configuration, the networks (encoder, decoders, actor, critic), the agent, the learner (PPO on
@@ -18,17 +18,17 @@ import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from agents.common.in_context import InContextAgent, InContextConfig, InContextLearner, State
+from agents.common.in_context import InContextAgent, InContextConfig, InContextLearner, TrialState
 from agents.common.ppo import PPO, Sequences
 from agents.contract import AgentError, Algorithm, Interface, MetricInfo, RoundBatch, TrialBatch, Weights
 from agents.functional.elbo import kl_to_previous, reparameterise
 from agents.functional.parameters import Parameters, part, whole
-from agents.nets.decoders import Decoders, RewardDecoder, SquaredError
+from agents.nets.decoders import Decoders, GaussianReward, RewardDecoder
 from agents.nets.memories import GRUConfig
 from agents.nets.memory_kinds import MemoryConfig, make_memory
 from agents.nets.mlp import Activation, init_mlp, mlp
-from agents.nets.policies import Distribution, make_policy
-from agents.nets.trial_inputs import Reader, Statistics
+from agents.nets.policies import ActionStd, Distribution, make_policy
+from agents.nets.trial_inputs import RunningStatistics, TrialInputs
 from agents.nets.weights import check_adam, take_weights
 
 LOG_VARIANCES = (-10.0, 4.0)  # of a belief
@@ -48,39 +48,39 @@ class VariBADConfig(InContextConfig):
     activation: Activation = "tanh"
     initial_std: PositiveFloat = 1.0  # of continuous actions, in the family's units
     min_std: PositiveFloat = 1e-3
-    reward_offset: float = 0.0  # subtracted from rewards before the encoder reads them, and
-    reward_scale: PositiveFloat = 1.0  # what is left is multiplied by this; decoders of numbers say such rewards
-    normalise_beliefs: bool = False  # by running mean and deviation, where the policy reads them
+    reward_offset: float = 0.0  # subtracted from rewards before they enter the encoder, and
+    reward_scale: PositiveFloat = 1.0  # factor on the rest; Gaussian decoders predict rewards scaled so
+    normalise_beliefs: bool = False  # by running mean and standard deviation, as inputs of the policy
     policy_into_encoder: bool = False  # whether the policy's gradients reach the encoder
-    reward_decoder: RewardDecoder = SquaredError()
+    reward_decoder: RewardDecoder = GaussianReward()
     decoder_sizes: Numbers = (32, 32)
     state_coef: NonNegativeFloat = 0.0  # weight of decoding the next observation; 0 builds no such decoder
     kl_coef: NonNegativeFloat = 0.1
     vae_learning_rate: PositiveFloat = 1e-3
     vae_updates: PositiveInt = 3  # of each iteration
-    vae_batch: PositiveInt = 25  # trials of each of them
-    vae_trials: PositiveInt = 1000  # newest trials that are kept for them
-    posteriors: PositiveInt | None = None  # steps whose posterior decodes the trial, drawn anew; None: every step
-    decoded: PositiveInt | None = None  # steps that each decodes, drawn anew; None: the whole trial, past and future
+    vae_batch: PositiveInt = 25  # trials of each of these updates
+    vae_trials: PositiveInt = 1000  # newest trials that are stored for them
+    posteriors: PositiveInt | None = None  # steps whose posterior decodes the trial, sampled anew; None: every step
+    decoded: PositiveInt | None = None  # steps that each decodes, sampled anew; None: the whole trial, past and future
 
 
 class Networks:
     """Encoder, decoders, actor and critic as pure functions of one dictionary of parameters."""
 
-    def __init__(self, config: VariBADConfig, reader: Reader) -> None:
-        self.policy, self._activation = reader.policy, config.activation
-        self.memory = make_memory(config.encoder, reader.size, reader.trial_steps)
+    def __init__(self, config: VariBADConfig, trial_inputs: TrialInputs) -> None:
+        self.policy, self._activation = trial_inputs.policy, config.activation
+        self.memory = make_memory(config.encoder, trial_inputs.size, trial_inputs.trial_steps)
         self.decoders = Decoders(
             config.latent_size,
-            reader.observations,
-            reader.policy.outputs,
+            trial_inputs.observation_size,
+            trial_inputs.policy.output_size,
             config.decoder_sizes,
             config.reward_decoder,
             next_observations=config.state_coef > 0,
         )
         self._belief = (self.memory.output_size, 2 * config.latent_size)
-        inputs = reader.observations + 2 * config.latent_size
-        self._actor = (inputs, *config.policy_sizes, reader.policy.outputs)
+        inputs = trial_inputs.observation_size + 2 * config.latent_size
+        self._actor = (inputs, *config.policy_sizes, trial_inputs.policy.output_size)
         self._critic = (inputs, *config.policy_sizes, 1)
 
     def init(self, generator: torch.Generator) -> Parameters:
@@ -103,8 +103,8 @@ class Networks:
         self, parameters: Mapping[str, Tensor], observation: Tensor, belief: Belief
     ) -> tuple[Distribution, Tensor]:
         """The policy's distribution and the value at observations [..., rows, O]."""
-        believed = Statistics.scale(parameters, torch.cat(belief, -1), "believed")
-        features = torch.cat([observation, believed], -1)
+        beliefs = RunningStatistics.normalise(parameters, torch.cat(belief, -1), "believed")
+        features = torch.cat([observation, beliefs], -1)
         actor, critic = part(parameters, "actor"), part(parameters, "critic")
         outputs = mlp(actor, len(self._actor) - 1, self._activation, features)
         value = mlp(critic, len(self._critic) - 1, self._activation, features)
@@ -112,13 +112,13 @@ class Networks:
 
 
 @dataclass(frozen=True)
-class Believing(State):
-    """B trials under way, and what they believe."""
+class VariBADState(TrialState):
+    """State of B trials: the trial's, and the belief."""
 
     belief: Belief
 
 
-class VariBADAgent(InContextAgent[Believing]):
+class VariBADAgent(InContextAgent[VariBADState]):
     """Updates its belief at every step and acts on it."""
 
     def __init__(self, config: VariBADConfig, interface: Interface) -> None:
@@ -128,10 +128,9 @@ class VariBADAgent(InContextAgent[Believing]):
             interface.action_space,
             config.policy_sizes,
             config.activation,
-            initial_std=config.initial_std,
-            min_std=config.min_std,
+            ActionStd(config.initial_std, config.min_std),
         )
-        self.reader = Reader(
+        self.trial_inputs = TrialInputs(
             policy,
             interface,
             config.episodes_per_trial * interface.episode_steps,
@@ -144,28 +143,28 @@ class VariBADAgent(InContextAgent[Believing]):
                 "reward_decoder.per_observation is for Discrete observations that are not normalised, not for "
                 f"{interface.observation_space}; set it false"
             )
-        self.networks = Networks(config, self.reader)
+        self.networks = Networks(config, self.trial_inputs)
 
-    def begin_trial(self, weights: Weights, trials: int) -> Believing:
-        memory = self.networks.memory.start(part(weights, "encoder"), trials)
-        nothing = torch.zeros(trials, self.config.latent_size)
-        return Believing(memory, self.reader.start(trials), 0, (nothing, nothing))
+    def begin_trial(self, weights: Weights, trials: int) -> VariBADState:
+        memory = self.networks.memory.initial_state(part(weights, "encoder"), trials)
+        prior = torch.zeros(trials, self.config.latent_size)  # mean 0, log-variance 0
+        return VariBADState(memory, self.trial_inputs.empty_last_step(trials), 0, (prior, prior))
 
     def decide(
-        self, weights: Weights, state: Believing, observation: Tensor, inputs: Tensor
-    ) -> tuple[Distribution, Believing]:
+        self, weights: Weights, state: VariBADState, observation: Tensor, inputs: Tensor
+    ) -> tuple[Distribution, VariBADState]:
         output, memory = self.networks.memory.step(part(weights, "encoder"), inputs, state.memory)
         belief = self.networks.belief(weights, output)
         distribution, _ = self.networks.heads(weights, observation, belief)
         return distribution, replace(state, memory=memory, belief=belief)
 
-    def inspect(self, weights: Weights, state: Believing) -> dict[str, np.ndarray]:
+    def inspect(self, weights: Weights, state: VariBADState) -> dict[str, np.ndarray]:
         mean, log_variance = state.belief
         return {"belief_mean": mean.numpy(), "belief_deviation": (0.5 * log_variance).exp().numpy()}
 
 
 class VariBADLearner(InContextLearner):
-    """Learns actor and critic by PPO, encoder and decoders by the evidence lower bound over kept trials."""
+    """Learns actor and critic by PPO, encoder and decoders by the evidence lower bound over stored trials."""
 
     agent: VariBADAgent
     metrics: Mapping[str, MetricInfo] = {
@@ -182,139 +181,139 @@ class VariBADLearner(InContextLearner):
         self.config = config
         super().__init__(agent, config, agent.networks.init(torch.Generator().manual_seed(seed)), device)
         acting = ("actor", "critic", *(("encoder", "belief") if config.policy_into_encoder else ()))
-        self._ppo = PPO(config, self._of(acting), agent.reader.policy, agent.reader.trial_steps, seed)
+        self._ppo = PPO(config, self._of(acting), agent.trial_inputs.policy, agent.trial_inputs.trial_steps, seed)
         self._vae = torch.optim.Adam(
             list(self._of(("encoder", "belief", "decoder")).values()),
             lr=config.vae_learning_rate,
             fused=True,
         )
-        self._believed = Statistics(2 * config.latent_size, device, "believed") if config.normalise_beliefs else None
-        self._kept: dict[str, Tensor] = {}  # [trials, L, ...]
+        self._belief_statistics = (
+            RunningStatistics(2 * config.latent_size, device, "believed") if config.normalise_beliefs else None
+        )
+        self._trials: dict[str, Tensor] = {}  # the newest ones for the encoder, [trials, L, ...]
 
     def _of(self, parts: tuple[str, ...]) -> Parameters:
         return {name: value for name, value in self.parameters.items() if name.partition("/")[0] in parts}
 
-    def scales(self) -> Parameters:
+    def statistics_tensors(self) -> Parameters:
         """The statistics of observations and beliefs by name; {} without any."""
-        return super().scales() | (self._believed.tensors if self._believed else {})
+        return super().statistics_tensors() | (self._belief_statistics.tensors if self._belief_statistics else {})
 
     # -- the meta-update
 
     def update(self, batch: TrialBatch) -> dict[str, float]:
         (trials,) = (one.by_trial() for one in batch)
         before = {name: value.detach().clone() for name, value in self.parameters.items()}
-        told, believed = self._policy_update(trials)
-        self._keep(trials)
-        told |= self._encoder_update()
-        if not np.isfinite(list(told.values())).all():
+        metrics, beliefs = self._policy_update(trials)
+        self._store(trials)
+        metrics |= self._encoder_update()
+        if not np.isfinite(list(metrics.values())).all():
             take_weights(self.parameters, before)
             raise AgentError(
-                f"meta-update {self._ppo.updates - 1}: the evidence lower bound ({told['elbo']}) is not finite; the "
+                f"meta-update {self._ppo.updates - 1}: the evidence lower bound ({metrics['elbo']}) is not finite; the "
                 "parameters are those before it: lower agent.vae_learning_rate"
             )
-        self.follow(trials, self._ppo.updates - 1)
-        if self._believed:
-            self._believed.follow(believed, self._ppo.updates - 1)
-        return told
+        self.update_statistics(trials, self._ppo.updates - 1)
+        if self._belief_statistics:
+            self._belief_statistics.update(beliefs, self._ppo.updates - 1)
+        return metrics
 
     def _policy_update(self, trials: RoundBatch) -> tuple[dict[str, float], Tensor]:
-        """What to report of it, and the beliefs [steps, 2 D] that the policy acted on."""
-        agent, read = self.agent, self.read(trials)
-        parameters = {**self.parameters, **self.scales()}
+        """Update actor and critic; return metrics and the beliefs [steps, 2 D] that the policy acted on."""
+        agent, encoded = self.agent, self.encode_trials(trials)
+        parameters = {**self.parameters, **self.statistics_tensors()}
         with torch.no_grad():
-            belief = self._beliefs(read.inputs)
-            _, value = agent.networks.heads(parameters, read.observation, belief)
-        advantage, target = self._ppo.advantages(value, read.reward, read.valid)
-        sequences = Sequences(read.action, read.log_prob, advantage, target, read.valid)
+            belief = self._beliefs(encoded.inputs)
+            _, value = agent.networks.heads(parameters, encoded.observation, belief)
+        advantage, target = self._ppo.advantages(value, encoded.reward, encoded.valid)
+        sequences = Sequences(encoded.action, encoded.log_prob, advantage, target, encoded.valid)
         if self.config.policy_into_encoder:
 
-            def judge(which: Tensor) -> tuple[Distribution, Tensor]:
-                believed = self._beliefs(read.inputs[:, which])
-                return agent.networks.heads(parameters, read.observation[:, which], believed)
+            def evaluate_actions(indices: Tensor) -> tuple[Distribution, Tensor]:
+                beliefs = self._beliefs(encoded.inputs[:, indices])
+                return agent.networks.heads(parameters, encoded.observation[:, indices], beliefs)
 
         else:  # beliefs are constants: every step is a sequence of its own, and minibatches mix those of all trials
-            sequences = sequences.map(lambda one: one[read.valid][None])
-            observation, mean, log_variance = (one[read.valid][None] for one in (read.observation, *belief))
+            sequences = sequences.map(lambda tensor: tensor[encoded.valid][None])
+            observation, mean, log_variance = (x[encoded.valid][None] for x in (encoded.observation, *belief))
 
-            def judge(which: Tensor) -> tuple[Distribution, Tensor]:
-                believed = mean[:, which], log_variance[:, which]
-                return agent.networks.heads(parameters, observation[:, which], believed)
+            def evaluate_actions(indices: Tensor) -> tuple[Distribution, Tensor]:
+                beliefs = mean[:, indices], log_variance[:, indices]
+                return agent.networks.heads(parameters, observation[:, indices], beliefs)
 
-        told = self._ppo.update(sequences, judge)
+        metrics = self._ppo.update(sequences, evaluate_actions)
         with torch.no_grad():
-            agent.reader.policy.project(part(self.parameters, "actor"))
-        return told, torch.cat(belief, -1)[read.valid]
+            agent.trial_inputs.policy.project(part(self.parameters, "actor"))
+        return metrics, torch.cat(belief, -1)[encoded.valid]
 
     def _beliefs(self, inputs: Tensor) -> Belief:
-        """After each step, [L, B, D]: from the start of the trial on."""
+        """Beliefs after each step of whole trials, [L, B, D]."""
         networks, encoder = self.agent.networks, part(self.parameters, "encoder")
-        outputs, _ = networks.memory.sequence(encoder, inputs, networks.memory.start(encoder, inputs.shape[1]))
+        outputs, _ = networks.memory.sequence(encoder, inputs, networks.memory.initial_state(encoder, inputs.shape[1]))
         return networks.belief(self.parameters, outputs)
 
     # -- encoder and decoders
 
-    def _keep(self, trials: RoundBatch) -> None:
-        """Adds trials to those that the encoder learns from; observations as they came, for their scale changes."""
-        encode = self.agent.reader.policy.encode
+    def _store(self, trials: RoundBatch) -> None:
+        """Keep trials for the encoder's updates; observations are not normalised yet, for their statistics change."""
+        encode, trial_inputs = self.agent.trial_inputs.policy.encode, self.agent.trial_inputs
         new = {
             "observation": encode(trials.observation[:, 0]),
             "next_observation": encode(trials.next_observation[:, 0]),
-            "action": self.agent.reader.action(trials.action[:, 0]),
-            "reward": self.agent.reader.reward(trials.reward[:, 0]),
+            "action": trial_inputs.encode_action(trials.action[:, 0]),
+            "reward": trial_inputs.encode_reward(trials.reward[:, 0]),
             "ended": torch.as_tensor(trials.terminated | trials.truncated)[:, 0].float(),
             "valid": torch.as_tensor(trials.valid)[:, 0],
         }
         new["decoded_reward"] = self.config.reward_decoder.target(torch.as_tensor(trials.reward[:, 0]), new["reward"])
-        newest = self.config.vae_trials
-        self._kept = {
-            name: torch.cat([self._kept[name], value])[-newest:] if self._kept else value[-newest:]
+        capacity = self.config.vae_trials
+        self._trials = {
+            name: torch.cat([self._trials[name], value])[-capacity:] if self._trials else value[-capacity:]
             for name, value in new.items()
         }
 
     def _encoder_update(self) -> dict[str, float]:
+        """Some gradient steps of encoder and decoders on stored trials; returns metrics."""
         generator = torch.Generator().manual_seed(self._ppo.seed * 1_000_003 + self._ppo.updates)
-        told = torch.zeros(4)
+        mean_terms = torch.zeros(4)
         for _ in range(self.config.vae_updates):
-            size = len(self._kept["valid"])
-            which = torch.randperm(size, generator=generator)[: self.config.vae_batch]
-            chosen = {name: value[which].transpose(0, 1) for name, value in self._kept.items()}
-            loss, terms = self._bound(chosen, generator)
+            size = len(self._trials["valid"])
+            indices = torch.randperm(size, generator=generator)[: self.config.vae_batch]
+            batch = {name: value[indices].transpose(0, 1) for name, value in self._trials.items()}
+            loss, terms = self._elbo_loss(batch, generator)
             self._vae.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self._vae.param_groups[0]["params"], 10.0)
             self._vae.step()
-            told += terms.cpu() / self.config.vae_updates
-        return dict(zip(("elbo", "reward_error", "state_error", "belief_kl"), told.tolist(), strict=True))
+            mean_terms += terms.cpu() / self.config.vae_updates
+        return dict(zip(("elbo", "reward_error", "state_error", "belief_kl"), mean_terms.tolist(), strict=True))
 
-    def _bound(self, kept: Mapping[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """The negated evidence lower bound of trials [L, B, ...], and its terms.
+    def _elbo_loss(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The negated evidence lower bound of stored trials [L, B, ...], and without gradients its terms.
 
         Each chosen posterior decodes the same chosen steps, past and future (section 3.1); sums over the trial, means
-        over trials and posteriors. With fewer steps chosen, their sum stands for that of all.
+        over trials and posteriors. With fewer steps chosen, their sum is scaled up to that of all.
         """
         config, networks = self.config, self.agent.networks
-        steps, trials = kept["valid"].shape
-        observation, following = (
-            Statistics.scale(self.scales(), kept[name]).to(self.device) for name in ("observation", "next_observation")
-        )
-        action, reward, ended, valid = (kept[name].to(self.device) for name in ("action", "reward", "ended", "valid"))
-        last = {"action": action, "reward": reward, "ended": ended}
-        last = {name: torch.cat([torch.zeros_like(one[:1]), one[:-1]]) for name, one in last.items()}
-        inputs = self.agent.reader.inputs(observation, last, torch.arange(steps, device=self.device)[:, None])
+        steps, trials = batch["valid"].shape
+        observation, next_observation, inputs = self._encoder_inputs(batch)
+        action, valid = batch["action"].to(self.device), batch["valid"].to(self.device)
         mean, log_variance = self._beliefs(inputs)
         kl = kl_to_previous(mean, log_variance)
         kl = (kl * valid).sum(0).mean()
 
-        at = self._some(steps, config.posteriors, generator)
-        said = self._some(steps, config.decoded, generator)
-        noise = torch.randn(len(at), *mean.shape[1:], generator=generator).to(self.device)
-        latent = reparameterise(mean[at], log_variance[at], noise)
-        before, after = torch.cat([observation, action], -1)[said], following[said]
+        posterior_steps = self._sample_steps(steps, config.posteriors, generator)
+        decoded_steps = self._sample_steps(steps, config.decoded, generator)
+        noise = torch.randn(len(posterior_steps), *mean.shape[1:], generator=generator).to(self.device)
+        latent = reparameterise(mean[posterior_steps], log_variance[posterior_steps], noise)
+        before = torch.cat([observation, action], -1)[decoded_steps]
+        after = next_observation[decoded_steps]
         # A posterior counts while the trial goes on, a decoded step if it was taken; sums stand for the whole trial.
-        weight = (valid[at][:, None] & valid[said][None]).float() * (steps / len(said))
-        weight = weight / (trials * valid[at].float().mean(1).sum().clamp(min=1e-6))
+        valid_PB, valid_SB = valid[posterior_steps], valid[decoded_steps]
+        weight = (valid_PB[:, None] & valid_SB[None]).float() * (steps / len(decoded_steps))
+        weight = weight / (trials * valid_PB.float().mean(1).sum().clamp(min=1e-6))
         decoders, decoder = networks.decoders, part(self.parameters, "decoder")
-        target = kept["decoded_reward"].to(self.device)[said]
+        target = batch["decoded_reward"].to(self.device)[decoded_steps]
         reward_cost = (weight * decoders.reward_cost(decoder, latent, before, after, target)).sum()
         state_cost = torch.zeros_like(reward_cost)
         if config.state_coef:
@@ -324,8 +323,20 @@ class VariBADLearner(InContextLearner):
         terms = torch.stack([-loss, reward_cost / length, state_cost / length, kl / length])
         return loss, terms.detach()
 
-    def _some(self, steps: int, count: int | None, generator: torch.Generator) -> Tensor:
-        """All steps, or so many of them."""
+    def _encoder_inputs(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Normalised observations and next ones [L, B, O] of stored trials, and the encoder's inputs [L, B, I]."""
+        statistics = self.statistics_tensors()
+        observation, next_observation = (
+            RunningStatistics.normalise(statistics, batch[name]).to(self.device)
+            for name in ("observation", "next_observation")
+        )
+        step = {name: batch[name].to(self.device) for name in ("action", "reward", "ended")}
+        last = {name: torch.cat([torch.zeros_like(value[:1]), value[:-1]]) for name, value in step.items()}
+        time = torch.arange(len(observation), device=self.device)[:, None]
+        return observation, next_observation, self.agent.trial_inputs.step_inputs(observation, last, time)
+
+    def _sample_steps(self, steps: int, count: int | None, generator: torch.Generator) -> Tensor:
+        """Indices of `count` random steps in order; of all where it is None."""
         order = torch.arange(steps) if count is None else torch.randperm(steps, generator=generator)[:count].sort()[0]
         return order.to(self.device)
 
@@ -334,10 +345,10 @@ class VariBADLearner(InContextLearner):
     def state_dict(self) -> dict[str, Any]:
         return {
             "parameters": {name: value.detach() for name, value in self.parameters.items()},
-            "statistics": self.scales(),
+            "statistics": self.statistics_tensors(),
             "ppo": self._ppo.state_dict(),
             "vae": self._vae.state_dict(),
-            "trials": self._kept,
+            "trials": self._trials,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -346,7 +357,7 @@ class VariBADLearner(InContextLearner):
         self.load_weights({**state["parameters"], **state["statistics"]})
         self._ppo.load_state_dict(state["ppo"])
         self._vae.load_state_dict(state["vae"])
-        self._kept = dict(state["trials"])
+        self._trials = dict(state["trials"])
 
 
 VARIBAD = Algorithm(VariBADConfig, VariBADAgent, VariBADLearner)

@@ -87,7 +87,7 @@ def peer(name: str, mode: str, envs: int, agent, weights, steps: int) -> float:
     """Control steps a second of Gymnasium's vector environments, one policy for all, in the loop."""
     made = gymnasium.make_vec(name, num_envs=envs, vectorization_mode=mode)
     observation, _ = made.reset(seed=0)
-    size, state = agent.policy.inputs, agent.begin_trial(weights, 1)
+    size, state = agent.policy.input_size, agent.begin_trial(weights, 1)
     low, high = made.single_action_space.low, made.single_action_space.high
     rng = np.random.default_rng(0)
     began = time.perf_counter()
@@ -123,7 +123,7 @@ print(json.dumps(envs * steps / (time.perf_counter() - began)))
 
 
 def envpool(python: str, name: str, agent, outputs: int) -> float:
-    words = [python, "-c", ENVPOOL, name, str(TASKS * ROLLOUTS), "60", str(agent.policy.inputs), str(outputs)]
+    words = [python, "-c", ENVPOOL, name, str(TASKS * ROLLOUTS), "60", str(agent.policy.input_size), str(outputs)]
     return float(json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()[-1]))
 
 

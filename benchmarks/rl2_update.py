@@ -71,11 +71,11 @@ def batch_of(family: TaskFamily, agent: RL2Agent, learner: RL2Learner) -> TrialB
 def bare(agent: RL2Agent, config: RL2Config) -> Callable[[], None]:
     """The products of an update: every epoch and minibatch, forward and backward."""
     network = agent.network
-    inputs, size, steps = agent.reader.size, network.memory.output_size, agent.reader.trial_steps
+    inputs, size, steps = agent.trial_inputs.size, network.memory.output_size, agent.trial_inputs.trial_steps
     gru = torch.nn.GRU(inputs, size)
     heads = [torch.nn.Linear(sizes[0], sizes[-1]) for sizes in (network._actor, network._critic)]
     part = config.meta_batch_size // config.num_minibatches
-    given, observed = torch.randn(steps, part, inputs), torch.randn(steps, part, agent.reader.observations)
+    given, observed = torch.randn(steps, part, inputs), torch.randn(steps, part, agent.trial_inputs.observation_size)
 
     def run() -> None:
         for _ in range(config.update_epochs * config.num_minibatches):
@@ -88,10 +88,10 @@ def bare(agent: RL2Agent, config: RL2Config) -> Callable[[], None]:
 
 def gru_alone(agent: RL2Agent, config: RL2Config) -> dict[str, Callable[[], None]]:
     """A minibatch through the GRU and back, by our own gradient and by torch's."""
-    memory, steps = agent.network.memory, agent.reader.trial_steps
+    memory, steps = agent.network.memory, agent.trial_inputs.trial_steps
     rows = config.meta_batch_size // config.num_minibatches
     parameters = [value.requires_grad_() for value in memory.init(torch.Generator().manual_seed(0)).values()]
-    given, start = torch.randn(steps, rows, agent.reader.size), torch.zeros(rows, memory.output_size)
+    given, start = torch.randn(steps, rows, agent.trial_inputs.size), torch.zeros(rows, memory.output_size)
     upstream = torch.randn(steps, rows, memory.output_size)
 
     def ours() -> None:

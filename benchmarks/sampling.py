@@ -15,7 +15,7 @@ import torch
 from measure import record, spread
 
 from agents.contract import Round
-from agents.maml import MAMLAgent, MAMLConfig, MAMLLearner, State
+from agents.maml import MAMLAgent, MAMLConfig, MAMLLearner, MAMLState
 from envs.navigation.point_nav import PointNav
 from trainers.process import keep_freed_memory
 from trainers.recipes.assembling import interface_of
@@ -34,7 +34,7 @@ class Spread(MAMLAgent):
         state = super().begin_trial(weights, trials)
         generator = torch.Generator().manual_seed(0)
         own = {k: v + 0.05 * torch.randn(v.shape, generator=generator) for k, v in state.parameters.items()}
-        return State(own, 1)
+        return MAMLState(own, 1)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Agents that learn nothing from one task to the next. Names here are what `acclimate evaluate RUN --agent` may say."""
+"""Agents that learn nothing across tasks; `BASELINES` are the names for `acclimate evaluate RUN --agent NAME`."""
 
 BASELINES = {
     "bayes": "agents.baselines.bandits:Bayes",

@@ -1,7 +1,7 @@
-"""Negative controls of agents that infer their task: the same weights, with another context than their own.
+"""Ablations of the context, negative controls of agents that infer their task: same weights, other context.
 
-An agent that solves its tasks as well without what it found out, or with what was found out about another task, has
-inferred nothing that it uses.
+An agent that solves its tasks as well without its own context, or with that of a trial on another task, has inferred
+nothing that it uses.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ Context = Literal["own", "none", "another"]
 
 
 def ablate_context(agent: Agent, context: Context) -> Agent:
-    """The agent as it is (own), forgetful (none), or told of another task (another)."""
+    """Return the agent itself (own), or with its context removed (none) or swapped between tasks (another)."""
     if context not in get_args(Context):
         raise AgentError(f"context is {context}; it is one of {', '.join(get_args(Context))}")
-    return agent if context == "own" else _WithoutContext(agent) if context == "none" else _AnothersContext(agent)
+    return agent if context == "own" else _WithoutContext(agent) if context == "none" else _SwappedContext(agent)
 
 
-class Inside:
-    """Acts as the agent inside."""
+class AgentWrapper:
+    """Base of agents that wrap another one: passes every call on."""
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
@@ -55,19 +55,18 @@ class Inside:
         return self._agent.inspect(weights, state)
 
 
-class _WithoutContext(Inside):
-    """Forgets everything whenever it could learn something: after a round, and where it learns in a row, after a step.
+class _WithoutContext(AgentWrapper):
+    """Resets the state whenever the agent could adapt: after a round, and for in-context agents after every step.
 
-    Agents whose episodes follow each other in a row learn at every step; all others learn between rounds and may keep
-    what they drew for the episode, such as PEARL's latent.
+    All others adapt between rounds and keep what they sampled for the episode, such as PEARL's latent.
     """
 
     def __init__(self, agent: Agent) -> None:
         super().__init__(agent)
-        self._forgets_steps = _learns_in_row(agent)
+        self._resets_every_step = _adapts_every_step(agent)
 
     def observe(self, weights: Weights, state: Any, transition: Mapping[str, np.ndarray]) -> Any:
-        if self._forgets_steps:
+        if self._resets_every_step:
             return self._agent.begin_trial(weights, len(transition["reward"]))
         return self._agent.observe(weights, state, transition)
 
@@ -75,40 +74,42 @@ class _WithoutContext(Inside):
         return self._agent.begin_trial(weights, len(batch.task_id))
 
 
-class _AnothersContext(Inside):
-    """After each round every trial is given the state of a trial on the next task of its shard."""
+class _SwappedContext(AgentWrapper):
+    """Gives every trial, after each round, the state of a trial on the next task of its shard."""
 
     def __init__(self, agent: Agent) -> None:
         super().__init__(agent)
-        if _learns_in_row(agent):
+        if _adapts_every_step(agent):
             raise AgentError(
-                "this agent learns at every step, so between its episodes there is no context to exchange; measure it "
+                "this agent adapts at every step, so between its episodes there is no context to swap; measure it "
                 "with --context none"
             )
 
     def adapt(self, weights: Weights, state: Any, batch: RoundBatch) -> Any:
         trials = len(batch.task_id)
-        of_each = int((batch.task_id == batch.task_id[0]).sum())
-        if of_each == trials:
+        trials_per_task = int((batch.task_id == batch.task_id[0]).sum())
+        if trials_per_task == trials:
             raise AgentError(
-                "a shard holds trials of one task alone, so there is no other to be told of; measure at least two "
+                "a shard holds trials of one task alone, so there is no other task's context; measure at least two "
                 "tasks, with sampling.tasks_per_shard of at least 2 that leaves none over"
             )
-        order = torch.roll(torch.arange(trials), of_each)
-        return _reordered(self._agent.adapt(weights, state, batch), order)
+        order = torch.roll(torch.arange(trials), trials_per_task)
+        return _permute_trials(self._agent.adapt(weights, state, batch), order)
 
 
-def _learns_in_row(agent: Agent) -> bool:
-    """Whether its episodes follow each other in a row, so that it learns at every step and not between rounds."""
-    return any(one.episodes > 1 for one in agent.trial_rounds(1, 1))
+def _adapts_every_step(agent: Agent) -> bool:
+    """Whether its episodes follow each other in one row, so that it adapts at every step and not between rounds."""
+    return any(round_.episodes > 1 for round_ in agent.trial_rounds(1, 1))
 
 
-def _reordered(node: Any, order: torch.Tensor) -> Any:
-    """A state with its trials in another order: every tensor [B, ...] in it."""
+def _permute_trials(node: Any, order: torch.Tensor) -> Any:
+    """A state with its trials, the first axis of every tensor [B, ...] in it, in another order."""
     if isinstance(node, torch.Tensor):
         return node[order]
     if isinstance(node, Mapping):
-        return {name: _reordered(value, order) for name, value in node.items()}
+        return {name: _permute_trials(value, order) for name, value in node.items()}
     if is_dataclass(node) and not isinstance(node, type):
-        return replace(node, **{field.name: _reordered(getattr(node, field.name), order) for field in fields(node)})
+        return replace(
+            node, **{field.name: _permute_trials(getattr(node, field.name), order) for field in fields(node)}
+        )
     return node

@@ -1,4 +1,4 @@
-"""The outer loss of gradient-based meta-learning, its exact gradient and its Fisher information: no state.
+"""The meta-objective of gradient-based meta-learning: its exact meta-gradient and its Fisher information, no state.
 
 Methods named for one task know no task axis; `over_tasks` adds it by `torch.func.vmap`, there and nowhere else.
 """
@@ -32,25 +32,25 @@ class Steps(NamedTuple):
     weight: Tensor  # [B, T], 1 / valid steps, 0 for padding
 
 
-class Outcome(NamedTuple):
+class LossTerms(NamedTuple):
     """Means over tasks at some meta-parameters."""
 
     loss: float
-    divergence: float  # nats, from the adapted policies that acted
+    kl: float  # nats, from the adapted policies that acted
     entropy: float  # nats, of the last adapted policy
 
 
 @dataclass(frozen=True)
 class MetaObjective:
-    """What is minimised over the meta-parameters. Finn et al. 2017, algorithm 3; Rothfuss et al. 2019, eq. 12-14.
+    """The outer loss of meta-parameters. Finn et al. 2017, algorithm 3; Rothfuss et al. 2019, eq. 12-14.
 
     Attributes:
         policy: the policy whose parameters are adapted.
         step_sizes: one for each of the K inner steps; where step sizes are learned, their ratio to the first scales
             the learned ones.
         inner_objective: the loss that an inner step descends.
-        outer_loss_weights: of the policies after the last inner steps, summing to 1: (1.0,) judges theta_K alone,
-            (w_1, ..., w_K) the policy after every inner step.
+        outer_loss_weights: of the policies after the last inner steps, summing to 1: (1.0,) is the loss of theta_K
+            alone, (w_1, ..., w_K) that of the policies after every inner step.
         clip_range: epsilon of the clipped surrogate; None for the plain likelihood ratio (TRPO).
         inner_kl_coef: weight of the KL of the policies before the last one, from those that acted.
         first_order: inner gradients are constants to the outer derivative (FOMAML).
@@ -79,14 +79,14 @@ class MetaObjective:
 
     def distributions(self, parameters: Parameters, rounds: list[Steps]) -> list[Distribution]:
         """Action distributions of theta_k at the steps of round k, k = 0 ... K."""
-        start, step_sizes = self.parts(parameters)
+        start, step_sizes = self.unpack(parameters)
         supports = rounds[: len(self.step_sizes)]
         chain = adapt(start, supports, self.inner_loss, step_sizes, first_order=self.first_order)
         return [self.policy.distribution(theta, steps.features) for theta, steps in zip(chain, rounds, strict=True)]
 
-    def parts(self, parameters: Parameters) -> tuple[Parameters, list[StepSize]]:
-        """(theta_0, the step size of each inner step) out of the meta-parameters."""
-        theta, learned = split(parameters)
+    def unpack(self, parameters: Parameters) -> tuple[Parameters, list[StepSize]]:
+        """Meta-parameters as (theta_0, the step size of each inner step)."""
+        theta, learned = split_step_sizes(parameters)
         if not learned:
             return theta, list(self.step_sizes)
         return theta, [scale_step(learned, ratio) for ratio in self._ratios]
@@ -96,11 +96,11 @@ class MetaObjective:
         return [size / self.step_sizes[0] for size in self.step_sizes]
 
     @property
-    def _judged(self) -> slice:
+    def _outer_rounds(self) -> slice:
         return slice(len(self.step_sizes) + 1 - len(self.outer_loss_weights), None)
 
     def task_loss(self, parameters: Parameters, rounds: list[Steps], old: list[Distribution]) -> tuple[Tensor, Tensor]:
-        """Outer loss of one task; beside it, without a gradient of their own use, [loss, KL from `old`, entropy]."""
+        """Outer loss of one task, and [loss, KL from `old`, entropy], whose gradients are not used."""
         new = self.distributions(parameters, rounds)
         divergence = torch.stack(
             [
@@ -108,13 +108,13 @@ class MetaObjective:
                 for steps, before, after in zip(rounds, old, new, strict=True)
             ]
         )
-        judged = zip(new[self._judged], rounds[self._judged], strict=True)
+        outer = zip(new[self._outer_rounds], rounds[self._outer_rounds], strict=True)
         weights = divergence.new_tensor(self.outer_loss_weights)
-        loss = (weights * torch.stack([self._surrogate(distribution, steps) for distribution, steps in judged])).sum()
+        loss = (weights * torch.stack([self._surrogate(distribution, steps) for distribution, steps in outer])).sum()
         if self.inner_kl_coef and self.step_sizes:
             loss = loss + self.inner_kl_coef * divergence[:-1].mean()
         entropy = (rounds[-1].weight * self.policy.entropy(new[-1])).sum()
-        return loss, torch.stack([loss, (weights * divergence[self._judged]).sum(), entropy])
+        return loss, torch.stack([loss, (weights * divergence[self._outer_rounds]).sum(), entropy])
 
     def _surrogate(self, distribution: Distribution, steps: Steps) -> Tensor:
         log_prob = self.policy.log_prob(distribution, steps.action)
@@ -131,32 +131,31 @@ class MetaObjective:
     def acting_distributions(self, parameters: Parameters, rounds: list[Steps]) -> list[Distribution]:
         """`distributions` of all tasks at the parameters that acted, constants: what KL is measured from."""
         with torch.no_grad():
-            parts = [self.over_tasks(self.distributions, parameters, *piece) for piece in self._chunks(rounds)]
-        of_rounds = zip(*parts, strict=True)
-        return [tuple(map(torch.cat, zip(*of_round, strict=True))) for of_round in of_rounds]
+            chunks = [self.over_tasks(self.distributions, parameters, *chunk) for chunk in self._chunks(rounds)]
+        return [tuple(map(torch.cat, zip(*of_round, strict=True))) for of_round in zip(*chunks, strict=True)]
 
-    def gradient(
+    def meta_gradient(
         self, parameters: Parameters, rounds: list[Steps], old: list[Distribution]
-    ) -> tuple[Parameters, Outcome]:
-        """Exact gradient of the mean outer loss over tasks, through every inner step; and the outcome there."""
+    ) -> tuple[Parameters, LossTerms]:
+        """Exact gradient of the mean outer loss over tasks, through every inner step; and its loss terms."""
 
-        def total(theta: Parameters, piece: Any) -> tuple[Tensor, Tensor]:
-            losses, told = self.over_tasks(self.task_loss, theta, *piece)
-            return losses.sum(), told.sum(0)
+        def total(theta: Parameters, chunk: Any) -> tuple[Tensor, Tensor]:
+            losses, terms = self.over_tasks(self.task_loss, theta, *chunk)
+            return losses.sum(), terms.sum(0)
 
         tasks = len(rounds[0].weight)
         summed = torch.zeros_like(flatten(parameters))
-        told = torch.zeros(3, device=summed.device)
-        for piece in self._chunks(rounds, old):
-            part, told_part = torch.func.grad(total, has_aux=True)(parameters, piece)
-            summed, told = summed + flatten(part), told + told_part.detach()
-        return unflatten(summed / tasks, parameters), Outcome(*(told / tasks).tolist())
+        terms = torch.zeros(3, device=summed.device)
+        for chunk in self._chunks(rounds, old):
+            gradient, chunk_terms = torch.func.grad(total, has_aux=True)(parameters, chunk)
+            summed, terms = summed + flatten(gradient), terms + chunk_terms.detach()
+        return unflatten(summed / tasks, parameters), LossTerms(*(terms / tasks).tolist())
 
-    def outcome(self, parameters: Parameters, rounds: list[Steps], old: list[Distribution]) -> Outcome:
+    def loss_terms(self, parameters: Parameters, rounds: list[Steps], old: list[Distribution]) -> LossTerms:
         """Outer loss, KL and entropy at these parameters."""
         with torch.no_grad():
-            parts = [self.over_tasks(self.task_loss, parameters, *piece)[1] for piece in self._chunks(rounds, old)]
-        return Outcome(*torch.cat(parts).mean(0).tolist())
+            terms = [self.over_tasks(self.task_loss, parameters, *chunk)[1] for chunk in self._chunks(rounds, old)]
+        return LossTerms(*torch.cat(terms).mean(0).tolist())
 
     def fisher_product(self, parameters: Parameters, rounds: list[Steps], damping: float) -> Callable[[Tensor], Tensor]:
         """v [P] -> (F + damping I) v, F the Hessian at `parameters` of the mean KL between adapted policies.
@@ -164,13 +163,13 @@ class MetaObjective:
         The KL's gradient is zero here, so F holds no second derivative of the inner steps: with J_k = I - a_k H_k the
         Jacobian of inner step k and G_k the Fisher information of the policy after k steps,
 
-            F = sum over judged k of w_k (J_k-1 ... J_0)^T G_k (J_k-1 ... J_0).
+            F = sum over k of the outer loss of w_k (J_k-1 ... J_0)^T G_k (J_k-1 ... J_0).
 
         A learned step size adds the column -slope_k to J_k; with `first_order` every H_k counts as 0.
         H_k is symmetric, so one retained backward graph of the inner gradient serves J v and J^T w alike: half the
         price of differentiating the whole chain forwards and backwards anew.
         """
-        linear = [self._linearise(parameters, piece) for (piece,) in self._chunks(rounds)]
+        linear = [self._linearise(parameters, chunk) for (chunk,) in self._chunks(rounds)]
         tasks = len(rounds[0].weight)
 
         def product(vector: Tensor) -> Tensor:
@@ -185,44 +184,44 @@ class MetaObjective:
     def _linearise(self, parameters: Parameters, rounds: list[Steps]) -> Callable[[Parameters], Parameters]:
         """v -> F v summed over these tasks."""
         tasks = len(rounds[0].weight)
-        theta, step_sizes = self.parts(for_each(parameters, tasks))
+        theta, step_sizes = self.unpack(copy_per_task(parameters, tasks))
         slopes: list[Parameters] = []
         hessians: list[Callable[[Parameters], Parameters]] = []
         fishers: list[Callable[[Parameters], Parameters] | None] = []
         for k, steps in enumerate(rounds):
-            fishers.append(partial(self._policy_fisher, theta, steps) if k >= self._judged.start else None)
+            fishers.append(partial(self._policy_fisher, theta, steps) if k >= self._outer_rounds.start else None)
             if k < len(step_sizes):
-                slope, pull = torch.func.vjp(partial(self._inner_gradients, steps), theta)  # type: ignore[misc]
-                hessians.append(_zeros_like if self.first_order else partial(_pulled, pull))
+                slope, vjp = torch.func.vjp(partial(self._inner_gradients, steps), theta)  # type: ignore[misc]
+                hessians.append(_zeros_like if self.first_order else partial(_constant_vjp, vjp))
                 slopes.append({name: value.detach() for name, value in slope.items()})
                 theta = subtract(theta, scale_step(slopes[k], step_sizes[k]))
 
         # A tangent is (of theta_k, of the learned step sizes a): d theta_k+1 = (I - a H) d theta_k - slope * d a.
-        def forwards(k: int, moved: Parameters, rates: Parameters) -> Parameters:
-            step = scale_step(hessians[k](moved), step_sizes[k])
-            turned = {name: self._ratios[k] * slopes[k][name] * value for name, value in rates.items()}
-            return subtract(moved, {name: value + turned.get(name, 0) for name, value in step.items()})
+        def jvp_step(k: int, tangent: Parameters, rates: Parameters) -> Parameters:
+            step = scale_step(hessians[k](tangent), step_sizes[k])
+            of_rates = {name: self._ratios[k] * slopes[k][name] * value for name, value in rates.items()}
+            return subtract(tangent, {name: value + of_rates.get(name, 0) for name, value in step.items()})
 
-        def backwards(k: int, back: Parameters, rates: Parameters) -> tuple[Parameters, Parameters]:
-            rates = {name: value - self._ratios[k] * slopes[k][name] * back[name] for name, value in rates.items()}
-            return subtract(back, hessians[k](scale_step(back, step_sizes[k]))), rates
+        def vjp_step(k: int, cotangent: Parameters, rates: Parameters) -> tuple[Parameters, Parameters]:
+            rates = {name: rate - self._ratios[k] * slopes[k][name] * cotangent[name] for name, rate in rates.items()}
+            return subtract(cotangent, hessians[k](scale_step(cotangent, step_sizes[k]))), rates
 
-        def product(tangent: Parameters) -> Parameters:
-            moved, rates = split(for_each(tangent, tasks))
+        def product(vector: Parameters) -> Parameters:
+            tangent, rates = split_step_sizes(copy_per_task(vector, tasks))
             images: list[Parameters | None] = []
             for k, fisher in enumerate(fishers):
-                images.append(None if fisher is None else fisher(moved))
+                images.append(None if fisher is None else fisher(tangent))
                 if k < len(hessians):
-                    moved = forwards(k, moved, rates)
-            back, back_rates = _zeros_like(moved), _zeros_like(rates)
+                    tangent = jvp_step(k, tangent, rates)
+            cotangent, grad_rates = _zeros_like(tangent), _zeros_like(rates)
             for k in range(len(fishers) - 1, -1, -1):
                 if k < len(hessians):
-                    back, back_rates = backwards(k, back, back_rates)
+                    cotangent, grad_rates = vjp_step(k, cotangent, grad_rates)
                 image = images[k]
                 if image is not None:
-                    weight = self.outer_loss_weights[k - self._judged.start]
-                    back = {name: value + weight * image[name] for name, value in back.items()}
-            return {name: value.sum(0) for name, value in join(back, back_rates).items()}
+                    weight = self.outer_loss_weights[k - self._outer_rounds.start]
+                    cotangent = {name: value + weight * image[name] for name, value in cotangent.items()}
+            return {name: value.sum(0) for name, value in join_step_sizes(cotangent, grad_rates).items()}
 
         return product
 
@@ -236,10 +235,10 @@ class MetaObjective:
         def distribution(at: Parameters) -> Distribution:
             return self.policy.distribution(at, steps.features)
 
-        output, pushed = torch.func.jvp(distribution, (theta,), (tangent,))  # type: ignore[misc]
+        output, output_tangent = torch.func.jvp(distribution, (theta,), (tangent,))  # type: ignore[misc]
         weight = steps.weight.unsqueeze(-1)
-        _, pull = torch.func.vjp(distribution, theta)  # type: ignore[misc]
-        (image,) = pull(tuple(part * weight for part in self.policy.fisher(output, pushed)))
+        _, vjp = torch.func.vjp(distribution, theta)  # type: ignore[misc]
+        (image,) = vjp(tuple(part * weight for part in self.policy.fisher(output, output_tangent)))
         return {name: value.detach() for name, value in image.items()}
 
     def _chunks(self, *data: Any) -> list[Any]:
@@ -247,20 +246,20 @@ class MetaObjective:
         return split_tasks(data, tasks, task_chunk_size(self.task_chunk, steps))
 
 
-def split(parameters: Parameters) -> tuple[Parameters, Parameters]:
+def split_step_sizes(parameters: Parameters) -> tuple[Parameters, Parameters]:
     """Meta-parameters as (the policy's, their learned step sizes by the same names; empty where none are learned)."""
     theta = {name: value for name, value in parameters.items() if not name.startswith(STEP_SIZE)}
     learned = {name: value for name, value in parameters.items() if name.startswith(STEP_SIZE)}
     return theta, {name.removeprefix(STEP_SIZE): value for name, value in learned.items()}
 
 
-def join(theta: Parameters, step_sizes: Parameters) -> Parameters:
-    """The inverse of `split`."""
+def join_step_sizes(theta: Parameters, step_sizes: Parameters) -> Parameters:
+    """The inverse of `split_step_sizes`."""
     return theta | {f"{STEP_SIZE}{name}": value for name, value in step_sizes.items()}
 
 
-def for_each(parameters: Parameters, tasks: int) -> Parameters:
-    """A real copy for each task, [tasks, ...]: batched products of expanded tensors take a slower path."""
+def copy_per_task(parameters: Parameters, tasks: int) -> Parameters:
+    """Copy parameters for each task, [tasks, ...]: batched products of merely expanded tensors are slower."""
     return {name: value.expand(tasks, *value.shape).clone() for name, value in parameters.items()}
 
 
@@ -268,6 +267,6 @@ def _zeros_like(parameters: Parameters) -> Parameters:
     return {name: torch.zeros_like(value) for name, value in parameters.items()}
 
 
-def _pulled(pull: Callable[[Parameters], tuple[Parameters]], vector: Parameters) -> Parameters:
-    """What a backward graph makes of a vector, as constants."""
-    return {name: value.detach() for name, value in pull(vector)[0].items()}
+def _constant_vjp(vjp: Callable[[Parameters], tuple[Parameters]], vector: Parameters) -> Parameters:
+    """A vector-Jacobian product without a graph."""
+    return {name: value.detach() for name, value in vjp(vector)[0].items()}

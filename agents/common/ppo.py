@@ -26,9 +26,9 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class PPOConfig(Config):
-    """What the updates are made with. `final_*` are reached after `decay_updates`; None keeps a value constant.
+    """Hyperparameters of PPO. `final_*` are reached after `decay_updates`; None keeps a value constant.
 
-    The rate may have a length of its own, `learning_rate_updates`.
+    The learning rate may have a decay length of its own, `learning_rate_updates`.
     """
 
     renamed: ClassVar[Mapping[str, str]] = {
@@ -54,7 +54,7 @@ class PPOConfig(Config):
     learning_rate_updates: PositiveInt | None = None  # of the rate's own decay; None: decay_updates
     gae_lambda: Fraction = 0.95
     update_epochs: PositiveInt = 2
-    num_minibatches: PositiveInt = 1  # each epoch goes through all sequences, in so many parts
+    num_minibatches: PositiveInt = 1  # of each epoch, over all sequences
     clip_range: PositiveFloat = 0.2
     vf_coef: NonNegativeFloat = 0.5
     max_grad_norm: PositiveFloat = 0.5
@@ -68,7 +68,7 @@ class PPOConfig(Config):
         return self
 
     def progress(self, updates: int) -> float:
-        """How far the decays are, 0 to 1."""
+        """Fraction of the decays that is over, 0 to 1."""
         return min(1.0, updates / self.decay_updates)
 
     def learning_rate_at(self, updates: int) -> float:
@@ -94,13 +94,13 @@ def _between(start: float, end: float | None, progress: float) -> float:
 
 @dataclass(frozen=True)
 class Sequences:
-    """What an update learns from: C sequences of L steps.
+    """Data of an update: C sequences of L steps.
 
     Attributes:
         action: [L, C, *shape].
-        log_prob: [L, C], of the policy that acted.
+        log_prob: [L, C], of the behaviour policy.
         advantage: [L, C].
-        target: [L, C], what the value head should say.
+        target: [L, C], of the value head.
         valid: [L, C] bool.
     """
 
@@ -112,48 +112,52 @@ class Sequences:
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Sequences:
         """The same with `function` applied to every tensor."""
-        return Sequences(*(function(one) for one in vars(self).values()))
+        return Sequences(*(function(tensor) for tensor in vars(self).values()))
 
-    def of(self, which: Tensor) -> Sequences:
-        """Some of the sequences."""
-        return self.map(lambda one: one[:, which])
+    def select(self, indices: Tensor) -> Sequences:
+        """The sequences of a minibatch."""
+        return self.map(lambda tensor: tensor[:, indices])
+
+
+# Indices of sequences [n] -> the policy's distribution and the value head's outputs [L, n] there.
+EvaluateActions = Callable[[Tensor], tuple[Distribution, Tensor]]
 
 
 class ValueScale:
-    """Mean and deviation of the returns at each step of a trial: the value head predicts in units of them.
+    """Running mean and standard deviation of the returns at each step of a trial: units of the value head's outputs.
 
     Returns shrink as a trial goes on, so one scale for all steps would leave the last ones unlearned.
     """
 
-    SLOWEST = 0.1  # share of the newest batch once the average has settled
+    MIN_RATE = 0.1  # weight of the newest batch once the average has settled
 
     def __init__(self, steps: int, device: torch.device) -> None:
         self.mean, self.deviation = torch.zeros(steps, device=device), torch.ones(steps, device=device)
 
-    def raw(self, value: Tensor) -> Tensor:
-        """What the head's outputs [L, B] mean in units of the reward."""
+    def denormalise(self, value: Tensor) -> Tensor:
+        """The head's outputs [L, B] in units of the reward."""
         return self.mean[: len(value), None] + self.deviation[: len(value), None] * value
 
-    def scaled(self, returns: Tensor) -> Tensor:
+    def normalise(self, returns: Tensor) -> Tensor:
         """Returns [L, B] in the head's units."""
         return (returns - self.mean[: len(returns), None]) / self.deviation[: len(returns), None]
 
-    def follow(self, returns: Tensor, valid: Tensor, updates: int) -> None:
-        """Moves towards the returns [L, B] of a batch, all the way the first time."""
-        share = max(self.SLOWEST, 1.0 / (updates + 1))
+    def update(self, returns: Tensor, valid: Tensor, updates: int) -> None:
+        """Average in the returns [L, B] of a batch; the first update, number 0, replaces the initial scale."""
+        rate = max(self.MIN_RATE, 1.0 / (updates + 1))
         count = valid.sum(1)
-        seen = torch.nonzero(count > 0)[:, 0]  # steps that no trial reached keep what they had
-        mean = (returns * valid).sum(1)[seen] / count[seen]
-        spread = ((returns[seen] - mean[:, None]).square() * valid[seen]).sum(1) / count[seen]
-        self.mean[seen] += share * (mean - self.mean[seen])
-        self.deviation[seen] += share * ((spread.sqrt() + 1e-3) - self.deviation[seen])
+        reached = torch.nonzero(count > 0)[:, 0]  # steps that no trial reached keep their scale
+        mean = (returns * valid).sum(1)[reached] / count[reached]
+        variance = ((returns[reached] - mean[:, None]).square() * valid[reached]).sum(1) / count[reached]
+        self.mean[reached] += rate * (mean - self.mean[reached])
+        self.deviation[reached] += rate * ((variance.sqrt() + 1e-3) - self.deviation[reached])
 
     def state_dict(self) -> dict[str, Tensor]:
-        """For a checkpoint."""
+        """Mean and standard deviation by name."""
         return {"mean": self.mean, "deviation": self.deviation}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Takes back what `state_dict` gave."""
+        """The inverse of `state_dict`."""
         take_weights(self.state_dict(), state)
 
 
@@ -168,7 +172,11 @@ class PPO:
         "clipped_share": MetricInfo("", "share of the last epoch's steps whose probability ratio was clipped"),
         "gradient_norm": MetricInfo("", "norm of the gradient before clipping, mean over the update"),
         "learning_rate": MetricInfo("", "Adam's rate in this update"),
-        "discount": MetricInfo("", "discount of this update"),
+        "discount": MetricInfo("", "discount (gamma) of this update"),
+        "explained_variance": MetricInfo(
+            "",
+            "1 - Var(return - value) / Var(return) over the batch's steps, before the update; 0 for constant returns",
+        ),
     }
 
     def __init__(self, config: PPOConfig, parameters: Parameters, policy: Policy, steps: int, seed: int) -> None:
@@ -177,10 +185,11 @@ class PPO:
         self.scale = ValueScale(steps, device)
         self.updates = 0
         self.seed = seed  # of the order of sequences, with the count of updates
+        self._explained_variance = 0.0
         self._adam = torch.optim.Adam(list(parameters.values()), lr=config.learning_rate, eps=1e-5, fused=True)
 
     def advantages(self, value: Tensor, reward: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """Advantages, normalised over all steps, and what the value head should say; the scale follows.
+        """Advantages, normalised over all steps, and the value head's targets; updates the value scale.
 
         Args:
             value: [L, B], the head's outputs for the steps of the batch.
@@ -190,26 +199,27 @@ class PPO:
         Returns:
             advantage [L, B], target [L, B].
         """
-        raw = self.scale.raw(value)
+        raw = self.scale.denormalise(value)
         end = torch.zeros_like(valid)
         following = torch.cat([valid[1:], end[:1]])
         next_value = torch.where(following, torch.cat([raw[1:], torch.zeros_like(raw[:1])]), 0.0)
-        arrays = (one.T for one in (reward * valid, raw * valid, next_value, valid & ~following, end))
+        arrays = (array.T for array in (reward * valid, raw * valid, next_value, valid & ~following, end))
         gamma = self.config.gamma_at(self.updates)
         advantage = gae(*arrays, gamma=gamma, gae_lambda=self.config.gae_lambda).T
         returns = advantage + raw
-        self.scale.follow(returns, valid, self.updates)
+        self._explained_variance = explained_variance(raw, returns, valid)
+        self.scale.update(returns, valid, self.updates)
         count = valid.sum()
         mean = (advantage * valid).sum() / count
         deviation = ((advantage - mean).square() * valid).sum().div(count).sqrt()
-        return (advantage - mean) / (deviation + 1e-8), self.scale.scaled(returns)
+        return (advantage - mean) / (deviation + 1e-8), self.scale.normalise(returns)
 
-    def update(self, data: Sequences, judge: Callable[[Tensor], tuple[Distribution, Tensor]]) -> dict[str, float]:
-        """One meta-update: some epochs over the sequences.
+    def update(self, data: Sequences, evaluate_actions: EvaluateActions) -> dict[str, float]:
+        """One meta-update: `update_epochs` epochs over the sequences, in minibatches.
 
         Args:
             data: the sequences.
-            judge: which sequences [n] -> the policy's distribution and the value head's outputs [L, n] there.
+            evaluate_actions: indices of sequences [n] -> the policy's distribution and the value head's outputs [L, n].
 
         Raises:
             AgentError: the loss is not finite; the parameters are those before the update.
@@ -221,45 +231,46 @@ class PPO:
         norms, sums = [], torch.zeros(5, device=data.valid.device)
         for epoch in range(config.update_epochs):
             order = torch.randperm(sequences, generator=generator).to(data.valid.device)
-            for part in torch.tensor_split(order, min(config.num_minibatches, sequences)):
-                loss, parts = self._loss(data.of(part), judge(part))
+            for indices in torch.tensor_split(order, min(config.num_minibatches, sequences)):
+                loss, terms = self._loss_terms(data.select(indices), *evaluate_actions(indices))
                 self._adam.zero_grad(set_to_none=True)
                 loss.backward()
                 norms.append(torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), config.max_grad_norm))
                 self._adam.step()
                 if epoch == config.update_epochs - 1:
-                    sums += parts * len(part) / sequences
+                    sums += terms * len(indices) / sequences
         norm = float(torch.stack(norms).mean())
-        told = dict(zip(self.metrics, [*sums.tolist(), norm, rate, config.gamma_at(self.updates)], strict=True))
-        if not all(map(math.isfinite, told.values())):
+        values = [*sums.tolist(), norm, rate, config.gamma_at(self.updates), self._explained_variance]
+        metrics = dict(zip(PPO.metrics, values, strict=True))
+        if not all(map(math.isfinite, metrics.values())):
             take_weights(self.parameters, before)
             raise AgentError(
-                f"meta-update {self.updates}: the loss ({told['policy_loss']}, value {told['value_loss']}) or its "
-                f"gradient (norm {norm}) is not finite; the parameters are those before it: lower agent.learning_rate"
+                f"meta-update {self.updates}: the loss ({metrics['policy_loss']}, value {metrics['value_loss']}) or "
+                f"its gradient (norm {norm}) is not finite; the parameters are those before it: lower "
+                "agent.learning_rate"
             )
         self.updates += 1
-        return told
+        return metrics
 
-    def _loss(self, data: Sequences, judged: tuple[Distribution, Tensor]) -> tuple[Tensor, Tensor]:
-        distribution, value = judged
+    def _loss_terms(self, data: Sequences, distribution: Distribution, value: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss, and without gradients [surrogate, value loss, entropy, KL, clipped share]."""
+        config = self.config
         weight = data.valid / data.valid.sum().clamp(min=1)
         log_prob = self.policy.log_prob(distribution, data.action)
-        surrogate = clipped_surrogate(
-            log_prob, data.log_prob, data.advantage, weight, clip_range=self.config.clip_range
-        )
+        surrogate = clipped_surrogate(log_prob, data.log_prob, data.advantage, weight, clip_range=config.clip_range)
         value_loss = (weight * (value - data.target).square()).sum()
         entropy = (weight * self.policy.entropy(distribution)).sum()
-        loss = surrogate + self.config.vf_coef * value_loss
-        loss = loss - self.config.ent_coef_at(self.updates) * entropy
+        loss = surrogate + config.vf_coef * value_loss
+        loss = loss - config.ent_coef_at(self.updates) * entropy
         with torch.no_grad():
-            shift = log_prob - data.log_prob
-            kl = (weight * (shift.exp() - 1 - shift)).sum()
-            clipped = (weight * ((shift.exp() - 1).abs() > self.config.clip_range)).sum()
-            told = torch.stack([surrogate, value_loss, entropy, kl, clipped])
-        return loss, told
+            log_ratio = log_prob - data.log_prob
+            kl = (weight * (log_ratio.exp() - 1 - log_ratio)).sum()
+            clipped = (weight * ((log_ratio.exp() - 1).abs() > config.clip_range)).sum()
+            terms = torch.stack([surrogate, value_loss, entropy, kl, clipped])
+        return loss, terms
 
     def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint: everything that the next update depends on but the parameters."""
+        """Everything but the parameters that the next update depends on."""
         return {
             "adam": self._adam.state_dict(),
             "updates": self.updates,
@@ -268,15 +279,27 @@ class PPO:
         }
 
     def check(self, state: Mapping[str, Any]) -> None:
-        """AgentError unless `load_state_dict` could take this."""
+        """Raise AgentError unless `load_state_dict` could take this."""
         for name in ("updates", "seed"):
             if not isinstance(state[name], int) or state[name] < 0:
                 raise AgentError(f"this checkpoint's {name} is {state[name]!r}, no count; it is damaged")
         check_adam(state["adam"], self.parameters.values())
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes back what `state_dict` gave."""
+        """The inverse of `state_dict`."""
         self.check(state)
         self.scale.load_state_dict(state["value_scale"])
         self._adam.load_state_dict(state["adam"])
         self.updates, self.seed = state["updates"], state["seed"]
+
+
+def explained_variance(value: Tensor, returns: Tensor, valid: Tensor) -> float:
+    """Explained variance of the critic: 1 - Var(return - value) / Var(return); 0 where the returns do not vary.
+
+    Args:
+        value: [L, B], in units of the reward.
+        returns: [L, B].
+        valid: [L, B] bool, the steps that count.
+    """
+    residual, total = (tensor[valid].double().var(correction=0) for tensor in (returns - value, returns))
+    return float(1.0 - residual / total) if total > 0 else 0.0

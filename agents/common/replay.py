@@ -1,4 +1,4 @@
-"""Replay: what off-policy learners remember of each training task."""
+"""The replay buffer of off-policy learners: the newest transitions of each training task."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class TaskReplay:
     """The newest `capacity` transitions of each task, as rows of W numbers, on the CPU.
 
     Attributes:
-        added: [tasks] int64, transitions that each task was given so far.
+        added: [tasks] int64, transitions added to each task so far.
     """
 
     def __init__(self, tasks: int, width: int, capacity: int) -> None:
@@ -26,51 +26,52 @@ class TaskReplay:
 
     @property
     def counts(self) -> np.ndarray:
-        """[tasks] int64, transitions that are remembered of each task."""
+        """[tasks] int64, transitions stored of each task."""
         return np.minimum(self.added, self.capacity)
 
     def add(self, task: int, rows: Tensor) -> None:
-        """Remembers rows [n, W] of a task, in place of its oldest ones where it is full."""
+        """Store rows [n, W] of a task, in place of its oldest ones where the buffer is full."""
         rows = rows[-self.capacity :]
-        self._make_room(int(self.counts[task]) + len(rows))
-        places = (int(self.added[task]) + np.arange(len(rows))) % self.capacity
-        self._rows[task, torch.from_numpy(places)] = rows
+        self._grow(int(self.counts[task]) + len(rows))
+        indices = (int(self.added[task]) + np.arange(len(rows))) % self.capacity
+        self._rows[task, torch.from_numpy(indices)] = rows
         self.added[task] += len(rows)
 
     def sample(self, tasks: np.ndarray, count: int, rng: np.random.Generator) -> Tensor:
-        """[len(tasks), count, W] rows of these tasks, drawn with replacement."""
+        """Sample rows [len(tasks), count, W] of these tasks, with replacement."""
         counts = self.counts[tasks]
         if not counts.all():
             raise AgentError(
                 f"training task {tasks[int(counts.argmin())]} has no transitions to learn from; a learner's first "
                 "update needs trials of every training task"
             )
-        _, room, width = self._rows.shape
-        places = rng.integers(counts[:, None], size=(len(tasks), count)) + room * tasks[:, None]
-        chosen = self._rows.view(-1, width).index_select(0, torch.from_numpy(places.reshape(-1)))
-        return chosen.view(len(tasks), count, width)
+        _, allocated, width = self._rows.shape
+        indices = rng.integers(counts[:, None], size=(len(tasks), count)) + allocated * tasks[:, None]
+        rows = self._rows.view(-1, width).index_select(0, torch.from_numpy(indices.reshape(-1)))
+        return rows.view(len(tasks), count, width)
 
-    def _make_room(self, needed: int) -> None:
-        tasks, room, width = self._rows.shape
-        if min(needed, self.capacity) > room:
-            larger = torch.zeros(tasks, min(self.capacity, max(needed, 2 * room)), width)
-            larger[:, :room] = self._rows
+    def _grow(self, needed: int) -> None:
+        """Make room for this many rows a task, up to the capacity."""
+        tasks, allocated, width = self._rows.shape
+        if min(needed, self.capacity) > allocated:
+            larger = torch.zeros(tasks, min(self.capacity, max(needed, 2 * allocated)), width)
+            larger[:, :allocated] = self._rows
             self._rows = larger
 
     def state_dict(self) -> dict[str, Any]:
-        """What `load_state_dict` takes back: the rows that are filled, task by task."""
+        """The filled rows, task by task, and the counters."""
         filled = [rows[:count] for rows, count in zip(self._rows, self.counts, strict=True)]
         return {"rows": torch.cat(filled), "added": torch.from_numpy(self.added.copy())}
 
     def check(self, state: Mapping[str, Any]) -> None:
-        """Raises AgentError unless the state is of as many tasks with rows as wide and as many."""
+        """Raise AgentError unless the state is of as many tasks, with rows of this width and at most this many."""
         added, rows = state["added"], state["rows"]
         fits = added.shape == self.added.shape and added.dtype == torch.int64 and rows.dtype == torch.float32
         if not fits or bool((added < 0).any()) or rows.shape != (int(added.clamp(max=self.capacity).sum()), self.width):
             raise AgentError("this checkpoint's replay is of other tasks, spaces or capacity; use its own recipe")
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes back what `state_dict` gave."""
+        """The inverse of `state_dict`."""
         self.check(state)
         self.added = state["added"].numpy().copy()
         counts = self.counts

@@ -1,8 +1,8 @@
 """The ensemble critic: multi-layer perceptrons side by side, such as twin critics, their gradients written out.
 
-At the sizes of an actor and its critics autograd's bookkeeping costs as much as the matrix products. Here a layer is one
-batched product, ReLU is done in place, and gradients are written where the optimiser finds them. Shapes: E networks,
-T rows.
+At the sizes of an actor and its critics autograd's bookkeeping costs as much as the matrix products. Here a layer is
+one batched product, ReLU is done in place, and gradients are written where the optimiser finds them. Shapes:
+E networks, T rows.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ Layers = list[tuple[Tensor, Tensor]]  # weights [E, in, out], biases [E, 1, out]
 # A gradient through ReLU, in place: one pass, where masking takes two.
 _relu_backward = torch.ops.aten.threshold_backward.grad_input
 
-# CPU libraries are slow at products with a narrow matrix, such as a critic's last layer. The product of the transposes, in
-# reverse order, has the narrow matrix on the side that costs nothing.
+# CPU libraries are slow at products with a narrow matrix, such as a critic's last layer. The product of the transposes,
+# in reverse order, has the narrow matrix on the side that costs nothing.
 NARROW = 16  # columns
 
 

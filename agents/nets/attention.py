@@ -1,7 +1,7 @@
-"""Memories that attend to all that was: a causal transformer, and SNAIL.
+"""Memories that attend to all earlier steps: a causal transformer, and SNAIL.
 
 Nothing is forgotten: the state grows by one entry a step, keys and values of every step so far, so acting costs in
-proportion to the steps so far and a trial's gradients cannot be cut. Shapes: B rows, L steps, T steps so far with
+proportion to the steps so far and gradients cannot be truncated. Shapes: B rows, L steps, T steps so far with
 these, I inputs.
 """
 
@@ -70,7 +70,7 @@ def start_attention(name: str, rows: int, heads: int, key_size: int, value_size:
 def attend(
     parameters: Parameters, name: str, inputs: Tensor, state: MemoryState, heads: int
 ) -> tuple[Tensor, MemoryState]:
-    """Each step looks at itself and all before it. Vaswani et al. 2017, eq. 1 and section 3.2.2.
+    """Causal attention: each step attends to itself and all before it. Vaswani et al. 2017, eq. 1 and section 3.2.2.
 
         reads = softmax(Q K^T / sqrt(size of a key)) V
 
@@ -84,8 +84,8 @@ def attend(
         reads [L, B, values of all heads], and the layer's new state with the last step's weights [B, heads, T].
     """
 
-    def split(one: Tensor) -> Tensor:
-        return one.unflatten(-1, (heads, -1)).permute(1, 2, 0, 3)  # [B, heads, L, size of a head]
+    def split(features: Tensor) -> Tensor:
+        return features.unflatten(-1, (heads, -1)).permute(1, 2, 0, 3)  # [B, heads, L, size of a head]
 
     new_keys = split(functional.linear(inputs, parameters[f"{name}/key_weight"]))
     keys = torch.cat([state[f"{name}/keys"], new_keys], 2)
@@ -95,11 +95,11 @@ def attend(
     steps, total = queries.shape[2], keys.shape[2]
     if steps == 1:
         reads = last @ values
-    elif steps == total:  # from the trial's start, where torch knows which half to leave out
+    elif steps == total:  # from the trial's start: torch's own causal mask
         reads = functional.scaled_dot_product_attention(queries, keys, values, is_causal=True)
     else:
-        seen = torch.ones(steps, total, dtype=torch.bool, device=inputs.device).tril(total - steps)
-        reads = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=seen)
+        mask = torch.ones(steps, total, dtype=torch.bool, device=inputs.device).tril(total - steps)
+        reads = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
     after = {f"{name}/keys": keys, f"{name}/values": values, f"{name}/weights": last[:, :, 0].detach()}
     return reads.permute(2, 0, 1, 3).flatten(2), after
 
@@ -115,10 +115,10 @@ def positions(first: int, steps: int, size: int, like: Tensor) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], -1)
 
 
-class Attentive(Memory):
-    """What memories that attend share: a step is a sequence of one."""
+class AttentionMemory(Memory):
+    """Base of memories that attend: a step is a sequence of one."""
 
-    cuts = False
+    can_truncate = False
 
     def step(self, parameters: Parameters, inputs: Tensor, state: MemoryState) -> tuple[Tensor, MemoryState]:
         outputs, after = self.sequence(parameters, inputs[None], state)
@@ -126,11 +126,11 @@ class Attentive(Memory):
 
     def attention(self, state: MemoryState) -> dict[str, Tensor]:
         """Each attending layer's weights [B, heads, T] of the last step."""
-        return {name.removesuffix("/weights"): one for name, one in state.items() if name.endswith("/weights")}
+        return {name.removesuffix("/weights"): value for name, value in state.items() if name.endswith("/weights")}
 
 
-class Transformer(Attentive):
-    """Normalised before each part, as GPT-2 is (Radford et al. 2019), with the sinusoids of Vaswani et al. 2017."""
+class Transformer(AttentionMemory):
+    """Pre-norm, as GPT-2 (Radford et al. 2019), with sinusoidal positions (Vaswani et al. 2017)."""
 
     def __init__(self, inputs: int, config: TransformerConfig) -> None:
         self.inputs, self.output_size, self.heads = inputs, config.size, config.heads
@@ -138,7 +138,7 @@ class Transformer(Attentive):
 
     def init(self, generator: torch.Generator) -> Parameters:
         size = self.output_size
-        # Each layer adds twice to what passes through: scaled down so that depth does not let it grow (GPT-2).
+        # Each layer adds twice to the residual stream: scaled down so that it does not grow with depth (GPT-2).
         scale = 1.0 / math.sqrt(2 * len(self._layers))
         parameters = init_linear("embedding", self.inputs, size, generator)
         for name in self._layers:
@@ -150,7 +150,7 @@ class Transformer(Attentive):
             parameters |= {f"{name}_gain": torch.ones(size), f"{name}_bias": torch.zeros(size)}
         return parameters
 
-    def start(self, parameters: Parameters, rows: int) -> MemoryState:
+    def initial_state(self, parameters: Parameters, rows: int) -> MemoryState:
         size = self.output_size
         state: MemoryState = {}
         for name in self._layers:
@@ -164,8 +164,8 @@ class Transformer(Attentive):
         after: MemoryState = {}
         for name in self._layers:
             normal = self._normalise(parameters, f"{name}/attention_norm", stream)
-            reads, seen = attend(parameters, name, normal, state, self.heads)
-            after |= seen
+            reads, cache = attend(parameters, name, normal, state, self.heads)
+            after |= cache
             stream = stream + linear(parameters, f"{name}/read", reads)
             normal = self._normalise(parameters, f"{name}/mlp_norm", stream)
             wide = functional.gelu(linear(parameters, f"{name}/widen", normal))
@@ -177,10 +177,10 @@ class Transformer(Attentive):
         return functional.layer_norm(stream, (self.output_size,), gain, bias)
 
 
-class SNAIL(Attentive):
+class SNAIL(AttentionMemory):
     """Attention, convolutions, attention, convolutions, attention: Mishra et al. 2018, section 3 and its figure 2.
 
-    Every block adds features to those it was given, so the output is the input and all that was added. A block of
+    Every block concatenates features to its input, so the output is the input and all that was added. A block of
     convolutions sees back over the whole trial: kernels of 2 steps that are 1, 2, 4, ... steps apart.
     """
 
@@ -211,7 +211,7 @@ class SNAIL(Attentive):
                 size += config.filters
         return parameters
 
-    def start(self, parameters: Parameters, rows: int) -> MemoryState:
+    def initial_state(self, parameters: Parameters, rows: int) -> MemoryState:
         config, like = self.config, parameters["layer_0/query_bias"]
         state = {"recent": like.new_zeros(rows, self.distances[-1], self.output_size)}
         for layer, block in enumerate(self.blocks):
@@ -225,9 +225,9 @@ class SNAIL(Attentive):
         for layer, block in enumerate(self.blocks):
             name = f"layer_{layer}"
             if block == "attention":
-                reads, seen = attend(parameters, name, features, state, heads=1)
+                reads, cache = attend(parameters, name, features, state, heads=1)
                 features = torch.cat([features, reads], -1)
-                after |= seen
+                after |= cache
                 continue
             for distance in self.distances:
                 added = self._convolve(parameters, f"{name}/{distance}", features, recent, distance)
@@ -247,6 +247,6 @@ class SNAIL(Attentive):
         first = len(recent) - distance
         earlier = recent[first : first + steps, :, :size], features[: max(steps - distance, 0)]
         weight = parameters[f"{name}_past_weight"]
-        past = torch.cat([functional.linear(one, weight) for one in earlier])
+        past = torch.cat([functional.linear(features, weight) for features in earlier])
         filtered, gate = (linear(parameters, f"{name}_now", features) + past).chunk(2, -1)
         return torch.tanh(filtered) * torch.sigmoid(gate)

@@ -1,7 +1,7 @@
-"""A memory of slots beside the network. Santoro et al. 2016 (arXiv:1605.06065), after Graves et al. 2014
+"""External memory: slots beside the network. Santoro et al. 2016 (arXiv:1605.06065), after Graves et al. 2014
 (arXiv:1410.5401).
 
-A controller writes what it holds to the slots least used of late, and reads slots by their likeness to it. Shapes:
+A controller writes keys to the least recently used slots, and reads slots by their similarity to its keys. Shapes:
 B rows, L steps, I inputs, R heads, each of which reads and writes.
 """
 
@@ -56,11 +56,11 @@ class ExternalMemory(Memory):
             **init_linear("gate", self.config.size, self.config.read_heads, generator),
         }
 
-    def start(self, parameters: Parameters, rows: int) -> MemoryState:
+    def initial_state(self, parameters: Parameters, rows: int) -> MemoryState:
         """Empty slots that were never used, and nothing read."""
         config, like = self.config, parameters["key_bias"]
         return {
-            **self.controller.start(self._of_controller(parameters), rows),
+            **self.controller.initial_state(self._of_controller(parameters), rows),
             "slots": like.new_zeros(rows, config.slots, config.width),
             "usage": like.new_zeros(rows, config.slots),
             "weights": like.new_zeros(rows, config.read_heads, config.slots),
@@ -74,8 +74,8 @@ class ExternalMemory(Memory):
         are bounded by tanh, which the paper leaves open too.
         """
         config = self.config
-        told = torch.cat([inputs, state["reads"].flatten(1)], -1)
-        hidden, after = self.controller.step(self._of_controller(parameters), told, state)
+        controller_inputs = torch.cat([inputs, state["reads"].flatten(1)], -1)
+        hidden, after = self.controller.step(self._of_controller(parameters), controller_inputs, state)
         keys = torch.tanh(linear(parameters, "key", hidden)).unflatten(-1, (config.read_heads, config.width))
         gate = torch.sigmoid(linear(parameters, "gate", hidden))[..., None]
         # A stable order, so that of slots used alike the first is taken on every machine.
@@ -85,8 +85,8 @@ class ExternalMemory(Memory):
         emptied = state["slots"] * (1.0 - least_used.sum(1))[..., None]
         # Matrices so small are multiplied faster by hand.
         slots = emptied + (writing[..., None] * keys[:, :, None]).sum(1)  # eq. 8
-        likeness = functional.cosine_similarity(keys[:, :, None], slots[:, None], dim=-1)  # eq. 2
-        weights = torch.softmax(likeness, -1)  # eq. 3
+        similarity = functional.cosine_similarity(keys[:, :, None], slots[:, None], dim=-1)  # eq. 2
+        weights = torch.softmax(similarity, -1)  # eq. 3
         reads = (weights[..., None] * slots[:, None]).sum(2)  # eq. 4
         usage = config.usage_decay * state["usage"] + (weights + writing).sum(1).detach()  # eq. 5
         after |= {"slots": slots, "usage": usage, "weights": weights, "reads": reads}
@@ -94,8 +94,8 @@ class ExternalMemory(Memory):
 
     def sequence(self, parameters: Parameters, inputs: Tensor, state: MemoryState) -> tuple[Tensor, MemoryState]:
         outputs = []
-        for one in inputs:
-            output, state = self.step(parameters, one, state)
+        for step_inputs in inputs:
+            output, state = self.step(parameters, step_inputs, state)
             outputs.append(output)
         return torch.stack(outputs), state
 

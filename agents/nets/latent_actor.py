@@ -1,10 +1,10 @@
-"""Networks that share a latent task: a policy and critics that are given it, an encoder that infers it.
+"""Networks with a latent task: policy and critics conditioned on it, an encoder that infers it.
 
-They are perceptrons (agents/nets/ensembles.py); rows of their inputs are, in this order:
+They are perceptrons (agents/nets/ensembles.py); their inputs are, in this order:
 
     policy   observation, latent                      -> mean and log deviation of the action before it is squashed
     critics  observation, action, latent              -> value, of each of two
-    encoder  observation, action, reward (, next one) -> mean and variance of the latent, before a softplus
+    encoder  observation, action, reward (, next observation) -> mean and variance of the latent, before a softplus
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class LatentActor:
         sees_next: bool,
     ) -> None:
         observation, action = interface.observation_space, interface.action_space
-        for space, what in ((observation, "observations"), (action, "actions")):
+        for space, role in ((observation, "observations"), (action, "actions")):
             if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
-                raise AgentError(f"this agent takes flat Box {what}, not {space}; choose another agent for this family")
+                raise AgentError(f"this agent takes flat Box {role}, not {space}; choose another agent for this family")
         assert isinstance(observation, gymnasium.spaces.Box)
         assert isinstance(action, gymnasium.spaces.Box)
         if not np.isfinite([action.low, action.high]).all():
@@ -57,7 +57,7 @@ class LatentActor:
         self.sees_next = sees_next
         self.context_width = self.observations * (2 if sees_next else 1) + self.actions + 1
         acting = self.observations + latent_size
-        self._made = {  # sizes, networks side by side, scale of the last layer
+        self._networks = {  # sizes, networks side by side, scale of the last layer
             "policy": ((acting, *hidden_sizes, 2 * self.actions), 1, 0.01),
             "encoder": ((self.context_width, *encoder_sizes, 2 * latent_size), 1, 1.0),
             "critics": ((acting + self.actions, *hidden_sizes, 1), 2, 1.0),
@@ -65,7 +65,7 @@ class LatentActor:
 
     def init(self, name: str, generator: torch.Generator) -> Parameters:
         """Fresh parameters of the policy, the encoder or the critics, names beginning with that."""
-        sizes, members, scale = self._made[name]
+        sizes, members, scale = self._networks[name]
         return {f"{name}/{key}": value for key, value in init_ensemble(sizes, members, generator, scale).items()}
 
     def context(self, statistics: Parameters, batch: RoundBatch) -> Tensor:
@@ -78,9 +78,9 @@ class LatentActor:
 
     def transitions(self, statistics: Parameters, batch: RoundBatch, reward: np.ndarray) -> Tensor:
         """[B, R * L, 2 O + A + 2]: observation, action, reward, terminated, next observation of a round's steps."""
-        told = torch.as_tensor(np.stack([reward, batch.terminated], -1).astype(np.float32))
-        before, after = (self.normalised(statistics, one) for one in (batch.observation, batch.next_observation))
-        return torch.cat((before, self.centred(batch.action), told, after), -1).flatten(1, 2)
+        outcome = torch.as_tensor(np.stack([reward, batch.terminated], -1).astype(np.float32))
+        before, after = (self.normalised(statistics, array) for array in (batch.observation, batch.next_observation))
+        return torch.cat((before, self.centred(batch.action), outcome, after), -1).flatten(1, 2)
 
     def normalised(self, statistics: Parameters, observation: np.ndarray) -> Tensor:
         """Observations [..., O], shifted and scaled by `mean` and `scale`."""

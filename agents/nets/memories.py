@@ -1,4 +1,4 @@
-"""Memories: what carries a trial's experience from step to step. The contract that all share; GRU and LSTM.
+"""Memories: networks whose hidden state carries a trial's experience from step to step. Their contract; GRU and LSTM.
 
 A memory is pure functions of a flat dictionary of parameters, as policies are (ADR 2). Acting goes step by step with a
 state; learning goes over whole sequences, and gives the same numbers:
@@ -27,24 +27,24 @@ MemoryState = dict[str, Tensor]
 
 
 class Memory(ABC):
-    """What learns to remember within a trial.
+    """A network with a hidden state that lives as long as the trial.
 
     Attributes:
         output_size: H, entries of an output.
-        cuts: whether a sequence may be cut, so that gradients flow within the pieces alone while the state goes on
-            (truncated backpropagation). Memories that attend to all that was do not cut.
+        can_truncate: whether gradients may be cut between segments of a sequence while the hidden state is passed on.
+            Memories that attend to all earlier steps cannot.
     """
 
     output_size: int
-    cuts: bool = True
+    can_truncate: bool = True
 
     @abstractmethod
     def init(self, generator: torch.Generator) -> Parameters:
         """Fresh parameters."""
 
     @abstractmethod
-    def start(self, parameters: Parameters, rows: int) -> MemoryState:
-        """The state [rows, ...] of trials that have seen nothing, on the parameters' device."""
+    def initial_state(self, parameters: Parameters, rows: int) -> MemoryState:
+        """The state [rows, ...] before a trial's first step, on the parameters' device."""
 
     @abstractmethod
     def step(self, parameters: Parameters, inputs: Tensor, state: MemoryState) -> tuple[Tensor, MemoryState]:
@@ -55,7 +55,7 @@ class Memory(ABC):
         """All steps: inputs [L, B, I] -> outputs [L, B, H] and the state after them."""
 
     def attention(self, state: MemoryState) -> dict[str, Tensor]:
-        """What the last step looked at, named weights [B, ...] over earlier steps or slots; {} without attention."""
+        """Attention weights of the last step by layer, [B, ...] over earlier steps or slots; {} without attention."""
         return {}
 
 
@@ -90,7 +90,7 @@ class LSTMConfig(Config):
 
 
 def chrono_bias(size: int, steps: int, generator: torch.Generator) -> Tensor:
-    """Biases [size] of a keeping gate, for memories of 1 to `steps` steps. Tallec and Ollivier 2018 (arXiv:1804.11188).
+    """Biases [size] of a gate that keeps 1 to `steps` steps. Tallec and Ollivier 2018 (arXiv:1804.11188).
 
     log u with u ~ U[1, steps - 1]: a unit of bias log u forgets within about 1 + u steps.
     """
@@ -98,7 +98,7 @@ def chrono_bias(size: int, steps: int, generator: torch.Generator) -> Tensor:
 
 
 class Recurrent(Memory):
-    """What GRU and LSTM share: gates from one product of the input and one of the hidden state."""
+    """Base of GRU and LSTM: gates from one product of the input and one of the hidden state."""
 
     gates: int
 
@@ -120,12 +120,12 @@ class Recurrent(Memory):
         return parameters
 
     @abstractmethod
-    def _set_chrono_bias(self, bias: Tensor, keeping: Tensor) -> None:
-        """Puts the biases of the keeping gate into the concatenated ones, in place."""
+    def _set_chrono_bias(self, bias: Tensor, chrono: Tensor) -> None:
+        """Write the chrono biases into the concatenated ones, in place."""
 
     @staticmethod
-    def _all(parameters: Parameters) -> list[Tensor]:
-        """As torch's functions take them."""
+    def _torch_weights(parameters: Parameters) -> list[Tensor]:
+        """Parameters in the order of torch's functions."""
         return [parameters[name] for name in ("input_weight", "hidden_weight", "input_bias", "hidden_bias")]
 
 
@@ -134,22 +134,22 @@ class GRU(Recurrent):
 
     gates = 3
 
-    def _set_chrono_bias(self, bias: Tensor, keeping: Tensor) -> None:
-        bias[self.output_size : 2 * self.output_size] = keeping  # z keeps
+    def _set_chrono_bias(self, bias: Tensor, chrono: Tensor) -> None:
+        bias[self.output_size : 2 * self.output_size] = chrono  # of z, which keeps h
 
-    def start(self, parameters: Parameters, rows: int) -> MemoryState:
+    def initial_state(self, parameters: Parameters, rows: int) -> MemoryState:
         return {"hidden": parameters["input_bias"].new_zeros(rows, self.output_size)}
 
     def step(self, parameters: Parameters, inputs: Tensor, state: MemoryState) -> tuple[Tensor, MemoryState]:
-        hidden = torch.gru_cell(inputs, state["hidden"], *self._all(parameters))
+        hidden = torch.gru_cell(inputs, state["hidden"], *self._torch_weights(parameters))
         return hidden, {"hidden": hidden}
 
     def sequence(self, parameters: Parameters, inputs: Tensor, state: MemoryState) -> tuple[Tensor, MemoryState]:
         if inputs.device.type == "cpu":  # cuDNN has all steps in one kernel
-            outputs = GRUSequence.apply(inputs, state["hidden"], *self._all(parameters))
+            outputs = GRUSequence.apply(inputs, state["hidden"], *self._torch_weights(parameters))
             return outputs, {"hidden": outputs[-1]}
         outputs, last = torch.gru(
-            inputs, state["hidden"][None], self._all(parameters), True, 1, 0.0, False, False, False
+            inputs, state["hidden"][None], self._torch_weights(parameters), True, 1, 0.0, False, False, False
         )
         return outputs, {"hidden": last[0]}
 
@@ -159,25 +159,27 @@ class LSTM(Recurrent):
 
     gates = 4
 
-    def _set_chrono_bias(self, bias: Tensor, keeping: Tensor) -> None:
-        bias[self.output_size : 2 * self.output_size] = keeping
-        bias[: self.output_size] = -keeping
+    def _set_chrono_bias(self, bias: Tensor, chrono: Tensor) -> None:
+        bias[self.output_size : 2 * self.output_size] = chrono
+        bias[: self.output_size] = -chrono
 
-    def start(self, parameters: Parameters, rows: int) -> MemoryState:
+    def initial_state(self, parameters: Parameters, rows: int) -> MemoryState:
         zeros = parameters["input_bias"].new_zeros(rows, self.output_size)
         return {"hidden": zeros, "cell": zeros}
 
     def step(self, parameters: Parameters, inputs: Tensor, state: MemoryState) -> tuple[Tensor, MemoryState]:
-        hidden, cell = torch.lstm_cell(inputs, (state["hidden"], state["cell"]), *self._all(parameters))
+        hidden, cell = torch.lstm_cell(inputs, (state["hidden"], state["cell"]), *self._torch_weights(parameters))
         return hidden, {"hidden": hidden, "cell": cell}
 
     def sequence(self, parameters: Parameters, inputs: Tensor, state: MemoryState) -> tuple[Tensor, MemoryState]:
         before = (state["hidden"][None], state["cell"][None])
-        outputs, hidden, cell = torch.lstm(inputs, before, self._all(parameters), True, 1, 0.0, False, False, False)
+        outputs, hidden, cell = torch.lstm(
+            inputs, before, self._torch_weights(parameters), True, 1, 0.0, False, False, False
+        )
         return outputs, {"hidden": hidden[0], "cell": cell[0]}
 
 
 def _orthogonal(size: int, generator: torch.Generator) -> Tensor:
-    """A random rotation [size, size]: repeated products neither vanish nor explode."""
+    """A random orthogonal matrix [size, size]: repeated products neither vanish nor explode."""
     rotation, upper = torch.linalg.qr(torch.randn(size, size, generator=generator))
     return rotation * torch.sign(torch.diagonal(upper))

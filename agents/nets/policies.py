@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import gymnasium
 import numpy as np
@@ -24,26 +25,26 @@ Distribution = tuple[Tensor, ...]
 
 
 class Policy(ABC):
-    """What MAML needs of a stochastic policy; `Gaussian` and `Categorical` fill it in."""
+    """A stochastic policy: a network, and a distribution of actions given its outputs."""
 
     noise_size: int
 
     def __init__(
         self, observation_space: gymnasium.Space, outputs: int, hidden_sizes: Sequence[int], activation: Activation
     ) -> None:
-        self.inputs = encoded_size(observation_space)
+        self.input_size = encoded_size(observation_space)
         self._discrete_observation = isinstance(observation_space, gymnasium.spaces.Discrete)
         self._first_observation = int(getattr(observation_space, "start", 0))
-        self.outputs = outputs
-        self._sizes = (self.inputs, *hidden_sizes, outputs)
+        self.output_size = outputs
+        self._sizes = (self.input_size, *hidden_sizes, outputs)
         self._activation = activation
 
     def init(self, generator: torch.Generator) -> Parameters:
-        """Fresh parameters; the small last layer makes the first policy indifferent to the observation."""
+        """Fresh parameters; the last layer is small, so that the first policy hardly depends on the observation."""
         return init_mlp(self._sizes, generator, last_scale=0.01) | self.init_spread()
 
     def init_spread(self) -> Parameters:
-        """Fresh parameters beside the network's: what the action's spread needs, where the network does not say it."""
+        """Fresh parameters of the action's spread, where it is no output of the network."""
         return {}
 
     def project(self, parameters: Parameters) -> None:  # noqa: B027  # an optional hook, empty on purpose
@@ -53,7 +54,7 @@ class Policy(ABC):
         """Observations [..., *shape] as float32 features [..., O]: flat, or one-hot where they are discrete."""
         values = torch.as_tensor(observation)
         if self._discrete_observation:
-            return torch.nn.functional.one_hot(values.long() - self._first_observation, self.inputs).float()
+            return torch.nn.functional.one_hot(values.long() - self._first_observation, self.input_size).float()
         return values.float()
 
     def _network(self, parameters: Parameters, features: Tensor) -> Tensor:
@@ -65,7 +66,7 @@ class Policy(ABC):
 
     @abstractmethod
     def of_outputs(self, parameters: Parameters, outputs: Tensor) -> Distribution:
-        """Distribution parameters of the action, given what a network says, [..., rows, `outputs`]."""
+        """Distribution parameters of the action, given a network's outputs [..., rows, `output_size`]."""
 
     @abstractmethod
     def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
@@ -73,7 +74,7 @@ class Policy(ABC):
 
     @abstractmethod
     def sample(self, distribution: Distribution, noise: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The action that this noise picks, without noise the most likely one; and its log-probability."""
+        """The action that this noise selects, without noise the most likely one; and its log-probability."""
 
     @abstractmethod
     def log_prob(self, distribution: Distribution, action: Tensor) -> Tensor:
@@ -92,12 +93,26 @@ class Policy(ABC):
         """Entropy in nats, [..., rows]."""
 
 
-class Gaussian(Policy):
-    """Diagonal Gaussian, its deviation the same at every observation. Actions in the family's units.
+@dataclass(frozen=True)
+class ActionStd:
+    """Standard deviations of a Gaussian policy, in action units of the family.
 
-    The log-deviation is `std_gain` times its parameter, so a gradient step of size a moves it by std_gain^2 * a times
-    its slope: a gain above 1 lets an inner step narrow the policy when its task is found.
+    Attributes:
+        initial: before learning.
+        minimum: of any policy, adapted ones too.
+        min_initial: of the unadapted policy; None is `minimum`.
+        gain: the log standard deviation is this times its parameter, so a gradient step of size a moves it by gain^2 a
+            times its slope: a gain above 1 lets an inner step narrow the policy once its task is found.
     """
+
+    initial: float = 1.0
+    minimum: float = 1e-3
+    min_initial: float | None = None
+    gain: float = 1.0
+
+
+class Gaussian(Policy):
+    """Diagonal Gaussian; its standard deviation is the same at every observation. Actions in the family's units."""
 
     def __init__(
         self,
@@ -105,25 +120,22 @@ class Gaussian(Policy):
         action_space: gymnasium.spaces.Box,
         hidden_sizes: Sequence[int],
         activation: Activation,
-        *,
-        initial_std: float,
-        min_std: float,
-        min_initial_std: float,
-        std_gain: float = 1.0,
+        std: ActionStd,
     ) -> None:
         self._action_size = int(np.prod(action_space.shape))
         super().__init__(observation_space, self._action_size, hidden_sizes, activation)
         self.noise_size = self._action_size
-        self._initial_log_std = math.log(initial_std) / std_gain
-        self._least_parameter = math.log(min_initial_std) / std_gain
-        self._std_gain = std_gain
-        self._min_log_std = math.log(min_std)
+        self._initial_log_std = math.log(std.initial) / std.gain
+        min_initial = std.minimum if std.min_initial is None else std.min_initial
+        self._min_parameter = math.log(min_initial) / std.gain
+        self._std_gain = std.gain
+        self._min_log_std = math.log(std.minimum)
 
     def init_spread(self) -> Parameters:
         return {"log_std": torch.full((1, self._action_size), self._initial_log_std)}
 
     def project(self, parameters: Parameters) -> None:
-        parameters["log_std"].clamp_(min=self._least_parameter)
+        parameters["log_std"].clamp_(min=self._min_parameter)
 
     def of_outputs(self, parameters: Parameters, outputs: Tensor) -> Distribution:
         log_std = (self._std_gain * parameters["log_std"]).clamp(min=self._min_log_std)
@@ -161,7 +173,7 @@ class Gaussian(Policy):
 
 
 class Categorical(Policy):
-    """One of n actions; `sample` picks by the Gumbel-max rule, so the noise alone decides."""
+    """One of n actions; `sample` is by the Gumbel-max trick, so all randomness is in the noise."""
 
     def __init__(
         self,
@@ -187,7 +199,7 @@ class Categorical(Policy):
 
     def one_hot(self, action: Tensor) -> Tensor:
         """Actions [...] as [..., n] float32."""
-        return torch.nn.functional.one_hot(action.long() - self._first_action, self.outputs).float()
+        return torch.nn.functional.one_hot(action.long() - self._first_action, self.output_size).float()
 
     def log_prob(self, distribution: Distribution, action: Tensor) -> Tensor:
         index = (action.long() - self._first_action).unsqueeze(-1)
@@ -205,7 +217,7 @@ class Categorical(Policy):
 
 
 def encoded_size(observation_space: gymnasium.Space) -> int:
-    """Features that an observation becomes; refuses spaces with no plain encoding."""
+    """Number of features of an encoded observation; raises AgentError for spaces with no plain encoding."""
     if isinstance(observation_space, gymnasium.spaces.Discrete):
         return int(observation_space.n)
     if isinstance(observation_space, gymnasium.spaces.Box) and len(observation_space.shape) == 1:
@@ -221,24 +233,11 @@ def make_policy(
     action_space: gymnasium.Space,
     hidden_sizes: Sequence[int],
     activation: Activation,
-    *,
-    initial_std: float,
-    min_std: float,
-    min_initial_std: float | None = None,
-    std_gain: float = 1.0,
+    std: ActionStd,
 ) -> Policy:
-    """The policy that the action space asks for."""
+    """The policy of an action space: Gaussian for a flat Box, where `std` counts, Categorical for Discrete actions."""
     if isinstance(action_space, gymnasium.spaces.Box) and len(action_space.shape) == 1:
-        return Gaussian(
-            observation_space,
-            action_space,
-            hidden_sizes,
-            activation,
-            initial_std=initial_std,
-            min_std=min_std,
-            min_initial_std=min_std if min_initial_std is None else min_initial_std,
-            std_gain=std_gain,
-        )
+        return Gaussian(observation_space, action_space, hidden_sizes, activation, std)
     if isinstance(action_space, gymnasium.spaces.Discrete):
         return Categorical(observation_space, action_space, hidden_sizes, activation)
     raise AgentError(

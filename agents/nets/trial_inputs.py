@@ -1,4 +1,4 @@
-"""What an agent that adapts by inference is told at each step, and how it is scaled."""
+"""Inputs of an in-context agent's network at each step of a trial, and the running statistics that scale them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from agents.functional.parameters import Parameters
 from agents.nets.policies import Categorical, Policy
 
 
-def one_row(adaptations: int, rollouts: int) -> tuple[Round, ...]:
-    """The one round of a trial in which an agent goes through its episodes in a row, adapting at every step.
+def single_row_trial(adaptations: int, rollouts: int) -> tuple[Round, ...]:
+    """The one round of a trial whose episodes follow each other in one row, the agent adapting at every step.
 
     Raises:
         AgentError: rollouts is not 1.
@@ -28,19 +28,19 @@ def one_row(adaptations: int, rollouts: int) -> tuple[Round, ...]:
     return (Round("trial", 1, episodes=adaptations + 1),)
 
 
-class Reader:
-    """What the network is told at a step: the observation, and what the last step did and brought.
+class TrialInputs:
+    """Features of a step: the observation, and the action, reward and end of the step before.
 
-    [observation, last action, last reward, whether it ended an episode, share of the trial that is over, and with
-    `pairs` the last (observation, action) as one word and that word times the reward]
+    [observation, last action, last reward, whether it ended an episode, fraction of the trial that is over, and with
+    `pairs` the last (observation, action) as one one-hot vector and that vector times the reward]
 
     Args:
         policy: says how observations and actions are encoded.
         interface: of the family.
         trial_steps: the longest trial.
-        reward_offset: subtracted from rewards before they are read, and
-        reward_scale: what the rest is multiplied by. Learning is from the rewards as they are.
-        pairs: tell the pair of last observation and action, for Discrete ones.
+        reward_offset: subtracted from rewards before they enter the network, and
+        reward_scale: factor on the rest. Learning is from the unscaled rewards.
+        pairs: whether to add the pair of last observation and action, for Discrete ones.
     """
 
     def __init__(
@@ -54,69 +54,71 @@ class Reader:
         pairs: bool = False,
     ) -> None:
         self.policy, self.trial_steps = policy, trial_steps
-        self._space = interface.action_space
+        self._action_space = interface.action_space
         self._offset, self._scale = reward_offset, reward_scale
-        self.observations = policy.inputs
+        self.observation_size = policy.input_size
         discrete = isinstance(interface.observation_space, gymnasium.spaces.Discrete)
         if pairs and not (discrete and isinstance(policy, Categorical)):
             raise AgentError(
                 f"pair_inputs is for Discrete observations and actions, not {interface.observation_space} and "
                 f"{interface.action_space}; set it false"
             )
-        self.pairs = policy.inputs * policy.outputs if pairs else 0
-        self.size = policy.inputs + policy.outputs + 3 + 2 * self.pairs
+        self.pair_size = policy.input_size * policy.output_size if pairs else 0
+        self.size = policy.input_size + policy.output_size + 3 + 2 * self.pair_size
 
-    def start(self, rows: int) -> dict[str, Tensor]:
-        """What a trial begins with in the place of a last step: nothing happened."""
-        start = {
-            "action": torch.zeros(rows, self.policy.outputs),
+    def empty_last_step(self, rows: int) -> dict[str, Tensor]:
+        """Encoding of the step before a trial's first one: zeros."""
+        zeros = {
+            "action": torch.zeros(rows, self.policy.output_size),
             "reward": torch.zeros(rows),
             "ended": torch.zeros(rows),
         }
-        return start | ({"pair": torch.zeros(rows, self.pairs)} if self.pairs else {})
+        return zeros | ({"pair": torch.zeros(rows, self.pair_size)} if self.pair_size else {})
 
-    def last(self, observation: Tensor, action: np.ndarray, reward: np.ndarray, ended: np.ndarray) -> dict[str, Tensor]:
-        """A step as the next one sees it; leading axes are any, `observation` is encoded."""
-        told = {
-            "action": self.action(action),
-            "reward": self.reward(reward),
+    def last_step(
+        self, observation: Tensor, action: np.ndarray, reward: np.ndarray, ended: np.ndarray
+    ) -> dict[str, Tensor]:
+        """Encode a step for the inputs of the next one; leading axes are any, `observation` is encoded already."""
+        encoded = {
+            "action": self.encode_action(action),
+            "reward": self.encode_reward(reward),
             "ended": torch.as_tensor(ended).float(),
         }
-        if self.pairs:
-            told["pair"] = (observation.unsqueeze(-1) * told["action"].unsqueeze(-2)).flatten(-2)
-        return told
+        if self.pair_size:
+            encoded["pair"] = (observation.unsqueeze(-1) * encoded["action"].unsqueeze(-2)).flatten(-2)
+        return encoded
 
-    def action(self, action: np.ndarray) -> Tensor:
-        """Actions as the environment took them: within their bounds, or one-hot."""
+    def encode_action(self, action: np.ndarray) -> Tensor:
+        """Actions as the environment took them: clipped to their bounds, or one-hot."""
         if isinstance(self.policy, Categorical):
             return self.policy.one_hot(torch.as_tensor(action))
-        assert isinstance(self._space, gymnasium.spaces.Box)
-        return torch.as_tensor(np.clip(action, self._space.low, self._space.high)).float()
+        assert isinstance(self._action_space, gymnasium.spaces.Box)
+        return torch.as_tensor(np.clip(action, self._action_space.low, self._action_space.high)).float()
 
-    def reward(self, reward: np.ndarray) -> Tensor:
-        """Rewards as they are read."""
+    def encode_reward(self, reward: np.ndarray) -> Tensor:
+        """Rewards, shifted and scaled as configured."""
         return (torch.as_tensor(reward).float() - self._offset) * self._scale
 
-    def inputs(self, observation: Tensor, last: Mapping[str, Tensor], step: Tensor | float) -> Tensor:
-        """[..., size] features; `step` counts from 0 in the trial."""
+    def step_inputs(self, observation: Tensor, last: Mapping[str, Tensor], step: Tensor | float) -> Tensor:
+        """[..., size] features of a step; `step` counts from 0 in the trial."""
         time = torch.as_tensor(step / self.trial_steps).expand_as(last["reward"]).to(observation.dtype)
         parts = [observation, last["action"], torch.stack([last["reward"], last["ended"], time], -1)]
-        if self.pairs:
+        if self.pair_size:
             parts += [last["pair"], last["pair"] * last["reward"].unsqueeze(-1)]
         return torch.cat(parts, -1)
 
-    def whole_trials(self, trials: RoundBatch, observation: Tensor) -> Tensor:
-        """Inputs [L, B, size] of every step of trials [B, 1, L, ...], as the agent saw them step by step.
+    def sequence_inputs(self, trials: RoundBatch, observation: Tensor) -> Tensor:
+        """Features [L, B, size] of every step of trials [B, 1, L, ...], as the agent computed them step by step.
 
         Args:
             trials: one row each.
             observation: [L, B, O], encoded.
         """
         arrays = trials.action, trials.reward, trials.terminated | trials.truncated
-        after = self.last(observation, *(time_first(array) for array in arrays))
-        first = self.start(len(trials.task_id))
-        last = {name: torch.cat([first[name][None], value[:-1]]) for name, value in after.items()}
-        return self.inputs(observation, last, torch.arange(len(observation))[:, None])
+        encoded = self.last_step(observation, *(time_first(array) for array in arrays))
+        first = self.empty_last_step(len(trials.task_id))
+        last = {name: torch.cat([first[name][None], value[:-1]]) for name, value in encoded.items()}
+        return self.step_inputs(observation, last, torch.arange(len(observation))[:, None])
 
 
 def time_first(array: np.ndarray) -> np.ndarray:
@@ -124,26 +126,26 @@ def time_first(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(array[:, 0], 0, 1))
 
 
-class Statistics:
-    """Running mean and deviation of what a network reads in training, to scale it; part of the weights, by `name`."""
+class RunningStatistics:
+    """Running mean and standard deviation of a network's inputs in training; part of the weights, under `name/`."""
 
-    SLOWEST = 0.05  # share of the newest batch once the average has settled
-    LARGEST = 10.0  # deviations; farther ones are cut
+    MIN_RATE = 0.05  # weight of the newest batch once the average has settled
+    CLIP = 10.0  # normalised values are clipped to this many standard deviations
 
     def __init__(self, size: int, device: torch.device, name: str = "observation") -> None:
         mean, deviation = torch.zeros(size, device=device), torch.ones(size, device=device)
         self.tensors: Parameters = {f"{name}/mean": mean, f"{name}/deviation": deviation}
 
     @classmethod
-    def scale(cls, weights: Weights, values: Tensor, name: str = "observation") -> Tensor:
-        """Values [..., O] in deviations from the mean; as they are if the weights hold no statistics of this name."""
+    def normalise(cls, weights: Weights, values: Tensor, name: str = "observation") -> Tensor:
+        """Values [..., O] in standard deviations from the mean; unchanged if the weights hold no such statistics."""
         if f"{name}/mean" not in weights:
             return values
         scaled = (values - weights[f"{name}/mean"]) / weights[f"{name}/deviation"]
-        return scaled.clamp(-cls.LARGEST, cls.LARGEST)
+        return scaled.clamp(-cls.CLIP, cls.CLIP)
 
-    def follow(self, values: Tensor, updates: int) -> None:
-        """Moves towards those of values [steps, O]; all the way at the first of the updates, counted from 0."""
-        share = max(self.SLOWEST, 1.0 / (updates + 1))
+    def update(self, values: Tensor, updates: int) -> None:
+        """Average in a batch of values [steps, O]; the first update, number 0, replaces the initial statistics."""
+        rate = max(self.MIN_RATE, 1.0 / (updates + 1))
         for value, now in zip(self.tensors.values(), (values.mean(0), values.std(0) + 1e-3), strict=True):
-            value += share * (now - value)
+            value += rate * (now - value)

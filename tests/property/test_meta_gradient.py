@@ -8,10 +8,10 @@ import gymnasium
 import pytest
 import torch
 
-from agents.common.meta_objective import MetaObjective, Steps, join, split
+from agents.common.meta_objective import MetaObjective, Steps, join_step_sizes, split_step_sizes
 from agents.functional.inner_loop import adapt
 from agents.functional.parameters import flatten, unflatten
-from agents.nets.policies import make_policy
+from agents.nets.policies import ActionStd, make_policy
 
 TASKS, STEPS = 3, 12
 OBSERVATION = gymnasium.spaces.Box(-1, 1, (2,))
@@ -21,7 +21,7 @@ ACTIONS = {"gaussian": gymnasium.spaces.Box(-1, 1, (2,)), "categorical": gymnasi
 def problem(kind: str, inner_steps: int, **changed):
     """(objective, parameters, rounds) with made-up trials, padded in one task, acted on a little off-policy."""
     generator = torch.Generator().manual_seed(0)
-    policy = make_policy(OBSERVATION, ACTIONS[kind], (4,), "tanh", initial_std=0.7, min_std=1e-3)
+    policy = make_policy(OBSERVATION, ACTIONS[kind], (4,), "tanh", ActionStd(0.7, 1e-3))
     # Larger last weights than `init` gives, so that every part of the gradient is worth checking.
     parameters = {
         name: 0.5 * torch.randn(value.shape, generator=generator, dtype=torch.float64)
@@ -32,7 +32,7 @@ def problem(kind: str, inner_steps: int, **changed):
         sizes = {
             name: torch.rand(value.shape, generator=generator, dtype=torch.float64) for name, value in theta.items()
         }
-        parameters = join(theta, {name: 0.1 + 0.4 * size for name, size in sizes.items()})
+        parameters = join_step_sizes(theta, {name: 0.1 + 0.4 * size for name, size in sizes.items()})
     rounds = []
     for _ in range(inner_steps + 1):
         features = torch.randn(TASKS, STEPS, 2, generator=generator, dtype=torch.float64)
@@ -77,7 +77,7 @@ def loss_by_loop(objective, parameters, rounds, old):
     """The mean outer loss, task after task, by plain autograd: the slow twin of `gradient`."""
     losses = []
     for index in range(TASKS):
-        theta, learned = split(parameters)
+        theta, learned = split_step_sizes(parameters)
         for k, size in enumerate(objective.step_sizes):
             loss = objective.inner_loss(theta, task(rounds, index)[k])
             slopes = torch.autograd.grad(loss, list(theta.values()), create_graph=True)
@@ -109,7 +109,7 @@ def test_vmap_is_the_loop_is_finite_differences(kind, inner_steps, changed):
     old = objective.acting_distributions(parameters, rounds)
     # A little away from the acting parameters, or KL and clipping would have no slope.
     moved = {name: value + 0.02 for name, value in parameters.items()}
-    gradient = flatten(objective.gradient(moved, rounds, old)[0])
+    gradient = flatten(objective.meta_gradient(moved, rounds, old)[0])
 
     leaves = {name: value.clone().requires_grad_() for name, value in moved.items()}
     loss = loss_by_loop(objective, leaves, rounds, old)
@@ -121,7 +121,7 @@ def test_vmap_is_the_loop_is_finite_differences(kind, inner_steps, changed):
         nudge = torch.zeros_like(vector)
         nudge[index] = width
         far_down, down, up, far_up = (
-            objective.outcome(unflatten(vector + steps * nudge, moved), rounds, old).loss for steps in (-2, -1, 1, 2)
+            objective.loss_terms(unflatten(vector + steps * nudge, moved), rounds, old).loss for steps in (-2, -1, 1, 2)
         )
         # Five points: with two, the error of the formula itself (the third derivative's) comes near the tolerance.
         slope = (8 * (up - down) - (far_up - far_down)) / (12 * width)
@@ -134,11 +134,11 @@ def test_chunks_change_nothing(kind):
     objective, parameters, rounds = problem(kind, 2, outer_loss_weights=(0.6, 0.4))
     old = objective.acting_distributions(parameters, rounds)
     vector = torch.randn(flatten(parameters).shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    whole = objective.gradient(parameters, rounds, old)
+    whole = objective.meta_gradient(parameters, rounds, old)
     product = objective.fisher_product(parameters, rounds, 0.1)(vector)
     for size in (1, 2):
         cut = dataclasses.replace(objective, task_chunk=size)
-        again = cut.gradient(parameters, rounds, cut.acting_distributions(parameters, rounds))
+        again = cut.meta_gradient(parameters, rounds, cut.acting_distributions(parameters, rounds))
         torch.testing.assert_close(flatten(again[0]), flatten(whole[0]))
         assert again[1] == pytest.approx(whole[1])
         torch.testing.assert_close(cut.fisher_product(parameters, rounds, 0.1)(vector), product)
@@ -173,19 +173,19 @@ def test_the_first_order_gradient_is_the_query_gradient_at_the_adapted_parameter
     times it (Li et al. 2017). And it is another vector than the exact meta-gradient."""
     objective, parameters, rounds = problem("gaussian", 1, learned=learned)
     old = objective.acting_distributions(parameters, rounds)
-    exact = flatten(objective.gradient(parameters, rounds, old)[0])
+    exact = flatten(objective.meta_gradient(parameters, rounds, old)[0])
     first = dataclasses.replace(objective, first_order=True)
     by_hand = torch.zeros_like(exact)
-    theta, _ = split(parameters)
+    theta, _ = split_step_sizes(parameters)
     for index in range(TASKS):
         support, query = task(rounds, index)
-        _, sizes = objective.parts(parameters)
+        _, sizes = objective.unpack(parameters)
         adapted = adapt(theta, [support], objective.inner_loss, sizes)[-1]
         slope = torch.func.grad(objective.inner_loss)(theta, support)
         at_query = torch.func.grad(objective.inner_loss)(adapted, query)
         rates = {name: -slope[name] * at_query[name] for name in theta} if learned else {}
-        by_hand += flatten(join(at_query, rates)) / TASKS
-    torch.testing.assert_close(flatten(first.gradient(parameters, rounds, old)[0]), by_hand, rtol=1e-9, atol=1e-12)
+        by_hand += flatten(join_step_sizes(at_query, rates)) / TASKS
+    torch.testing.assert_close(flatten(first.meta_gradient(parameters, rounds, old)[0]), by_hand, rtol=1e-9, atol=1e-12)
     assert float((exact - by_hand).norm() / exact.norm()) > 1e-3
 
 
@@ -214,9 +214,9 @@ def test_T1_the_outer_loss_is_on_the_query_and_adaptation_on_the_support():
     objective, parameters, rounds = problem("gaussian", 1)
     old = objective.acting_distributions(parameters, rounds)
     silent = [rounds[0], rounds[1]._replace(advantage=torch.zeros_like(rounds[1].advantage))]
-    gradient, outcome = objective.gradient(parameters, silent, old)
+    gradient, terms = objective.meta_gradient(parameters, silent, old)
     assert float(flatten(gradient).abs().max()) == 0.0
-    assert outcome.loss == 0.0
+    assert terms.loss == 0.0
     other = [rounds[0], rounds[1]._replace(features=rounds[1].features + 1)]
     for index in range(TASKS):
         first, second = (

@@ -41,7 +41,7 @@ def test_its_agent_reads_the_task_behind_the_observation(runs):
     blind, oracle = (run.load(run.family())[0] for run in runs)
     family = runs[1].family()
     told = family.task_vector(family.sample(1, np.random.default_rng(0), "train")[0])
-    assert oracle.reader.observations == blind.reader.observations + len(told)
+    assert oracle.trial_inputs.observation_size == blind.trial_inputs.observation_size + len(told)
 
 
 def test_its_tasks_are_those_of_the_family(runs):

@@ -111,7 +111,7 @@ def test_a_context_that_cannot_be_given_is_a_sentence(pearl):
         ablate_context(agent, "foreign")
     alone = batch.map(lambda array: array[:TRIALS])
     told = ablate_context(agent, "another")
-    with pytest.raises(AgentError, match="no other to be told of"):
+    with pytest.raises(AgentError, match="no other task's context"):
         told.adapt(weights, told.begin_trial(weights, TRIALS), alone)
-    with pytest.raises(AgentError, match=r"learns at every step, .*--context none"):
+    with pytest.raises(AgentError, match=r"adapts at every step, .*--context none"):
         ablate_context(RL2Agent(RL2Config(), interface_of(Bandit5Arms())), "another")

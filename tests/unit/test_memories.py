@@ -98,8 +98,8 @@ def test_a_sequence_is_its_steps_and_both_are_the_slow_twin(name, seed):
     steps, rows, inputs_size = (int(rng.integers(low, high)) for low, high in ((1, 11), (1, 4), (1, 7)))
     memory, parameters = build(config, inputs_size, steps, seed)
     inputs = torch.as_tensor(rng.normal(size=(steps, rows, inputs_size)))
-    outputs, after = memory.sequence(parameters, inputs, memory.start(parameters, rows))
-    stepped, states = walk(memory, parameters, inputs, memory.start(parameters, rows))
+    outputs, after = memory.sequence(parameters, inputs, memory.initial_state(parameters, rows))
+    stepped, states = walk(memory, parameters, inputs, memory.initial_state(parameters, rows))
     assert outputs.shape == (steps, rows, memory.output_size)
     torch.testing.assert_close(outputs, stepped, **EXACT)
     assert_same(after, states[-1])
@@ -118,7 +118,7 @@ def test_a_sequence_is_its_steps_and_both_are_the_slow_twin(name, seed):
 @pytest.mark.parametrize("cut", [1, 4, 8])
 def test_a_trial_may_go_on_from_its_middle(kind, cut):
     memory, parameters, inputs = example(kind)
-    start = memory.start(parameters, ROWS)
+    start = memory.initial_state(parameters, ROWS)
     whole, last = memory.sequence(parameters, inputs, start)
     first, middle = memory.sequence(parameters, inputs[:cut], start)
     second, after = memory.sequence(parameters, inputs[cut:], middle)
@@ -132,7 +132,7 @@ def test_a_trial_may_go_on_from_its_middle(kind, cut):
 @kinds
 def test_outputs_do_not_know_what_comes_later(kind):
     memory, parameters, inputs = example(kind)
-    start = memory.start(parameters, ROWS)
+    start = memory.initial_state(parameters, ROWS)
     before, _ = memory.sequence(parameters, inputs, start)
     for step in range(STEPS):
         changed = inputs.clone()
@@ -147,18 +147,18 @@ def test_outputs_do_not_know_what_comes_later(kind):
 def test_rows_are_independent(kind):
     memory, parameters, inputs = example(kind)
     order = torch.tensor([2, 0, 1])
-    outputs, state = memory.sequence(parameters, inputs, memory.start(parameters, ROWS))
-    shuffled, after = memory.sequence(parameters, inputs[:, order], memory.start(parameters, ROWS))
+    outputs, state = memory.sequence(parameters, inputs, memory.initial_state(parameters, ROWS))
+    shuffled, after = memory.sequence(parameters, inputs[:, order], memory.initial_state(parameters, ROWS))
     torch.testing.assert_close(shuffled, outputs[:, order], **EXACT)
     assert_same(after, {name: value[order] for name, value in state.items()})
-    alone, _ = memory.sequence(parameters, inputs[:, 1:2], memory.start(parameters, 1))
+    alone, _ = memory.sequence(parameters, inputs[:, 1:2], memory.initial_state(parameters, 1))
     torch.testing.assert_close(alone, outputs[:, 1:2], **EXACT)
 
 
 @kinds
 def test_nothing_is_changed_in_place(kind):
     memory, parameters, inputs = example(kind)
-    _, state = memory.sequence(parameters, inputs, memory.start(parameters, ROWS))
+    _, state = memory.sequence(parameters, inputs, memory.initial_state(parameters, ROWS))
     given = {"inputs": inputs, **parameters, **{f"state/{name}": value for name, value in state.items()}}
     kept = {name: value.clone() for name, value in given.items()}
     memory.step(parameters, inputs[0], state)
@@ -171,7 +171,7 @@ def test_the_last_output_teaches_every_parameter_from_the_first(kind):
     memory, _, inputs = example(kind)
     generator = torch.Generator().manual_seed(9)
     learned = {name: value.double().requires_grad_() for name, value in memory.init(generator).items()}
-    start = memory.start(learned, ROWS)
+    start = memory.initial_state(learned, ROWS)
     for outputs in (memory.sequence(learned, inputs, start)[0], walk(memory, learned, inputs, start)[0]):
         weight = noise(generator, *outputs[-1].shape)
         gradients = torch.autograd.grad((outputs[-1] * weight).sum(), list(learned.values()))
@@ -188,7 +188,7 @@ def test_gradients_are_those_of_finite_differences(kind):
     direction = {name: noise(generator, *value.shape) for name, value in parameters.items()}
 
     def loss(moved):
-        outputs, _ = memory.sequence(moved, inputs, memory.start(moved, ROWS))
+        outputs, _ = memory.sequence(moved, inputs, memory.initial_state(moved, ROWS))
         return outputs.square().sum()
 
     gradients = torch.autograd.grad(loss(learned), list(learned.values()))
@@ -219,7 +219,7 @@ def test_attention_is_a_distribution_over_what_there_is(kind):
     config = validate(KINDS[kind])
     for value in parameters.values():
         value.requires_grad_()
-    state = memory.start(parameters, ROWS)
+    state = memory.initial_state(parameters, ROWS)
     heads = {"transformer": "heads", "external": "read_heads"}.get(config.name)
     for step, one in enumerate(inputs, 1):
         _, state = memory.step(parameters, one, state)
@@ -232,11 +232,11 @@ def test_attention_is_a_distribution_over_what_there_is(kind):
 
 def test_recurrent_memories_show_no_attention():
     memory, parameters, _ = example("gru")
-    assert memory.attention(memory.start(parameters, ROWS)) == {}
+    assert memory.attention(memory.initial_state(parameters, ROWS)) == {}
 
 
 def test_whole_trials_are_not_cut_where_memory_attends_to_them():
-    cuts = {kind: example(kind)[0].cuts for kind in ("gru", "lstm", "external", "transformer", "snail")}
+    cuts = {kind: example(kind)[0].can_truncate for kind in ("gru", "lstm", "external", "transformer", "snail")}
     assert cuts == {"gru": True, "lstm": True, "external": True, "transformer": False, "snail": False}
 
 
@@ -255,7 +255,7 @@ def test_a_written_slot_is_found_again_by_what_was_written():
     memory, parameters, inputs = example("external")
     parameters["gate_weight"] = torch.zeros_like(parameters["gate_weight"])
     parameters["gate_bias"] = torch.full_like(parameters["gate_bias"], -50.0)
-    state = memory.start(parameters, ROWS)
+    state = memory.initial_state(parameters, ROWS)
     written = []
     for one in inputs[:3]:
         _, state = memory.step(parameters, one, state)
@@ -273,7 +273,7 @@ def test_a_written_slot_is_found_again_by_what_was_written():
 def test_the_least_used_slot_is_the_one_given_up():
     """By hand: all slots hold ones, the second is used least, and nothing was read that could be written to."""
     memory, parameters, inputs = example("external")
-    _, state = memory.sequence(parameters, inputs, memory.start(parameters, ROWS))
+    _, state = memory.sequence(parameters, inputs, memory.initial_state(parameters, ROWS))
     usage = torch.tensor([0.9, 0.2, 0.7, 1.5], dtype=torch.float64).expand(ROWS, 4)
     full = torch.ones_like(state["slots"])
     _, after = memory.step(
@@ -307,7 +307,7 @@ def test_a_unit_of_bias_log_u_forgets_within_one_plus_u_steps(kind):
     parameters = memory.init(torch.Generator().manual_seed(0))
     parameters["hidden_weight"] = torch.zeros_like(parameters["hidden_weight"])
     size = memory.output_size
-    state = {name: torch.ones(1, size) for name in memory.start(parameters, 1)}
+    state = {name: torch.ones(1, size) for name in memory.initial_state(parameters, 1)}
     kept = "hidden" if validate(KINDS[kind]).name == "gru" else "cell"
     wait = parameters["input_bias"][size : 2 * size].exp()
     assert wait.max() > 5

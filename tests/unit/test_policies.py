@@ -8,7 +8,7 @@ from scipy import stats
 
 from agents.contract import AgentError
 from agents.nets.mlp import mlp
-from agents.nets.policies import Categorical, Gaussian, make_policy
+from agents.nets.policies import ActionStd, Categorical, Gaussian, make_policy
 from agents.nets.weights import check_shapes
 
 BOX = gymnasium.spaces.Box(-1, 1, (3,))
@@ -16,9 +16,7 @@ ACTION = gymnasium.spaces.Box(-1, 1, (2,))
 
 
 def gaussian(**changed):
-    return Gaussian(
-        BOX, ACTION, (4,), "tanh", **({"initial_std": 0.5, "min_std": 1e-3, "min_initial_std": 1e-3} | changed)
-    )
+    return Gaussian(BOX, ACTION, (4,), "tanh", ActionStd(**({"initial": 0.5} | changed)))
 
 
 def test_gaussian_log_probability_is_scipys_summed_over_dimensions():
@@ -34,7 +32,7 @@ def test_gaussian_log_probability_is_scipys_summed_over_dimensions():
 @pytest.mark.parametrize("kind", ["box", "discrete"])
 def test_sampling_reports_the_log_probability_of_its_action(kind):
     space = ACTION if kind == "box" else gymnasium.spaces.Discrete(4, start=2)
-    policy = make_policy(BOX, space, (4,), "relu", initial_std=0.7, min_std=1e-3)
+    policy = make_policy(BOX, space, (4,), "relu", ActionStd(0.7, 1e-3))
     parameters = policy.init(torch.Generator().manual_seed(0))
     features = torch.randn(6, 3, generator=torch.Generator().manual_seed(1))
     distribution = policy.distribution(parameters, features)
@@ -72,7 +70,7 @@ def test_categorical_kl_by_hand():
 
 @pytest.mark.parametrize("space", [ACTION, gymnasium.spaces.Discrete(3)], ids=["gaussian", "categorical"])
 def test_fisher_is_the_hessian_of_kl(space):
-    policy = make_policy(BOX, space, (5,), "tanh", initial_std=0.5, min_std=1e-3)
+    policy = make_policy(BOX, space, (5,), "tanh", ActionStd(0.5, 1e-3))
     parameters = {k: v.double() for k, v in policy.init(torch.Generator().manual_seed(0)).items()}
     features = torch.randn(4, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     old = tuple(part.detach() for part in policy.distribution(parameters, features))
@@ -113,13 +111,13 @@ def test_a_missing_parameter_is_an_error_and_not_a_default():
 def test_spaces_it_cannot_serve_are_refused_in_a_sentence():
     picture = gymnasium.spaces.Box(0, 255, (8, 8, 3))
     with pytest.raises(AgentError, match="FlattenObservation"):
-        make_policy(picture, ACTION, (4,), "tanh", initial_std=1, min_std=0.1)
+        make_policy(picture, ACTION, (4,), "tanh", ActionStd(1, 0.1))
     with pytest.raises(AgentError, match="actions"):
-        make_policy(BOX, gymnasium.spaces.MultiBinary(3), (4,), "tanh", initial_std=1, min_std=0.1)
+        make_policy(BOX, gymnasium.spaces.MultiBinary(3), (4,), "tanh", ActionStd(1, 0.1))
 
 
 def test_the_unadapted_deviation_has_a_floor_that_an_adapted_one_may_leave():
-    policy = gaussian(min_initial_std=0.5, std_gain=2.0, min_std=0.01)
+    policy = gaussian(min_initial=0.5, gain=2.0, minimum=0.01)
     parameters = policy.init(torch.Generator().manual_seed(0))
     parameters["log_std"] = torch.full((1, 2), math.log(0.2) / 2)
     assert policy.distribution(parameters, torch.zeros(1, 3))[1].exp().tolist() == [[pytest.approx(0.2)] * 2]
@@ -130,7 +128,7 @@ def test_the_unadapted_deviation_has_a_floor_that_an_adapted_one_may_leave():
 def test_a_gradient_step_moves_the_log_deviation_by_the_gain_squared():
     moved = []
     for gain in (1.0, 3.0):
-        policy = gaussian(std_gain=gain)
+        policy = gaussian(gain=gain)
         parameters = policy.init(torch.Generator().manual_seed(0))
 
         def loss(p, policy=policy):

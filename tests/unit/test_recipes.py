@@ -64,7 +64,7 @@ def test_overrides_reach_into_sections():
         ("agent=3", "agent must be a section"),
         (
             "agent.outer_weights=[1, 1]",
-            "agent.outer_weights judges the policies after 2 inner steps, but inner_steps is 1",
+            "agent.outer_weights weighs the policies after 2 inner steps, but inner_steps is 1",
         ),
         ("family=[", "the value of family is not YAML"),
     ],

@@ -122,13 +122,13 @@ def test_advantages_cross_episodes_and_stop_with_the_trial():
 def test_the_value_scale_follows_its_step_and_keeps_what_nobody_reached():
     scale = ValueScale(3, torch.device("cpu"))
     valid = torch.tensor([[True, True], [True, False]])
-    scale.follow(torch.tensor([[1.0, 3.0], [8.0, 99.0]]), valid, 0)
+    scale.update(torch.tensor([[1.0, 3.0], [8.0, 99.0]]), valid, 0)
     assert scale.mean.tolist() == pytest.approx([2.0, 8.0, 0.0])
     assert scale.deviation.tolist() == pytest.approx([1.001, 0.001, 1.0], rel=1e-3)
-    scale.follow(torch.tensor([[12.0, 12.0], [8.0, 0.0]]), valid, 99)
+    scale.update(torch.tensor([[12.0, 12.0], [8.0, 0.0]]), valid, 99)
     assert scale.mean.tolist() == pytest.approx([3.0, 8.0, 0.0]), "a tenth of the way"
-    raw = scale.raw(torch.ones(2, 2))
-    assert torch.allclose(scale.scaled(raw), torch.ones(2, 2), atol=1e-3)  # float32: 8.001 less 8, in units of 0.001
+    raw = scale.denormalise(torch.ones(2, 2))
+    assert torch.allclose(scale.normalise(raw), torch.ones(2, 2), atol=1e-3)  # float32: 8.001 less 8, in units of 0.001
 
 
 def test_schedules_reach_their_ends_and_stay():

@@ -62,7 +62,7 @@ def test_the_policy_reads_beliefs_in_their_deviations_and_a_checkpoint_holds_the
     agent, learner = build(family, normalise_beliefs=True)
     batch = trials(agent, learner, family)
     with torch.no_grad():
-        believed = torch.cat(learner._beliefs(learner.read(batch[0].by_trial()).inputs), -1).flatten(0, 1)
+        believed = torch.cat(learner._beliefs(learner.encode_trials(batch[0].by_trial()).inputs), -1).flatten(0, 1)
     learner.update(batch)
     weights = learner.weights()
     torch.testing.assert_close(weights["believed/mean"], believed.mean(0))
@@ -72,7 +72,7 @@ def test_the_policy_reads_beliefs_in_their_deviations_and_a_checkpoint_holds_the
     assert all(torch.equal(value, weights[name]) for name, value in other.weights().items())
     # A belief one deviation above the mean is read as ones.
     plain = {name: value for name, value in weights.items() if not name.startswith("believed")}
-    observation, one = torch.zeros(1, agent.reader.observations), torch.ones(1, 6)
+    observation, one = torch.zeros(1, agent.trial_inputs.observation_size), torch.ones(1, 6)
     above = weights["believed/mean"] + weights["believed/deviation"]
     scaled = agent.networks.heads(weights, observation, above[None].chunk(2, -1))
     as_read = agent.networks.heads(plain, observation, one.chunk(2, -1))
@@ -96,7 +96,7 @@ def test_the_policys_gradients_reach_the_encoder_only_if_asked(reaches):
 def test_the_bound_moves_encoder_and_decoders_alone():
     family = LineFamily()
     agent, learner = build(family, state_coef=1.0)
-    learner._keep(trials(agent, learner, family)[0].by_trial())
+    learner._store(trials(agent, learner, family)[0].by_trial())
     before = learner.weights()
     told = learner._encoder_update()
     assert changed(before, learner.weights()) == {"encoder", "belief", "decoder"}
@@ -108,13 +108,13 @@ def test_every_posterior_decodes_the_whole_trial_past_and_future():
     family = LineFamily()
     agent, learner = build(family, kl_coef=0.0)
     batch = trials(agent, learner, family)[0].by_trial()
-    learner._keep(batch)
+    learner._store(batch)
     with torch.no_grad():
         for name, value in learner.parameters.items():
             if name.startswith("decoder/"):
                 value.zero_()
-    kept = {name: value.transpose(0, 1) for name, value in learner._kept.items()}
-    loss, _ = learner._bound(kept, torch.Generator().manual_seed(0))
+    kept = {name: value.transpose(0, 1) for name, value in learner._trials.items()}
+    loss, _ = learner._elbo_loss(kept, torch.Generator().manual_seed(0))
     each = 0.5 * (np.where(batch.valid, batch.reward, 0.0) ** 2).sum((1, 2))
     weight = batch.valid.sum((1, 2)) / batch.valid.sum()  # a trial counts by its posteriors
     assert float(loss.detach()) == pytest.approx(float((each * weight).sum()), rel=1e-5)
@@ -124,17 +124,17 @@ def test_some_posteriors_and_steps_stand_for_all():
     """The mean over draws of steps is the bound of all steps."""
     family = GridNavi()
     agent, learner = build(family, kl_coef=0.0)
-    learner._keep(trials(agent, learner, family)[0].by_trial())
-    kept = {name: value.transpose(0, 1) for name, value in learner._kept.items()}
+    learner._store(trials(agent, learner, family)[0].by_trial())
+    kept = {name: value.transpose(0, 1) for name, value in learner._trials.items()}
     with torch.no_grad():
         for name, value in learner.parameters.items():
             if name.startswith("decoder/"):
                 value.zero_()
-    whole = float(learner._bound(kept, torch.Generator().manual_seed(0))[0].detach())
+    whole = float(learner._elbo_loss(kept, torch.Generator().manual_seed(0))[0].detach())
     _, some = build(family, kl_coef=0.0, posteriors=4, decoded=10)
-    some.parameters, some._kept = learner.parameters, learner._kept
+    some.parameters, some._trials = learner.parameters, learner._trials
     generator = torch.Generator().manual_seed(0)
-    draws = [float(some._bound(kept, generator)[0].detach()) for _ in range(300)]
+    draws = [float(some._elbo_loss(kept, generator)[0].detach()) for _ in range(300)]
     assert np.mean(draws) == pytest.approx(whole, abs=4 * np.std(draws) / math.sqrt(len(draws)))
 
 
@@ -143,10 +143,10 @@ def test_only_the_newest_trials_are_kept_and_a_checkpoint_holds_them():
     agent, learner = build(family, vae_trials=7)
     for iteration in range(2):
         learner.update(trials(agent, learner, family, iteration))
-    assert len(learner._kept["valid"]) == 7
+    assert len(learner._trials["valid"]) == 7
     _, other = build(family, seed=1, vae_trials=7)
     other.load_state_dict(learner.state_dict())
-    assert torch.equal(other._kept["reward"], learner._kept["reward"])
+    assert torch.equal(other._trials["reward"], learner._trials["reward"])
 
 
 def test_another_optimiser_of_the_decoders_is_refused_and_nothing_taken():

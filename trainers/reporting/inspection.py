@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.common.ablations import Inside
+from agents.common.ablations import AgentWrapper
 from agents.contract import Agent, RoundBatch, Weights
 from envs.task import Task, TaskFamily
 from trainers.process import torch_threads
@@ -49,7 +49,7 @@ class TrialTrace:
     attention: Mapping[str, tuple[np.ndarray, list[np.ndarray]]]
 
 
-class RecordingAgent(Inside):
+class RecordingAgent(AgentWrapper):
     """Acts as the wrapped agent does, to the same bits, and records its `inspect` after each action.
 
     It serves one shard without probe rounds, in this process. Of rollouts that share an adaptation it records the
