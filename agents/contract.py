@@ -113,7 +113,7 @@ def _sections(field: FieldInfo, value: Mapping[str, Any]) -> list[type[Config]]:
 
 @dataclass(frozen=True)
 class Interface:
-    """What an agent may know of a task family: its spaces and its horizon, never a task."""
+    """The part of a task family that an agent may know: its spaces and its horizon, never a task."""
 
     observation_space: gymnasium.Space
     action_space: gymnasium.Space

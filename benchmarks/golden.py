@@ -107,9 +107,7 @@ def cases() -> dict[str, dict[str, Any]]:
         "maml_told": recipe("point_nav-v1", CLIP, SMALL_EVALUATION, tells_task=True),
         "maml_discrete": recipe("grid_navi-v1", CLIP, SMALL_EVALUATION),
         "maml_own_region": recipe("own_family:PendulumMass", CLIP, SMALL_EVALUATION),
-        "reptile": recipe(
-            "point_nav-v1", CLIP | {"name": "reptile", "inner_steps": 2} | {"outer": None}, SMALL_EVALUATION
-        ),
+        "reptile": recipe("point_nav-v1", MAML | {"name": "reptile", "inner_steps": 2}, SMALL_EVALUATION),
         "pearl": recipe("point_robot-v1", PEARL | {"normalise_observations": True}, pearl, train_tasks=4)
         | {"then": [*controls, "evaluate RUN --context another", "evaluate RUN --deterministic"]},
         "pearl_ray": recipe(

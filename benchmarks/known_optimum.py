@@ -2,7 +2,7 @@
 
     python benchmarks/known_optimum.py [--tasks 20000] [--only SETTING]... [--run NAME FOLDER]...
 
-Mean total reward of a trial and its standard error, and the difference to the best baseline that is not told the
+Mean total reward of a trial and its standard error, and the difference to the best baseline that does not know the
 task, task by task, in standard errors of that difference. Tasks are drawn with task seed 0; what happens in a trial
 depends on (evaluation seed 0, task, repeat) alone, so agents that do the same earn the same. Policies act
 stochastically; what is trained is measured without noise as well. A run belongs to the setting of its family and of its
@@ -118,7 +118,7 @@ def setting_of(folder: Path) -> str:
     """The name of the setting that a folder's runs belong to."""
     run = find_runs(folder)[0]
     if run.recipe.task_in_observation:
-        raise UsageError(f"{folder} is an oracle's, which is told the task; compare learners here")
+        raise UsageError(f"{folder} is an oracle's, which observes the task; compare learners here")
     family, episodes = run.family().name, run.recipe.evaluation.rounds + 1
     for one in SETTINGS:
         if (one.family, one.episodes) == (family, episodes):
@@ -128,21 +128,21 @@ def setting_of(folder: Path) -> str:
 
 def compare(measured: dict[str, np.ndarray], reference: str) -> dict[str, dict[str, Any]]:
     """Mean and standard error of each, and its paired difference to the reference; of runs also each seed's mean."""
-    told: dict[str, dict[str, Any]] = {}
+    results: dict[str, dict[str, Any]] = {}
     for name, given in measured.items():
         seeds = given if given.ndim == 3 else given[None]
         values = seeds.mean(0)
-        told[name] = {"mean": float(values.mean()), "standard_error": standard_error(values)}
+        results[name] = {"mean": float(values.mean()), "standard_error": standard_error(values)}
         if given.ndim == 3:
-            told[name]["of_each_seed"] = seeds.mean((1, 2)).tolist()
+            results[name]["of_each_seed"] = seeds.mean((1, 2)).tolist()
         if name != reference:
             difference = values - measured[reference]
             error = standard_error(difference)
-            told[name] |= {
+            results[name] |= {
                 "difference": float(difference.mean()),
                 "difference_in_standard_errors": float(difference.mean()) / error if error else None,
             }
-    return told
+    return results
 
 
 def table(setting: Setting, rows: dict[str, dict[str, Any]]) -> str:

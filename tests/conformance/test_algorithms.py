@@ -1,4 +1,4 @@
-"""What every listed algorithm owes the platform."""
+"""The contract of every listed algorithm."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from functools import cache
 
 
 def gittins_index(successes, failures, left, digits=10):
-    """The chance of a standard arm that makes pulling this one, with so many pulls left, worth nothing."""
+    """Success probability of a standard arm at which pulling this one gains nothing, with so many steps remaining."""
 
     @cache
     def pull(s, f, n, chance):
@@ -22,7 +22,7 @@ def gittins_index(successes, failures, left, digits=10):
 
 
 def bayes_value(arms, pulls):
-    """Expected total reward of the best play of arms [(successes, failures), ...] with so many pulls left."""
+    """Expected total reward of the best play of arms [(successes, failures), ...] with so many steps remaining."""
 
     @cache
     def value(arms, left):

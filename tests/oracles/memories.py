@@ -47,7 +47,7 @@ def lstm(p, config, inputs):
 
 
 def look(p, name, vectors, heads):
-    """What each of the vectors reads from itself and those before it, and the last one's weights [heads, t]."""
+    """Reads of each vector from itself and those before it, and the last one's weights [heads, t]."""
     queries = [p[f"{name}/query_weight"] @ x + p[f"{name}/query_bias"] for x in vectors]
     keys = [p[f"{name}/key_weight"] @ x for x in vectors]
     values = [p[f"{name}/value_weight"] @ x + p[f"{name}/value_bias"] for x in vectors]

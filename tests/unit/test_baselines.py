@@ -75,7 +75,7 @@ def mean_and_error(values):
 def test_bayes_optimal_values_are_exact():
     assert bayes_bandit(2, 10)[2] == pytest.approx(6.0218, abs=5e-5)
     assert bayes_bandit(5, 10)[2] == pytest.approx(6.660, abs=5e-4)
-    # One pull is worth 1/2. Two of two arms: after a win (1/2) stay at 2/3, after a loss try the other at 1/2:
+    # One pull earns 1/2. Two of two arms: after a win (1/2) stay at 2/3, after a loss try the other at 1/2:
     # 1/2 + 1/2 * 2/3 + 1/2 * 1/2 = 13/12.
     assert bayes_bandit(3, 1)[2] == 0.5
     assert bayes_bandit(2, 2)[2] == pytest.approx(13 / 12)
@@ -125,7 +125,7 @@ def test_gittins_indices_are_their_slow_twins(pulls):
 
 
 def test_a_gittins_index_by_hand():
-    """An unpulled arm, two pulls left: 0 = 1/2 - c + 1/2 (2/3 - c), so c = 5/9; the last pull's is the mean."""
+    """An unpulled arm, two steps remaining: 0 = 1/2 - c + 1/2 (2/3 - c), so c = 5/9; the last pull's is the mean."""
     table = gittins_indices(2)
     assert table[1, 0] == pytest.approx(5 / 9, abs=1e-3)
     assert table[0].tolist() == pytest.approx([1 / 2, 1 / 3, 2 / 3])

@@ -33,21 +33,21 @@ def test_in_a_row_every_step_is_the_first():
     agent = RL2Agent(config, interface_of(family))
     weights = far_from_its_start(RL2Learner(agent, config, 0, torch.device("cpu")))
 
-    def chances(agent):
+    def log_probs_of_steps(agent):
         """Of the arm pulled at each step of a trial, without noise."""
-        state, told = agent.begin_trial(weights, 2), []
+        state, log_probs = agent.begin_trial(weights, 2), []
         for reward in (1.0, 0.0, 1.0):
             observation = np.zeros((2, 1), np.int64)
             action, log_prob, state = agent.act(weights, state, observation, None)
-            told.append(log_prob)
+            log_probs.append(log_prob)
             step = {
                 "observation": observation, "action": action, "reward": np.full((2, 1), reward, np.float32),
                 "terminated": np.ones((2, 1), bool), "truncated": np.zeros((2, 1), bool),
             }  # fmt: skip
             state = agent.observe(weights, state, step)
-        return told
+        return log_probs
 
-    own, none = chances(ablate_context(agent, "own")), chances(ablate_context(agent, "none"))
+    own, none = log_probs_of_steps(ablate_context(agent, "own")), log_probs_of_steps(ablate_context(agent, "none"))
     assert np.array_equal(own[0], none[0])
     assert not np.allclose(own[1], own[0])
     assert not np.allclose(own[2], own[1])
@@ -80,7 +80,7 @@ def test_after_a_round_nothing_is_left(pearl):
     assert not posterior_means(ablate_context(agent, "none"), weights, batch).any()
 
 
-def test_every_trial_is_told_of_another_task(pearl):
+def test_every_trial_has_the_context_of_another_task(pearl):
     agent, weights, batch = pearl
     own = posterior_means(agent, weights, batch)
     exchanged = posterior_means(ablate_context(agent, "another"), weights, batch)
@@ -110,8 +110,8 @@ def test_a_context_that_cannot_be_given_is_a_sentence(pearl):
     with pytest.raises(AgentError, match="context is foreign; it is one of own, none, another"):
         ablate_context(agent, "foreign")
     alone = batch.map(lambda array: array[:TRIALS])
-    told = ablate_context(agent, "another")
+    swapped = ablate_context(agent, "another")
     with pytest.raises(AgentError, match="no other task's context"):
-        told.adapt(weights, told.begin_trial(weights, TRIALS), alone)
+        swapped.adapt(weights, swapped.begin_trial(weights, TRIALS), alone)
     with pytest.raises(AgentError, match=r"adapts at every step, .*--context none"):
         ablate_context(RL2Agent(RL2Config(), interface_of(Bandit5Arms())), "another")

@@ -110,10 +110,10 @@ def test_squashed_actions_have_the_density_they_say():
     outputs, step = torch.tensor([0.3, math.log(0.5)], dtype=torch.float64), 1e-6
     for action in (-0.9, -0.2, 0.7):
         noise = torch.tensor([(math.atanh(action) - 0.3) / 0.5], dtype=torch.float64)
-        told = squash(outputs, noise)
-        assert float(told.action) == pytest.approx(action)
+        squashed = squash(outputs, noise)
+        assert float(squashed.action) == pytest.approx(action)
         share = [0.5 * math.erf((math.atanh(action + d) - 0.3) / 0.5 / math.sqrt(2)) for d in (-step, step)]
-        assert float(told.log_prob) == pytest.approx(math.log((share[1] - share[0]) / (2 * step)), rel=1e-5)
+        assert float(squashed.log_prob) == pytest.approx(math.log((share[1] - share[0]) / (2 * step)), rel=1e-5)
 
 
 def test_the_bellman_backup_by_hand():
@@ -155,10 +155,10 @@ def test_every_gradient_is_that_of_autograd(sees_next, sizes):
         kl_coef=0.7,
     )
     batch = learner.sample_batch(np.random.default_rng(0))
-    told = learner.compute_gradients(batch)
+    metrics = learner.compute_gradients(batch)
     parameters = {name: value.clone().requires_grad_() for name, value in learner.parameters.items()}
     slow = losses(parameters, batch, learner.config, observations=4, actions=3)
-    assert float(told["critic_loss"]) == pytest.approx(slow["critics"].item(), rel=1e-5)
+    assert float(metrics["critic_loss"]) == pytest.approx(slow["critics"].item(), rel=1e-5)
     for name, loss in slow.items():
         mine = {key: value for key, value in parameters.items() if key.startswith(name)}
         assert mine
@@ -224,7 +224,7 @@ def trials(agent, learner, adaptations, count=6, family=None, deterministic=Fals
     return run_trials(agent, family, learner.weights(), shard)
 
 
-class Watched(PEARLAgent):
+class RecordingPEARL(PEARLAgent):
     """Remembers every latent that it acted on."""
 
     def act(self, weights, state, observation, noise):
@@ -236,7 +236,7 @@ class Watched(PEARLAgent):
 def test_a_latent_lasts_an_episode_from_the_prior_first_and_then_from_the_posterior():
     family = PointRobot()
     agent, learner = build(interface_of(family), prior_rounds=2)
-    agent.__class__, agent.seen = Watched, []
+    agent.__class__, agent.seen = RecordingPEARL, []
     trials(agent, learner, 3, count=200)
     assert [one.label for one in agent.trial_rounds(3, 1)] == ["prior", "prior", "posterior", "posterior"]
     latents = []
@@ -254,7 +254,7 @@ def test_a_latent_lasts_an_episode_from_the_prior_first_and_then_from_the_poster
 
 def test_without_noise_the_latent_is_the_mean_and_actions_are_the_policys_mean():
     agent, learner = build(interface_of(PointRobot()))
-    agent.__class__, agent.seen = Watched, []
+    agent.__class__, agent.seen = RecordingPEARL, []
     first, second = (trials(agent, learner, 1, deterministic=True) for _ in range(2))
     assert np.array_equal(first[1].action, second[1].action)
     assert not agent.seen[0][1].any()

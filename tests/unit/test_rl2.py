@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents.common.ppo import PPO, PPOConfig, ValueScale
+from agents.common.ppo import PPO, PPOConfig, ValueScale, explained_variance
 from agents.contract import AgentError
 from agents.rl2 import RL2Agent, RL2Config, RL2Learner
 from envs.tabular.bandit import Bandit2Arms
@@ -46,9 +46,9 @@ def trials(agent, learner, family, iteration=0, count=5):
 def test_the_learner_sees_what_the_agent_saw(family, memory):
     """Step by step with a state, or as one sequence: at the first epoch the policy is the one that acted."""
     agent, learner = build(family, memory=memory)
-    told = learner.update(trials(agent, learner, family))
-    assert abs(told["policy_kl"]) < 1e-6
-    assert told["clipped_share"] == 0
+    metrics = learner.update(trials(agent, learner, family))
+    assert abs(metrics["policy_kl"]) < 1e-6
+    assert metrics["clipped_share"] == 0
 
 
 @pytest.mark.parametrize("options", [{"pair_inputs": True}, {"heads_per_observation": True}, {"head_sizes": (7,)}])
@@ -91,16 +91,27 @@ def test_the_memory_goes_on_from_episode_to_episode_and_is_new_with_each_trial()
     assert not torch.equal(agent.act(weights, after, seen, None)[2].memory["hidden"], fresh)
 
 
-def test_pieces_give_the_same_values_and_another_gradient():
+def test_the_explained_variance_of_the_critic_by_hand():
+    # Steps that count: returns 1, 3, 5, values 1, 2, 3. Var(returns) = 8/3, residuals 0, 1, 2: Var = 2/3; 1 - 1/4.
+    valid = torch.tensor([[True, True], [True, False]])
+    value, returns = torch.tensor([[1.0, 2.0], [3.0, 99.0]]), torch.tensor([[1.0, 3.0], [5.0, 0.0]])
+    assert explained_variance(value, returns, valid) == pytest.approx(0.75)
+    assert explained_variance(value, torch.ones(2, 2), valid) == 0.0
+    _, learner = build(LineFamily())
+    metrics = learner.update(trials(learner.agent, learner, LineFamily()))
+    assert metrics["explained_variance"] <= 1.0
+
+
+def test_segments_give_the_same_values_and_another_gradient():
     """Truncated backpropagation: states go on over the cuts, gradients do not."""
     family = GridNavi()  # 45 steps a trial
-    grown, told = [], []
+    grown, metrics = [], []
     for pieces in (None, 45, 7):
         agent, learner = build(family, bptt_steps=pieces, max_grad_norm=1e9)
-        told.append(learner.update(trials(agent, learner, family)))
+        metrics.append(learner.update(trials(agent, learner, family)))
         grown.append(learner.weights()["memory/hidden_weight"])
-    assert told[2]["value_loss"] == pytest.approx(told[0]["value_loss"], rel=1e-5)
-    assert told[2]["policy_loss"] == pytest.approx(told[0]["policy_loss"], abs=1e-6)
+    assert metrics[2]["value_loss"] == pytest.approx(metrics[0]["value_loss"], rel=1e-5)
+    assert metrics[2]["policy_loss"] == pytest.approx(metrics[0]["policy_loss"], abs=1e-6)
     assert torch.equal(grown[0], grown[1])
     assert not torch.allclose(grown[0], grown[2], atol=1e-6)
 

@@ -41,8 +41,8 @@ def test_kl_to_the_posterior_before_by_hand():
 
 
 def test_a_latent_is_drawn_at_its_mean_and_deviation():
-    told = reparameterise(torch.tensor([1.0]), torch.tensor([math.log(4.0)]), torch.tensor([0.5]))
-    assert told.tolist() == pytest.approx([2.0])
+    sample = reparameterise(torch.tensor([1.0]), torch.tensor([math.log(4.0)]), torch.tensor([0.5]))
+    assert sample.tolist() == pytest.approx([2.0])
 
 
 @pytest.mark.parametrize("family", [LineFamily(), TwoEnds()], ids=["continuous, ends early", "discrete"])
@@ -98,9 +98,9 @@ def test_the_bound_moves_encoder_and_decoders_alone():
     agent, learner = build(family, state_coef=1.0)
     learner._store(trials(agent, learner, family)[0].by_trial())
     before = learner.weights()
-    told = learner._encoder_update()
+    metrics = learner._encoder_update()
     assert changed(before, learner.weights()) == {"encoder", "belief", "decoder"}
-    assert told["state_error"] > 0
+    assert metrics["state_error"] > 0
 
 
 def test_every_posterior_decodes_the_whole_trial_past_and_future():
@@ -167,9 +167,9 @@ def test_inspect_tells_the_belief():
     agent, learner = build(family)
     begun = agent.begin_trial(learner.weights(), 2)
     _, _, state = agent.act(learner.weights(), begun, np.zeros((2, 1), np.int64), None)
-    told = agent.inspect(learner.weights(), state)
-    assert told["belief_mean"].shape == (2, 3)
-    assert (told["belief_deviation"] > 0).all()
+    beliefs = agent.inspect(learner.weights(), state)
+    assert beliefs["belief_mean"].shape == (2, 3)
+    assert (beliefs["belief_deviation"] > 0).all()
 
 
 def test_a_decoder_for_each_observation_wants_discrete_ones():
