@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import torch
 from pydantic import PositiveInt
@@ -128,6 +129,21 @@ class Recurrent(Memory):
         """Parameters in the order of torch's functions."""
         return [parameters[name] for name in ("input_weight", "hidden_weight", "input_bias", "hidden_bias")]
 
+    def _torch_sequence(
+        self, function: Callable[..., tuple[Tensor, ...]], inputs: Tensor, hidden: Any, parameters: Parameters
+    ) -> tuple[Tensor, ...]:
+        """All steps by `torch.gru` or `torch.lstm`: one layer, no dropout, `train` on.
+
+        cuDNN refuses the backward pass of a call with `train` off, and copies weights that are not one block of memory.
+        """
+        weights = self._torch_weights(parameters)
+        if inputs.device.type != "cpu":
+            block = torch.cat([weight.reshape(-1) for weight in weights])
+            views = block.split([weight.numel() for weight in weights])
+            weights = [view.view_as(weight) for view, weight in zip(views, weights, strict=True)]
+        has_biases, layers, dropout, train, bidirectional, batch_first = True, 1, 0.0, True, False, False
+        return function(inputs, hidden, weights, has_biases, layers, dropout, train, bidirectional, batch_first)
+
 
 class GRU(Recurrent):
     """The GRU of torch: reset, update and new gate; h' = (1 - z) n + z h."""
@@ -148,9 +164,7 @@ class GRU(Recurrent):
         if inputs.device.type == "cpu":  # cuDNN has all steps in one kernel
             outputs = GRUSequence.apply(inputs, state["hidden"], *self._torch_weights(parameters))
             return outputs, {"hidden": outputs[-1]}
-        outputs, last = torch.gru(
-            inputs, state["hidden"][None], self._torch_weights(parameters), True, 1, 0.0, False, False, False
-        )
+        outputs, last = self._torch_sequence(torch.gru, inputs, state["hidden"][None], parameters)
         return outputs, {"hidden": last[0]}
 
 
@@ -173,9 +187,7 @@ class LSTM(Recurrent):
 
     def sequence(self, parameters: Parameters, inputs: Tensor, state: MemoryState) -> tuple[Tensor, MemoryState]:
         before = (state["hidden"][None], state["cell"][None])
-        outputs, hidden, cell = torch.lstm(
-            inputs, before, self._torch_weights(parameters), True, 1, 0.0, False, False, False
-        )
+        outputs, hidden, cell = self._torch_sequence(torch.lstm, inputs, before, parameters)
         return outputs, {"hidden": hidden[0], "cell": cell[0]}
 
 

@@ -338,3 +338,22 @@ def test_a_wrong_configuration_is_told_in_a_sentence(wrong, sentence):
 def test_a_memory_of_no_trial_is_refused():
     with pytest.raises(AgentError, match="0 steps"):
         make_memory(ExternalConfig(), INPUTS, 0)
+
+
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+def test_torchs_recurrent_kernels_are_called_so_that_cudnn_can_learn(kind, monkeypatch):
+    """On a device that is no CPU: `train` on, or cuDNN refuses the backward pass, and weights in one block of memory."""
+    memory, parameters, inputs = example(kind)
+    calls = []
+    real = getattr(torch, kind)
+    monkeypatch.setattr(torch, kind, lambda *arguments: (calls.append(arguments), real(*arguments))[1])
+    parameters = {name: value.to("meta").requires_grad_() for name, value in parameters.items()}
+    inputs = inputs.to("meta")
+    outputs, _ = memory.sequence(parameters, inputs, memory.initial_state(parameters, inputs.shape[1]))
+    assert outputs.shape == (*inputs.shape[:2], memory.output_size)
+    ((_, _, weights, has_biases, layers, dropout, train, bidirectional, batch_first),) = calls
+    assert (has_biases, layers, dropout, train, bidirectional, batch_first) == (True, 1, 0.0, True, False, False)
+    places = [0, *np.cumsum([weight.numel() for weight in weights])[:-1]]
+    assert [weight.storage_offset() for weight in weights] == places
+    assert all(weight._base is weights[0]._base and weight.is_contiguous() for weight in weights)
+    assert all(weight.requires_grad for weight in weights)
