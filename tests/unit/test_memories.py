@@ -342,7 +342,7 @@ def test_a_memory_of_no_trial_is_refused():
 
 @pytest.mark.parametrize("kind", ["gru", "lstm"])
 def test_torchs_recurrent_kernels_are_called_so_that_cudnn_can_learn(kind, monkeypatch):
-    """On a device that is no CPU: `train` on, or cuDNN refuses the backward pass, and weights in one block of memory."""
+    """On a GPU: `train` on, or cuDNN refuses the backward pass, and weights in one block of memory."""
     memory, parameters, inputs = example(kind)
     calls = []
     real = getattr(torch, kind)

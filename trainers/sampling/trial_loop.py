@@ -71,7 +71,9 @@ class _Player:
         # One block of noise per trial: what a trial draws never depends on its neighbours.
         seeds = np.concatenate([reset_seeds(stream, one.rollouts) for stream in streams])
         noise = self._noise(one, streams, steps)
-        recorder = _Recorder(rows, steps)
+        observations, actions = env.single_observation_space, env.single_action_space
+        spaces = {"observation": observations, "next_observation": observations, "action": actions}
+        recorder = _Recorder(rows, steps, spaces)
         observation = _reset(env, rows, seed=seeds.tolist(), options={"episode": first_episode})
         episode, running = np.zeros(rows, np.int32), np.ones(rows, bool)
         for step in range(steps):
@@ -147,16 +149,24 @@ def _step(
 
 
 class _Recorder:
-    """Arrays of a round, time first while it runs: each step is one contiguous write."""
+    """Arrays of a round, time first while it runs: each step is one contiguous write.
 
-    def __init__(self, rows: tuple[int, int], steps: int) -> None:
+    Padding is 0, or the first element of a Discrete space that starts elsewhere; `spaces` are those of fields by name.
+    """
+
+    def __init__(self, rows: tuple[int, int], steps: int, spaces: Mapping[str, gymnasium.Space]) -> None:
         self._shape = (steps, *rows)
+        self._padding = {name: int(getattr(space, "start", 0)) for name, space in spaces.items()}
         self._arrays: dict[str, np.ndarray] = {}
 
     def write(self, step: int, values: Mapping[str, np.ndarray]) -> None:
         if not self._arrays:
             self._arrays = {
-                name: np.zeros((*self._shape, *value.shape[2:]), np.float32 if value.dtype.kind == "f" else value.dtype)
+                name: np.full(
+                    (*self._shape, *value.shape[2:]),
+                    self._padding.get(name, 0),
+                    np.float32 if value.dtype.kind == "f" else value.dtype,
+                )
                 for name, value in values.items()
             }
         for name, value in values.items():
