@@ -158,11 +158,8 @@ class RL2Learner(InContextLearner):
         (trials,) = (one.by_trial() for one in batch)
         encoded = self.encode_trials(trials)
         inputs, observations = self._segments(encoded.inputs), self._segments(encoded.observation)
-        states = self._initial_states(inputs)
-        with torch.no_grad():
-            arguments = zip(inputs, observations, states, strict=True)
-            values = [self._evaluate_actions(*segment)[1] for segment in arguments]
-        value = torch.cat(values)[: len(encoded.valid)]
+        value, states = self._values_and_states(inputs, observations)
+        value = value[: len(encoded.valid)]
         advantage, target = self._ppo.advantages(value, encoded.reward, encoded.valid)
         sequences = Sequences(encoded.action, encoded.log_prob, advantage, target, encoded.valid)
         sequences = sequences.map(lambda tensor: torch.cat(self._segments(tensor), 1))
@@ -188,14 +185,21 @@ class RL2Learner(InContextLearner):
         padded = torch.cat([tensor, tensor.new_zeros(padding, *tensor.shape[1:])])
         return list(padded.split(length))
 
-    def _initial_states(self, inputs: list[Tensor]) -> list[MemoryState]:
-        """The hidden state at the start of each segment, a constant: gradients are cut there (truncated BPTT)."""
-        parameters = part(self.parameters, "memory")
-        states = [self.agent.network.memory.initial_state(parameters, inputs[0].shape[1])]
-        with torch.no_grad():
-            for segment in inputs[:-1]:
-                states.append(self.agent.network.memory.sequence(parameters, segment, states[-1])[1])
-        return states
+    @torch.no_grad()
+    def _values_and_states(
+        self, inputs: list[Tensor], observations: list[Tensor]
+    ) -> tuple[Tensor, list[MemoryState]]:
+        """Values of all steps, and the hidden state at the start of each segment: gradients are cut there.
+
+        Truncated BPTT: the hidden states are constants, computed once an update with the weights that acted.
+        """
+        network, memory = self.agent.network, part(self.parameters, "memory")
+        states, values = [network.memory.initial_state(memory, inputs[0].shape[1])], []
+        for segment, observation in zip(inputs, observations, strict=True):
+            outputs, state = network.memory.sequence(memory, segment, states[-1])
+            values.append(network.heads(self.parameters, outputs, observation)[1])
+            states.append(state)
+        return torch.cat(values), states[:-1]
 
     def _evaluate_actions(self, inputs: Tensor, observation: Tensor, state: MemoryState) -> tuple[Distribution, Tensor]:
         """Action distributions and values of segments [L, C, ...] that start from these hidden states."""

@@ -214,3 +214,22 @@ def test_the_update_is_a_function_of_state_and_batch():
     twin.update(batch)
     assert all(torch.equal(value, twin.weights()[name]) for name, value in learner.weights().items())
     assert isinstance(learner._ppo, PPO)
+
+
+@pytest.mark.parametrize("bptt_steps", [None, 5])
+def test_the_memory_runs_once_without_gradients_and_once_a_minibatch(bptt_steps):
+    family = LineFamily()
+    agent, learner = build(family, bptt_steps=bptt_steps, num_minibatches=2, update_epochs=3)
+    batch = trials(agent, learner, family)
+    real, calls = agent.network.memory.sequence, []
+
+    def sequence(parameters, inputs, state):
+        calls.append((torch.is_grad_enabled(), inputs.shape[0] * inputs.shape[1]))
+        return real(parameters, inputs, state)
+
+    agent.network.memory.sequence = sequence
+    learner.update(batch)
+    steps = sum(count for gradients, count in calls if not gradients)
+    segments = -(-batch[0].valid.shape[-1] // (bptt_steps or batch[0].valid.shape[-1]))
+    assert sum(not gradients for gradients, _ in calls) == segments
+    assert steps == sum(count for gradients, count in calls if gradients) / 3, "each epoch is as much as that once"
