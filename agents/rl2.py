@@ -186,9 +186,7 @@ class RL2Learner(InContextLearner):
         return list(padded.split(length))
 
     @torch.no_grad()
-    def _values_and_states(
-        self, inputs: list[Tensor], observations: list[Tensor]
-    ) -> tuple[Tensor, list[MemoryState]]:
+    def _values_and_states(self, inputs: list[Tensor], observations: list[Tensor]) -> tuple[Tensor, list[MemoryState]]:
         """Values of all steps, and the hidden state at the start of each segment: gradients are cut there.
 
         Truncated BPTT: the hidden states are constants, computed once an update with the weights that acted.

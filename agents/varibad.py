@@ -20,6 +20,7 @@ from torch import Tensor
 
 from agents.common.in_context import InContextAgent, InContextConfig, InContextLearner, TrialState
 from agents.common.ppo import PPO, Sequences
+from agents.common.replay import TrialReplay
 from agents.contract import AgentError, Algorithm, Interface, MetricInfo, RoundBatch, TrialBatch, Weights
 from agents.functional.elbo import kl_to_previous, reparameterise
 from agents.functional.parameters import Parameters, part, whole
@@ -190,7 +191,7 @@ class VariBADLearner(InContextLearner):
         self._belief_statistics = (
             RunningStatistics(2 * config.latent_size, device, "believed") if config.normalise_beliefs else None
         )
-        self._trials: dict[str, Tensor] = {}  # the newest ones for the encoder, [trials, L, ...]
+        self._trials = TrialReplay(config.vae_trials)  # that the encoder learns from
 
     def _of(self, parts: tuple[str, ...]) -> Parameters:
         return {name: value for name, value in self.parameters.items() if name.partition("/")[0] in parts}
@@ -266,20 +267,15 @@ class VariBADLearner(InContextLearner):
             "valid": torch.as_tensor(trials.valid)[:, 0],
         }
         new["decoded_reward"] = self.config.reward_decoder.target(torch.as_tensor(trials.reward[:, 0]), new["reward"])
-        capacity = self.config.vae_trials
-        self._trials = {
-            name: torch.cat([self._trials[name], value])[-capacity:] if self._trials else value[-capacity:]
-            for name, value in new.items()
-        }
+        self._trials.add(new)
 
     def _encoder_update(self) -> dict[str, float]:
         """Some gradient steps of encoder and decoders on stored trials; returns metrics."""
         generator = torch.Generator().manual_seed(self._ppo.seed * 1_000_003 + self._ppo.updates)
         mean_terms = torch.zeros(4)
         for _ in range(self.config.vae_updates):
-            size = len(self._trials["valid"])
-            indices = torch.randperm(size, generator=generator)[: self.config.vae_batch]
-            batch = {name: value[indices].transpose(0, 1) for name, value in self._trials.items()}
+            indices = torch.randperm(len(self._trials), generator=generator)[: self.config.vae_batch]
+            batch = {name: value.transpose(0, 1) for name, value in self._trials.select(indices).items()}
             loss, terms = self._elbo_loss(batch, generator)
             self._vae.zero_grad(set_to_none=True)
             loss.backward()
@@ -348,7 +344,7 @@ class VariBADLearner(InContextLearner):
             "statistics": self.statistics_tensors(),
             "ppo": self._ppo.state_dict(),
             "vae": self._vae.state_dict(),
-            "trials": self._trials,
+            "trials": self._trials.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -357,7 +353,7 @@ class VariBADLearner(InContextLearner):
         self.load_weights({**state["parameters"], **state["statistics"]})
         self._ppo.load_state_dict(state["ppo"])
         self._vae.load_state_dict(state["vae"])
-        self._trials = dict(state["trials"])
+        self._trials.load_state_dict(state["trials"])
 
 
 VARIBAD = Algorithm(VariBADConfig, VariBADAgent, VariBADLearner)

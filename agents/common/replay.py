@@ -1,4 +1,4 @@
-"""The replay buffer of off-policy learners: the newest transitions of each training task."""
+"""Replay buffers: the newest transitions of each training task, and the newest whole trials."""
 
 from __future__ import annotations
 
@@ -83,3 +83,51 @@ class TaskReplay:
     def width(self) -> int:
         """W, numbers of a row."""
         return self._rows.shape[-1]
+
+
+class TrialReplay:
+    """The newest `capacity` trials, named arrays [trials, ...], in a ring on the CPU."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._count, self._next = 0, 0  # trials stored; where the next one goes
+        self._arrays: dict[str, Tensor] = {}  # grow to `capacity` as they fill
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, trials: Mapping[str, Tensor]) -> None:
+        """Store trials [n, ...], in place of the oldest ones where the ring is full."""
+        newest = {name: values[-self.capacity :] for name, values in trials.items()}
+        added = len(next(iter(newest.values())))
+        self._grow(newest, min(self.capacity, self._count + added))
+        positions = (self._next + torch.arange(added)) % self.capacity
+        for name, values in newest.items():
+            self._arrays[name][positions] = values
+        self._count = min(self.capacity, self._count + added)
+        self._next = (self._next + added) % self.capacity
+
+    def select(self, indices: Tensor) -> dict[str, Tensor]:
+        """Copies of the trials at these indices, counted from the oldest one."""
+        oldest = self._next if self._count == self.capacity else 0
+        positions = (oldest + indices) % self.capacity
+        return {name: values[positions] for name, values in self._arrays.items()}
+
+    def _grow(self, like: Mapping[str, Tensor], needed: int) -> None:
+        """Make room for this many trials."""
+        for name, values in like.items():
+            stored = self._arrays.get(name, values[:0])
+            if needed > len(stored):
+                larger = stored.new_zeros(min(self.capacity, max(needed, 2 * len(stored))), *values.shape[1:])
+                larger[: len(stored)] = stored
+                self._arrays[name] = larger
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The stored trials, oldest first."""
+        return self.select(torch.arange(self._count))
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """The inverse of `state_dict`."""
+        self._count, self._next, self._arrays = 0, 0, {}
+        if state:
+            self.add(state)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents.common.replay import TaskReplay
+from agents.common.replay import TaskReplay, TrialReplay
 from agents.contract import AgentError, Interface, policy_weights
 from agents.functional.beliefs import GaussianFactors, gaussian_factors, kl_to_prior, natural_parameters, posterior
 from agents.functional.sac import actor_loss, bootstrap_target, critic_loss, squash, temperature_gradient
@@ -209,6 +209,33 @@ def test_replay_goes_on_to_the_same_draws_after_a_checkpoint():
     for wrong in (TaskReplay(3, 3, 6), TaskReplay(2, 4, 6), TaskReplay(2, 3, 7)):
         with pytest.raises(AgentError, match="replay is of other tasks, spaces or capacity"):
             wrong.load_state_dict(first.state_dict())
+
+
+@pytest.mark.parametrize("capacity", [1, 4, 7, 100])
+def test_a_ring_of_trials_is_what_joining_and_cutting_them_is(capacity):
+    ring, generator = TrialReplay(capacity), torch.Generator().manual_seed(capacity)
+    kept = {"reward": torch.zeros(0, 3), "valid": torch.zeros(0, 3, dtype=torch.bool)}
+    for count in (2, 1, 3, 9, 1, 4, 2):
+        new = {"reward": torch.randn(count, 3, generator=generator)}
+        new["valid"] = new["reward"] > 0
+        ring.add(new)
+        kept = {name: torch.cat([kept[name], values])[-capacity:] for name, values in new.items()}
+        assert len(ring) == len(kept["reward"])
+        indices = torch.randperm(len(ring), generator=generator)[:3]
+        assert all(torch.equal(values, kept[name][indices]) for name, values in ring.select(indices).items())
+        other = TrialReplay(capacity)
+        other.load_state_dict(ring.state_dict())
+        assert all(torch.equal(values, kept[name]) for name, values in other.state_dict().items())
+        ring = other if count == 3 else ring  # goes on after a checkpoint
+
+
+def test_a_full_ring_writes_the_new_trials_alone():
+    ring = TrialReplay(50)
+    ring.add({"reward": torch.zeros(50, 3)})
+    before = ring._arrays["reward"]
+    ring.add({"reward": torch.ones(2, 3)})
+    assert ring._arrays["reward"] is before, "nothing else is copied"
+    assert ring.select(torch.tensor([47, 48, 49]))["reward"][:, 0].tolist() == [0.0, 1.0, 1.0]
 
 
 # -- the agent in its trial

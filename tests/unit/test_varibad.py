@@ -113,7 +113,7 @@ def test_every_posterior_decodes_the_whole_trial_past_and_future():
         for name, value in learner.parameters.items():
             if name.startswith("decoder/"):
                 value.zero_()
-    kept = {name: value.transpose(0, 1) for name, value in learner._trials.items()}
+    kept = {name: value.transpose(0, 1) for name, value in learner._trials.state_dict().items()}
     loss, _ = learner._elbo_loss(kept, torch.Generator().manual_seed(0))
     each = 0.5 * (np.where(batch.valid, batch.reward, 0.0) ** 2).sum((1, 2))
     weight = batch.valid.sum((1, 2)) / batch.valid.sum()  # a trial counts by its posteriors
@@ -125,7 +125,7 @@ def test_some_posteriors_and_steps_stand_for_all():
     family = GridNavi()
     agent, learner = build(family, kl_coef=0.0)
     learner._store(trials(agent, learner, family)[0].by_trial())
-    kept = {name: value.transpose(0, 1) for name, value in learner._trials.items()}
+    kept = {name: value.transpose(0, 1) for name, value in learner._trials.state_dict().items()}
     with torch.no_grad():
         for name, value in learner.parameters.items():
             if name.startswith("decoder/"):
@@ -143,10 +143,10 @@ def test_only_the_newest_trials_are_kept_and_a_checkpoint_holds_them():
     agent, learner = build(family, vae_trials=7)
     for iteration in range(2):
         learner.update(trials(agent, learner, family, iteration))
-    assert len(learner._trials["valid"]) == 7
+    assert len(learner._trials) == 7
     _, other = build(family, seed=1, vae_trials=7)
     other.load_state_dict(learner.state_dict())
-    assert torch.equal(other._trials["reward"], learner._trials["reward"])
+    assert torch.equal(other._trials.state_dict()["reward"], learner._trials.state_dict()["reward"])
 
 
 def test_another_optimiser_of_the_decoders_is_refused_and_nothing_taken():
