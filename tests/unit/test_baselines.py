@@ -25,6 +25,7 @@ from envs.tabular.grid_navi import GridNavi
 from envs.tabular.tabular_mdp import TabularMDP
 from tests.helpers import TINY, LineFamily, call
 from tests.oracles.bandits import bayes_value, gittins_index
+from tests.oracles.mdps import value_iteration_loop
 from trainers.recipes import loading, registry
 from trainers.recipes.assembling import interface_of
 from trainers.sampling.random_streams import random_key
@@ -155,13 +156,15 @@ def test_thompson_draws_from_the_posterior():
 # -- tabular MDPs
 
 
-def test_value_iteration_is_the_environments_own():
+def test_value_iteration_is_its_slow_twin_and_gives_the_familys_optimal_return():
     rng = np.random.default_rng(0)
     transition_probs, rewards = rng.dirichlet(np.ones(4), (3, 4, 2)), rng.normal(size=(3, 4, 2))
     best, value = value_iteration(transition_probs, rewards, steps=5)
-    expected_best, expected_value = tabular_mdp.plan(transition_probs, rewards, 5)
-    assert np.array_equal(best, expected_best)
-    assert value == pytest.approx(expected_value)
+    for task in range(3):
+        expected_best, expected_value = value_iteration_loop(transition_probs[task], rewards[task], 5)
+        assert np.array_equal(best[:, task], expected_best)
+        assert value[task] == pytest.approx(expected_value)
+    assert value == pytest.approx(tabular_mdp.optimal_return(transition_probs, rewards, 5))
 
 
 TWO_STATES = Interface(gymnasium.spaces.Discrete(2), gymnasium.spaces.Discrete(2), 3)
@@ -305,8 +308,7 @@ def test_the_oracle_of_an_mdp_plays_the_optimal_policy():
     tasks = held_out(family, 20)
     played = play("oracle", family, 2, tasks)
     where = played["observation"][..., :10].argmax(-1)
-    tables = [tabular_mdp.tables(task["draw"]) for task in tasks]
-    best, _ = tabular_mdp.plan(*(np.stack(one) for one in zip(*tables, strict=True)), 10)
+    best = np.stack([value_iteration_loop(*tabular_mdp.tables(task["draw"]), 10)[0] for task in tasks], 1)
     assert np.array_equal(played["action"], best[np.arange(20) % 10, np.arange(20)[:, None], where])
 
 
