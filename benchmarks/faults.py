@@ -22,8 +22,9 @@ from measure import record, spread
 
 from agents.contract import TrialBatch
 from envs.navigation.point_nav import PointNav
-from trainers.recipes import loading, registry
+from trainers.recipes import registry
 from trainers.recipes.assembling import build
+from trainers.recipes.schema import Recipe
 from trainers.sampling.random_streams import random_key
 from trainers.sampling.ray_sampler import RaySampler
 from trainers.sampling.shards import make_shards
@@ -71,7 +72,7 @@ def same(one: list[TrialBatch], other: list[TrialBatch]) -> bool:
 
 
 def main() -> None:
-    recipe = loading.load(loading.find("point_nav_maml"))
+    recipe = Recipe.load("point_nav_maml")
     family = PointNav()
     agent, learner = build(recipe, registry.family(recipe.family), choose_device("cpu"))
     tasks = family.sample(TASKS, np.random.default_rng(0), "train")

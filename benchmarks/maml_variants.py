@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from measure import RESULTS
 
 from trainers.evaluation.run_evaluation import EvaluationRequest, evaluate_runs
-from trainers.recipes import loading
+from trainers.recipes.schema import Recipe
 from trainers.runs import checkpoints
 from trainers.runs.metrics import read
 from trainers.runs.provenance import provenance
@@ -55,7 +55,7 @@ def train_all(runs: Path) -> None:
                     "evaluation.validation_tasks=40",
                     f"seed={seed}",
                 ]
-                run = setup.create_run(loading.load(loading.find(name), [*settings, *ALONE]), folder)
+                run = setup.create_run(Recipe.load(name, [*settings, *ALONE]), folder)
             if checkpoints.iterations(run.checkpoints)[-1] < iterations:
                 print(f"{name}, seed {seed}", flush=True)
                 loop.run(run)
@@ -68,7 +68,7 @@ def seconds_a_meta_update() -> dict[str, float]:
         for name in found:
             settings = ["iterations=4", "evaluation={every: 0, rollouts: 1}", *ALONE]
             with tempfile.TemporaryDirectory() as folder:
-                run = setup.create_run(loading.load(loading.find(name), settings), Path(folder) / "run")
+                run = setup.create_run(Recipe.load(name, settings), Path(folder) / "run")
                 loop.run(run)
                 lines = read(run.metrics_file)[1:]  # the first one warms up
             found[name] += [line["seconds_sampling"] + line["seconds_learning"] for line in lines]

@@ -13,14 +13,14 @@ from pathlib import Path
 
 from measure import record, spread
 
-from trainers.recipes import loading
+from trainers.recipes.schema import Recipe
 from trainers.runs.metrics import read
 from trainers.training import loop
 
 
 def measure(*overrides: str) -> dict[str, dict[str, float]]:
-    recipe = loading.load(
-        loading.find("point_nav_maml_trpo"), ["iterations=15", "evaluation.every=0", "checkpoints.every=15", *overrides]
+    recipe = Recipe.load(
+        "point_nav_maml_trpo", ["iterations=15", "evaluation.every=0", "checkpoints.every=15", *overrides]
     )
     with tempfile.TemporaryDirectory() as folder:
         loop.train(recipe, Path(folder) / "run")

@@ -14,7 +14,7 @@ from typing import Any
 
 from measure import record, spread
 
-from trainers.recipes import loading
+from trainers.recipes.schema import Recipe
 from trainers.training import loop, setup
 from trainers.training.loop import Loop
 
@@ -38,7 +38,7 @@ class Timed(Loop):
 
 def main() -> None:
     loop.Loop = Timed  # type: ignore[misc]
-    recipe = loading.load(loading.find("point_nav_maml"))
+    recipe = Recipe.load("point_nav_maml")
     with tempfile.TemporaryDirectory() as folder:
         run = setup.create_run(recipe, Path(folder) / "run")
         began = time.perf_counter()

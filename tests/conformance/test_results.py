@@ -13,6 +13,7 @@ from envs.task import TaskSet
 from trainers.evaluation.curves import curve
 from trainers.evaluation.run_evaluation import EvaluationRequest, evaluate_runs
 from trainers.recipes import loading
+from trainers.recipes.schema import Recipe
 from trainers.runs.run_folder import Run, find_runs
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
@@ -64,7 +65,7 @@ def check_some_tasks(folder, claimed, tmp_path):
 
 @pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)
 def test_a_published_run_was_made_by_its_recipe(folder):
-    recipe = loading.load(loading.find(folder.name))
+    recipe = Recipe.load(folder.name)
     for run in find_runs(folder):
         same = {"seed", "workers", "device", "learner_threads"}
         assert run.recipe.model_dump(exclude=same) == recipe.model_dump(exclude=same)

@@ -17,7 +17,8 @@ from envs.mujoco.observation_terms import OBSERVATIONS
 from envs.mujoco.reward_terms import REWARDS
 from envs.task import TaskError
 from tests.helpers import call
-from trainers.recipes import loading, registry
+from trainers.recipes import registry
+from trainers.recipes.schema import Recipe
 
 ROBOTS = Path(__file__).parents[2] / "examples" / "robots"
 PUCK = """
@@ -158,7 +159,7 @@ def test_robots_of_our_own_conform(name):
 
 
 def test_the_tutorials_recipe_loads():
-    recipe = loading.load(ROBOTS / "quadruped_maml.yaml")
+    recipe = Recipe.load(ROBOTS / "quadruped_maml.yaml")
     assert Path(recipe.family) == ROBOTS.relative_to(ROBOTS.parents[1]) / "quadruped.yaml"
 
 

@@ -23,7 +23,7 @@ from safetensors.torch import load, save
 from tests.helpers import TINY
 from trainers.errors import USER_ERRORS
 from trainers.evaluation.run_evaluation import EvaluationRequest, evaluate_runs
-from trainers.recipes import loading
+from trainers.recipes.schema import Recipe
 from trainers.runs import checkpoints
 from trainers.runs.run_folder import Run
 from trainers.training import loop, setup
@@ -34,7 +34,7 @@ LAST = "checkpoints/iteration-000002"
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     out = tmp_path_factory.mktemp("whole") / "run"
-    loop.train(loading.load(loading.find("point_nav_maml"), TINY), out)
+    loop.train(Recipe.load("point_nav_maml", TINY), out)
     return out
 
 

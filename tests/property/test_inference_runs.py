@@ -17,7 +17,7 @@ from agents.contract import AgentError
 from tests.helpers import call
 from trainers.errors import RunFolderError
 from trainers.evaluation.run_evaluation import EvaluationRequest, evaluate_runs
-from trainers.recipes import loading
+from trainers.recipes.schema import Recipe
 from trainers.runs.metrics import read
 from trainers.runs.publishing import copy_without_learner
 from trainers.runs.run_folder import Run
@@ -36,7 +36,7 @@ AGENTS = {
 
 
 def recipe(agent, *more):
-    return loading.load(loading.find("point_nav_maml"), [*SMALL, f"agent={AGENTS[agent]}", "workers=0", *more])
+    return Recipe.load("point_nav_maml", [*SMALL, f"agent={AGENTS[agent]}", "workers=0", *more])
 
 
 def weights(folder):

@@ -16,7 +16,7 @@ from envs.tabular.grid_navi import GridNavi
 from envs.tabular.tabular_mdp import TabularMDP
 from tests.helpers import call
 from trainers.errors import DrawingError
-from trainers.recipes import loading
+from trainers.recipes.schema import Recipe
 from trainers.reporting import attention_plots, belief_plots, embeddings, inspection, inspection_plots
 from trainers.reporting.inspection import RecordingAgent
 from trainers.runs.run_folder import Run
@@ -60,7 +60,7 @@ def begun(tmp_path_factory):
             family, agent, evaluation = RECIPES[kind]
             file = folder / f"{kind}.yaml"
             file.write_text(yaml.safe_dump({**COMMON, "family": family, "agent": agent, "evaluation": evaluation}))
-            runs[kind] = setup.create_run(loading.load(file), folder / kind)
+            runs[kind] = setup.create_run(Recipe.load(file), folder / kind)
         return runs[kind]
 
     return of

@@ -9,8 +9,8 @@ from envs.navigation.point_nav import PointNav
 from tests.helpers import TINY, LineFamily, small_maml, some_tasks
 from trainers.errors import UsageError
 from trainers.online import OnlineAgent, load
-from trainers.recipes import loading
 from trainers.recipes.assembling import interface_of
+from trainers.recipes.schema import Recipe
 from trainers.runs.run_folder import Run
 from trainers.sampling.random_streams import generator, random_key
 from trainers.sampling.shards import make_shards
@@ -70,7 +70,7 @@ def test_it_is_the_trial_loop(rounds, monkeypatch):
 
 
 def test_a_loaded_agent_acts_like_its_run_and_a_new_trial_knows_nothing(tmp_path):
-    loop.train(loading.load(loading.find("point_nav_maml"), [*TINY, "evaluation.rollouts=3"]), tmp_path / "run")
+    loop.train(Recipe.load("point_nav_maml", [*TINY, "evaluation.rollouts=3"]), tmp_path / "run")
     online = load(tmp_path / "run", deterministic=True)
     run = Run.open(tmp_path / "run")
     agent, weights, _ = run.load(run.family())

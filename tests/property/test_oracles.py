@@ -15,7 +15,8 @@ from envs.task import TaskError
 from tests.helpers import call
 from trainers.errors import DrawingError, RunFolderError
 from trainers.evaluation.run_evaluation import EvaluationRequest, evaluate_runs
-from trainers.recipes import loading, registry
+from trainers.recipes import registry
+from trainers.recipes.schema import Recipe
 from trainers.reporting.videos import camera_of
 from trainers.runs.run_folder import Run
 from trainers.training import loop, setup
@@ -28,7 +29,7 @@ SMALL = [
 
 
 def trained(folder, *more):
-    return loop.train(loading.load(loading.find("point_nav_maml"), [*SMALL, *more]), folder).run
+    return loop.train(Recipe.load("point_nav_maml", [*SMALL, *more]), folder).run
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def test_a_robot_that_is_told_is_drawn_as_it_is():
     family = HalfCheetahVelU03()
     with pytest.raises(DrawingError, match="says nothing of how it is drawn"):
         camera_of(OracleWrapper(family), family.task(velocity_m_per_s=1.0))
-    told = Run(Path("nowhere"), loading.load(loading.find("half_cheetah_vel_u03_pearl"), ["task_in_observation=true"]))
+    told = Run(Path("nowhere"), Recipe.load("half_cheetah_vel_u03_pearl", ["task_in_observation=true"]))
     assert isinstance(told.family(task_in_observation=False), HalfCheetahVelU03)
     assert isinstance(told.family(), OracleWrapper)
 

@@ -18,7 +18,7 @@ import yaml
 from agents.pearl import PEARLLearner
 from tests.helpers import TINY_PEARL
 from trainers.errors import RecipeError, RunFolderError
-from trainers.recipes import loading
+from trainers.recipes.schema import Recipe
 from trainers.runs import checkpoints
 from trainers.runs.metrics import read
 from trainers.runs.run_folder import Run
@@ -42,8 +42,8 @@ RECIPES = ["point_nav_maml", "point_nav_maml_trpo", "point_nav_metasgd", "point_
 
 def recipe(*more, name="point_nav_maml"):
     if name == "pearl":
-        return loading.load(loading.find("point_nav_maml"), [*SMALL, *TINY_PEARL, *more])
-    return loading.load(loading.find(name), [*SMALL, *more])
+        return Recipe.load("point_nav_maml", [*SMALL, *TINY_PEARL, *more])
+    return Recipe.load(name, [*SMALL, *more])
 
 
 def told(folder):

@@ -10,7 +10,7 @@ import torch
 
 from tests.helpers import TINY_PEARL
 from trainers.errors import USER_ERRORS, SamplingError
-from trainers.recipes import loading
+from trainers.recipes.schema import Recipe
 from trainers.runs import checkpoints
 from trainers.runs.metrics import read
 from trainers.training import loop
@@ -32,7 +32,7 @@ ALGORITHMS = {"maml": [], "pearl": TINY_PEARL}
 
 def run(folder, workers, *more, algorithm="maml"):
     overrides = [*SMALL, *ALGORITHMS[algorithm], f"workers={workers}", *more]
-    recipe = loading.load(loading.find("point_nav_maml"), overrides)
+    recipe = Recipe.load("point_nav_maml", overrides)
     loop.train(recipe, folder)
     schema = json.loads((folder / "metrics.schema.json").read_text())
     metrics = [

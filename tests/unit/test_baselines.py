@@ -26,8 +26,9 @@ from envs.tabular.tabular_mdp import TabularMDP
 from tests.helpers import TINY, LineFamily, call
 from tests.oracles.bandits import bayes_value, gittins_index
 from tests.oracles.mdps import value_iteration_loop
-from trainers.recipes import loading, registry
+from trainers.recipes import registry
 from trainers.recipes.assembling import interface_of
+from trainers.recipes.schema import Recipe
 from trainers.sampling.random_streams import random_key
 from trainers.sampling.shards import Shard
 from trainers.sampling.trial_loop import run_trials
@@ -430,8 +431,8 @@ def test_rewards_and_ends_that_do_not_fit_are_refused():
 def bandit_run(tmp_path_factory):
     """A run that is only begun: its tasks are frozen."""
     evaluation = "evaluation={validation_tasks: 2, held_out_tasks: 30, rollouts: 1, rounds: 9, repeats: 20}"
-    recipe = loading.load(
-        loading.find("point_nav_maml"),
+    recipe = Recipe.load(
+        "point_nav_maml",
         ["family=bandit_2_arms-v1", *TINY[:-1], evaluation, "sampling.tasks_per_shard=30"],
     )
     return setup.create_run(recipe, tmp_path_factory.mktemp("runs") / "run").path

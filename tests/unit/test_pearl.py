@@ -20,7 +20,7 @@ from tests.helpers import TINY, TINY_PEARL, DiscreteWalk, LineFamily, sample, so
 from tests.oracles.pearl import losses
 from trainers.evaluation.run_evaluation import EvaluationRequest, evaluate_runs
 from trainers.recipes.assembling import interface_of
-from trainers.recipes.loading import find, load
+from trainers.recipes.schema import Recipe
 from trainers.sampling.random_streams import random_key
 from trainers.sampling.shards import make_shards
 from trainers.sampling.trial_loop import run_trials
@@ -342,7 +342,7 @@ def test_the_untrained_control_measures_a_fresh_policy_and_not_held_exploration(
     paths = []
     for held in (True, False):
         overrides = [*(key for key in TINY if not key.startswith(("agent", "evaluation"))), *TINY_PEARL]
-        recipe = load(find("point_nav_maml"), [*overrides, f"agent.held_exploration={held}", "iterations=1"])
+        recipe = Recipe.load("point_nav_maml", [*overrides, f"agent.held_exploration={held}", "iterations=1"])
         train(recipe, tmp_path / str(held))
         paths.append(tmp_path / str(held))
     of_held, of_fresh = (evaluate_runs(EvaluationRequest(path, "held-out", untrained=True)) for path in paths)

@@ -5,6 +5,7 @@ from agents import ALGORITHMS
 from agents.contract import renamed_keys
 from trainers.errors import RecipeError
 from trainers.recipes import loading, registry
+from trainers.recipes.schema import Recipe
 
 SHIPPED = sorted(loading.SHIPPED.glob("*.yaml"))
 FIRST = loading.SHIPPED / "point_nav_maml.yaml"
@@ -12,7 +13,7 @@ FIRST = loading.SHIPPED / "point_nav_maml.yaml"
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_recipe_loads_strictly_and_says_where_it_comes_from(path):
-    recipe = loading.load(path)
+    recipe = Recipe.load(path)
     assert registry.family(recipe.family).name == recipe.family
     header = "".join(line for line in path.read_text().splitlines() if line.startswith("#"))
     for word in ("Source:", "Expected:", "Minutes:", "Machine:"):
@@ -27,16 +28,51 @@ def test_every_recipe_loads_strictly_and_says_where_it_comes_from(path):
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_a_resolved_recipe_is_itself_again(path, tmp_path):
-    recipe = loading.load(path)
+    recipe = Recipe.load(path)
     again = tmp_path / "config.yaml"
     again.write_text(recipe.to_yaml())
-    assert loading.load(again) == recipe
+    assert Recipe.load(again) == recipe
 
 
 def test_overrides_reach_into_sections():
-    recipe = loading.load(FIRST, ["iterations=3", "agent.outer={name: trpo, max_kl: 1e-2}", "evaluation.rounds=2"])
+    recipe = Recipe.load(FIRST, ["iterations=3", "agent.outer={name: trpo, max_kl: 1e-2}", "evaluation.rounds=2"])
     assert (recipe.iterations, recipe.agent.outer.max_kl, recipe.evaluation.rounds) == (3, 0.01, 2)
-    assert loading.load(FIRST, ["agent.outer.learning_rate=1e-3"]).agent.outer.learning_rate == 0.001
+    assert Recipe.load(FIRST, ["agent.outer.learning_rate=1e-3"]).agent.outer.learning_rate == 0.001
+
+
+def test_earlier_names_work_and_one_sentence_says_todays(tmp_path, capsys):
+    data = yaml.safe_load(FIRST.read_text())
+    data["tells_task"] = data.pop("task_in_observation", False)
+    data["agent"]["discount"] = data["agent"].pop("gamma", 0.97)
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(data))
+    recipe = Recipe.load(path, ["agent.outer={name: clip, clip_ratio: 0.3}"])
+    assert (recipe.agent.gamma, recipe.agent.outer.clip_range) == (data["agent"]["discount"], 0.3)
+    said = capsys.readouterr().err
+    assert said == (
+        "acclimate: tells_task is called task_in_observation now, agent.discount is called agent.gamma now, "
+        "agent.outer.clip_ratio is called agent.outer.clip_range now; both are read\n"
+    )
+    Recipe.load(path, quiet=True)  # as a stored run's
+    Recipe.load(FIRST, ["iterations=3"])
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("written", ["gamma", "discount"])
+@pytest.mark.parametrize("overridden", ["gamma", "discount"])
+def test_an_override_wins_by_either_name(tmp_path, written, overridden):
+    data = yaml.safe_load(FIRST.read_text())
+    data["agent"].pop("gamma", None)
+    data["agent"][written] = 0.5
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(data))
+    assert Recipe.load(path).agent.gamma == 0.5
+    assert Recipe.load(path, [f"agent.{overridden}=0.9"]).agent.gamma == 0.9
+    assert Recipe.load(path, ["agent.gamma=0.8", f"agent.{overridden}=0.9"]).agent.gamma == 0.9
+    data["agent"] |= {"gamma": 0.5, "discount": 0.5}
+    path.write_text(yaml.safe_dump(data))
+    with pytest.raises(RecipeError, match="discount is the earlier name of gamma, and both are given; keep gamma"):
+        Recipe.load(path)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +107,7 @@ def test_overrides_reach_into_sections():
 )
 def test_a_wrong_key_or_value_is_one_sentence(override, says):
     with pytest.raises(RecipeError) as caught:
-        loading.load(FIRST, [override])
+        Recipe.load(FIRST, [override])
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -82,7 +118,7 @@ def test_a_missing_key_is_named(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(data))
     with pytest.raises(RecipeError, match="the key workers is missing"):
-        loading.load(path)
+        Recipe.load(path)
 
 
 @pytest.mark.parametrize("text", ["seed: [", "- 1", "", "\x00", "!!python/object/apply:os.system ['true']"])
@@ -90,7 +126,7 @@ def test_what_is_no_recipe_is_refused(tmp_path, text):
     path = tmp_path / "recipe.yaml"
     path.write_text(text)
     with pytest.raises(RecipeError, match=r"recipe\.yaml"):
-        loading.load(path)
+        Recipe.load(path)
 
 
 def test_recipes_are_found_by_name_and_by_path(monkeypatch, tmp_path):

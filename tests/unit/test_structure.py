@@ -33,7 +33,7 @@ from envs import FAMILIES
 from envs.validation import Strict
 from trainers.cli import COMMANDS
 from trainers.cli.app import app
-from trainers.recipes import loading
+from trainers.recipes.schema import Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("acclimate", "agents", "envs", "trainers")
@@ -229,7 +229,7 @@ def test_the_readmes_commands_parse():
                 assert word in result.output, f"{word} of {' '.join(words)}"
         if words[1] == "train":
             overrides = [word for word in words[3:] if "=" in word and not word.startswith(("-", "seeds="))]
-            loading.load(loading.find(words[2]), overrides)
+            Recipe.load(words[2], overrides)
 
 
 def test_the_readme_lists_every_family_and_yardstick():

@@ -18,7 +18,7 @@ from agents.contract import MetricInfo
 from tests.helpers import TINY
 from trainers.errors import RecipeError, TrackerError
 from trainers.evaluation.curves import layers_of
-from trainers.recipes import loading
+from trainers.recipes.schema import Recipe
 from trainers.reporting import plots
 from trainers.reporting.trackers import label
 from trainers.runs.metrics import read
@@ -35,7 +35,7 @@ KEY = "c0ffee" * 6 + "c0de"
 
 
 def recipe(*more):
-    return loading.load(loading.find("point_nav_maml"), [*SMALL, *more])
+    return Recipe.load("point_nav_maml", [*SMALL, *more])
 
 
 def events(folder):

@@ -21,6 +21,7 @@ def train(
     """Meta-train a recipe; `seeds=0,1,2` trains one folder for each seed."""
     from trainers.errors import RecipeError
     from trainers.recipes import loading
+    from trainers.recipes.schema import Recipe
     from trainers.training.setup import create_run
 
     path = loading.find(recipe)
@@ -28,12 +29,12 @@ def train(
     folder = out or Path("runs") / f"{path.stem}-{datetime.now():%Y%m%d-%H%M%S}"
     many = [override.removeprefix("seeds=") for override in overrides or [] if override.startswith("seeds=")]
     if not many:
-        train_and_report([create_run(loading.load(path, others), folder)])
+        train_and_report([create_run(Recipe.load(path, others), folder)])
         return
     try:
         seeds = sorted({int(seed) for seed in many[-1].split(",")})
     except ValueError:
         raise RecipeError(f"seeds={many[-1]} is no list of seeds; write seeds=0,1,2") from None
-    recipes = [loading.load(path, [*others, f"seed={seed}"]) for seed in seeds]
+    recipes = [Recipe.load(path, [*others, f"seed={seed}"], quiet=seed != seeds[0]) for seed in seeds]
     # All folders before the first update: `acclimate resume` knows what is left after any death.
     train_and_report([create_run(of_seed, folder / f"seed-{of_seed.seed}") for of_seed in recipes])

@@ -1,21 +1,18 @@
-"""Reading recipes: YAML files and `key=value` overrides; an unknown key is refused with the nearest valid one."""
+"""Reading recipes: YAML files and `key=value` overrides, in today's or earlier names of keys."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
 
-from agents import ALGORITHMS
-from agents.contract import Algorithm
-from envs.validation import nearest, sentence
+from agents.contract import Config, renamed_keys, with_todays_names
+from envs.validation import nearest
 from trainers.errors import RecipeError
 from trainers.files import read_text
-from trainers.recipes import registry
-from trainers.recipes.schema import Recipe
 
 # Keys that do not decide a run's numbers, and how far it goes; device and learner_threads may move last bits.
 MAY_CHANGE = (
@@ -23,6 +20,7 @@ MAY_CHANGE = (
 )  # fmt: skip
 MOST_VALUES = 100_000
 SHIPPED = Path(__file__).resolve().parents[2] / "configs"
+Translate = Callable[[Mapping[str, Any]], tuple[dict[str, Any], list[tuple[str, str]]]]
 
 
 def find(name: str) -> Path:
@@ -37,36 +35,8 @@ def find(name: str) -> Path:
     raise RecipeError(f"there is no recipe {name}; {nearest(stem, shipped)}; a recipe of your own is a path")
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """The checked recipe in a YAML file, with `key=value` overrides applied (dots reach into sections).
-
-    Raises:
-        RecipeError: it cannot be read, or a key or a value in it is not valid.
-    """
-    data = _read(path)
-    for override in overrides:
-        _apply(data, override)
-    return _validate(data, str(path))
-
-
-def with_overrides(recipe: Recipe, overrides: Sequence[str], where: str) -> Recipe:
-    """The recipe of a run that is resumed, with overrides that do not make another run of it.
-
-    `where` names the recipe in errors. Neither its file nor its algorithm is looked up again.
-    """
-    data = recipe.to_data()
-    for override in overrides:
-        key = override.partition("=")[0]
-        if key.partition(".")[0] not in MAY_CHANGE:
-            raise RecipeError(
-                f"{key} cannot change in a run that is resumed (only {', '.join(MAY_CHANGE)}); "
-                "train a new run, with init=RUN if it should start from this one's weights"
-            )
-        _apply(data, override)
-    return _validate(data, where, recipe.algorithm)
-
-
-def _read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file, as it is written; RecipeError if there is none."""
     try:
         data = yaml.safe_load(read_text(path))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
@@ -78,22 +48,66 @@ def _read(path: Path) -> dict[str, Any]:
     return data
 
 
-def _validate(data: Mapping[str, Any], where: str, algorithm: Algorithm | None = None) -> Recipe:
-    """The checked recipe of a mapping, whose algorithm is looked up unless given; `where` names it in errors."""
-    if "agent_name" in data:
-        raise RecipeError(f"{where}: there is no key agent_name; did you mean agent.name?")
-    agent = data.get("agent")
-    if not isinstance(agent, Mapping) or not isinstance(agent.get("name"), str):
-        raise RecipeError(f"{where}: agent must be a section with a name, such as {min(ALGORITHMS)}, and its own keys")
-    algorithm = registry.algorithm(agent["name"]) if algorithm is None else algorithm
-    try:
-        config = algorithm.config.model_validate({key: value for key, value in agent.items() if key != "name"})
-    except ValidationError as error:
-        raise RecipeError(sentence(error, algorithm.config, where, "agent.", extra=("name",))) from error
-    try:
-        return Recipe.model_validate({**data, "agent": config, "agent_name": agent["name"]}, context=algorithm)
-    except ValidationError as error:
-        raise RecipeError(sentence(error, Recipe, where, "")) from error
+def refuse_another_run(overrides: Sequence[str]) -> None:
+    """Raises RecipeError unless a resumed run stays the same run under these overrides."""
+    for override in overrides:
+        key = override.partition("=")[0]
+        if key.partition(".")[0] not in MAY_CHANGE:
+            raise RecipeError(
+                f"{key} cannot change in a run that is resumed (only {', '.join(MAY_CHANGE)}); "
+                "train a new run, with init=RUN if it should start from this one's weights"
+            )
+
+
+def with_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """The mapping with `key=value` overrides, as they are written; dots reach into sections."""
+    changed = dict(data)
+    for override in overrides:
+        _set(changed, *_parsed(override))
+    return changed
+
+
+def in_todays_names(
+    data: Mapping[str, Any], overrides: Sequence[str], translate: Translate
+) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """The mapping with overrides, both in today's names of keys: (it, the earlier names found, with today's).
+
+    Each is translated by itself, so that an override wins over the file whichever name either of them uses.
+    """
+    changed, found = translate(data)
+    for override in overrides:
+        keys, value = _parsed(override)
+        nested: Any = value
+        for key in reversed(keys):
+            nested = {key: nested}
+        nested, earlier = translate(nested)
+        found += earlier
+        todays = []
+        for _ in keys:
+            ((key, nested),) = nested.items()
+            todays.append(key)
+        _set(changed, todays, nested)
+    return changed, found
+
+
+def translation(schema: type[Config], agent_schema: type[Config]) -> Translate:
+    """Today's names for a recipe of this schema whose section `agent` has another: (the data in them, those found)."""
+
+    def translate(data: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        found, translated = renamed_keys(schema, data), with_todays_names(schema, data)
+        if isinstance(agent := translated.get("agent"), Mapping):
+            found += renamed_keys(agent_schema, agent, "agent.")
+            translated["agent"] = with_todays_names(agent_schema, agent)
+        return translated, found
+
+    return translate
+
+
+def say_todays_names(found: Sequence[tuple[str, str]]) -> None:
+    """One sentence on stderr about keys that are given by an earlier name."""
+    if found:
+        names = ", ".join(f"{earlier} is called {today} now" for earlier, today in dict.fromkeys(found))
+        print(f"acclimate: {names}; both are read", file=sys.stderr)
 
 
 def _size(node: Any, limit: int = MOST_VALUES) -> int:
@@ -108,20 +122,24 @@ def _size(node: Any, limit: int = MOST_VALUES) -> int:
     return total
 
 
-def _apply(data: dict[str, Any], override: str) -> None:
+def _parsed(override: str) -> tuple[list[str], Any]:
+    """(sections and key, value) of `section.key=value`."""
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise RecipeError(f"{override!r} is no override; write key=value, such as iterations=50 or agent.rollouts=10")
     try:
-        value = yaml.safe_load(text)
+        return key.split("."), yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"the value of {key} is not YAML: {text!r}") from error
-    *sections, last = key.split(".")
+
+
+def _set(data: dict[str, Any], keys: Sequence[str], value: Any) -> None:
+    *sections, last = keys
     place = data
     for section in sections:
         inner = place.get(section, {})
         if not isinstance(inner, dict):
-            raise RecipeError(f"{key} cannot be set: {section} is a value, not a section")
+            raise RecipeError(f"{'.'.join(keys)} cannot be set: {section} is a value, not a section")
         # A copy: the anchors of a YAML file may share one mapping between sections.
         place[section] = place = dict(inner)
     place[last] = value

@@ -1,14 +1,19 @@
-"""The schema of a recipe: every key, typed and range-checked by pydantic."""
+"""The schema of a recipe: every key, typed and range-checked; an unknown one is refused with the nearest valid one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
-from pydantic import Field, NonNegativeInt, PositiveInt, PrivateAttr, field_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, PrivateAttr, ValidationError, field_validator
 
+from agents import ALGORITHMS
 from agents.contract import Algorithm, Config
+from envs.validation import sentence
+from trainers.errors import RecipeError
+from trainers.recipes import loading, registry
 
 
 class Sampling(Config):
@@ -65,6 +70,48 @@ class Recipe(Config):
         """Keep the algorithm that `agent_name` stands for."""
         self._algorithm = context
 
+    @classmethod
+    def load(cls, name: str | Path, overrides: Sequence[str] = (), *, quiet: bool = False) -> Recipe:
+        """The checked recipe of this name or in this file, with `key=value` overrides (dots reach into sections).
+
+        Keys may be given by earlier names; one sentence on stderr says today's, unless `quiet`.
+
+        Raises:
+            RecipeError: it cannot be read, or a key or a value in it is not valid.
+        """
+        path = name if isinstance(name, Path) else loading.find(name)
+        data = loading.read(path)
+        agent_name = _agent_name(loading.with_overrides(data, overrides), str(path))
+        return cls._checked(data, overrides, str(path), registry.algorithm(agent_name), quiet)
+
+    def with_overrides(self, overrides: Sequence[str], where: str) -> Recipe:
+        """The recipe of a run that is resumed, with overrides that do not make another run of it.
+
+        Neither its file nor its algorithm is looked up again; `where` names the recipe in errors.
+        """
+        loading.refuse_another_run(overrides)
+        return self._checked(self.to_data(), overrides, where, self.algorithm)
+
+    @classmethod
+    def _checked(
+        cls, data: Mapping[str, Any], overrides: Sequence[str], where: str, algorithm: Algorithm, quiet: bool = False
+    ) -> Recipe:
+        translate = loading.translation(cls, algorithm.config)
+        current, earlier = loading.in_todays_names(data, overrides, translate)
+        name = _agent_name(current, where)
+        agent = {key: value for key, value in current["agent"].items() if key != "name"}
+        try:
+            config = algorithm.config.model_validate(agent)
+        except ValidationError as error:
+            raise RecipeError(sentence(error, algorithm.config, where, "agent.", extra=("name",))) from error
+        try:
+            recipe = cls.model_validate({**current, "agent": config, "agent_name": name}, context=algorithm)
+        except ValidationError as error:
+            raise RecipeError(sentence(error, cls, where, "")) from error
+        if not quiet:
+            loading.say_todays_names(earlier)
+        return recipe
+
     @property
     def algorithm(self) -> Algorithm:
         """The algorithm that `agent_name` stands for, resolved once a run: when the recipe was validated."""
@@ -93,5 +140,15 @@ class Recipe(Config):
         return data
 
     def to_yaml(self) -> str:
-        """The resolved recipe as YAML; `loading.load` reads it."""
+        """The resolved recipe as YAML; `load` reads it."""
         return yaml.safe_dump(self.to_data(), sort_keys=False)
+
+
+def _agent_name(data: Mapping[str, Any], where: str) -> str:
+    """The name of the agent in a recipe; `where` names the recipe in errors."""
+    if "agent_name" in data:
+        raise RecipeError(f"{where}: there is no key agent_name; did you mean agent.name?")
+    agent = data.get("agent")
+    if not isinstance(agent, Mapping) or not isinstance(agent.get("name"), str):
+        raise RecipeError(f"{where}: agent must be a section with a name, such as {min(ALGORITHMS)}, and its own keys")
+    return agent["name"]

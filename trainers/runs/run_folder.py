@@ -25,7 +25,7 @@ from envs.task_sets import load_task_set
 from trainers import files
 from trainers.errors import RunError, RunFolderError, UsageError
 from trainers.files import json_bytes, sync_folder, write_synced
-from trainers.recipes import loading, registry
+from trainers.recipes import registry
 from trainers.recipes.assembling import build
 from trainers.recipes.schema import Recipe
 from trainers.runs import checkpoints, metrics, provenance, rows
@@ -87,7 +87,7 @@ class Run:
             raise RunFolderError(
                 f"{path} is not a run folder: it has no config.yaml; name what `acclimate train` wrote"
             )
-        return cls(path, loading.load(path / "config.yaml"))
+        return cls(path, Recipe.load(path / "config.yaml", quiet=True))
 
     @contextmanager
     def held(self) -> Iterator[None]:

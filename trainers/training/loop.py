@@ -18,7 +18,6 @@ from trainers.errors import RecipeError, RunFolderError, UsageError
 from trainers.evaluation.curves import curve
 from trainers.evaluation.evaluator import EvaluationJob, Origin, evaluate
 from trainers.process import StopRequest, keep_freed_memory, torch_threads, usable_cores
-from trainers.recipes import loading
 from trainers.recipes.assembling import build
 from trainers.recipes.schema import Recipe
 from trainers.reporting.trackers import Tracker, tracking
@@ -110,7 +109,7 @@ def train(
     """
     if isinstance(recipe, Recipe) and overrides:
         raise UsageError("overrides change a recipe that is named; load this one with them, or name its file")
-    loaded = recipe if isinstance(recipe, Recipe) else loading.load(loading.find(str(recipe)), overrides)
+    loaded = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe, overrides)
     return run(create_run(loaded, Path(out)), report)
 
 

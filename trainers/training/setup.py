@@ -15,7 +15,7 @@ from envs.check import check_no_leak
 from envs.task import Task, TaskFamily, TaskSet
 from envs.task_sets import check_disjoint
 from trainers.errors import DeviceError, RecipeError
-from trainers.recipes import loading, registry
+from trainers.recipes import registry
 from trainers.recipes.assembling import build
 from trainers.recipes.schema import Recipe
 from trainers.runs.metrics import describe
@@ -43,7 +43,7 @@ def open_for_resume(path: Path, overrides: Sequence[str] = ()) -> Run:
     run = Run.open(path)
     if not overrides:
         return run
-    recipe = loading.with_overrides(run.recipe, overrides, str(path / "config.yaml"))
+    recipe = run.recipe.with_overrides(overrides, str(path / "config.yaml"))
     return replace(run, recipe=recipe, config_differs=recipe != run.recipe)
 
 
