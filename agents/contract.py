@@ -283,8 +283,9 @@ class Learner(Protocol):
         """One meta-update; returns the metrics that `metrics` describes."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a later `load_state_dict` needs to continue to the same bits: nested dictionaries and lists
-        of tensors, numbers, strings and None."""
+        """The learner's part of a checkpoint: everything that a later `load_state_dict` needs to continue to the same
+        bits, in nested dictionaries and lists of tensors, numbers, strings and None. `trainers.runs.checkpoints` puts
+        it on disk."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """The inverse of `state_dict`; raises AgentError if the state does not fit."""

@@ -143,7 +143,7 @@ def sinusoid() -> list[str]:
 
 
 def learners() -> list[str]:
-    """What learning by inference costs, and a whole run's memory, from their records."""
+    """Price of learning by inference, and a whole run's memory, from their records."""
     rl2, pearl, memory = figures("rl2_update"), figures("pearl_step"), figures("memory")
     lines = [
         "## What learning costs",

@@ -1,4 +1,4 @@
-"""What several tests build."""
+"""Families, agents and recipes that several tests build."""
 
 from __future__ import annotations
 

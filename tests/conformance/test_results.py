@@ -30,12 +30,12 @@ def test_a_published_result_is_reproduced_by_evaluate(folder, tmp_path):
     if not claimed["family"].startswith("point_"):
         check_some_tasks(folder, claimed, tmp_path)
         return
-    told = evaluate_runs(EvaluationRequest(folder, "held-out"))
-    assert told["task_set_hash"] == claimed["task_set_hash"]
-    assert told["training_seeds"] == claimed["training_seeds"]
+    measured = evaluate_runs(EvaluationRequest(folder, "held-out"))
+    assert measured["task_set_hash"] == claimed["task_set_hash"]
+    assert measured["training_seeds"] == claimed["training_seeds"]
     # Another processor rounds otherwise; the same policies on the same tasks and noise stay this close.
-    assert told["mean"] == pytest.approx(claimed["mean"], abs=0.3)
-    assert told["env_steps"] == pytest.approx(claimed["env_steps"], rel=0.02)
+    assert measured["mean"] == pytest.approx(claimed["mean"], abs=0.3)
+    assert measured["env_steps"] == pytest.approx(claimed["env_steps"], rel=0.02)
 
 
 def check_some_tasks(folder, claimed, tmp_path):
@@ -57,10 +57,10 @@ def check_some_tasks(folder, claimed, tmp_path):
     many = 3 if isinstance(family, Locomotion) and settings.rollouts > 1 else 100
     count = max(1, many // settings.repeats)
     few.write_text(json.dumps(TaskSet(held_out.family, "held-out", held_out.tasks[:count]).to_json()))
-    told = evaluate_runs(EvaluationRequest(runs[0].path, str(few)))
+    measured = evaluate_runs(EvaluationRequest(runs[0].path, str(few)))
     # A robot's motion magnifies the last bit within a second: on another processor its returns are other draws.
     expected = first.returns_STP[0, :count].mean(0)
-    assert told["mean"] == pytest.approx(expected, abs=0.06 * max(map(abs, expected)))
+    assert measured["mean"] == pytest.approx(expected, abs=0.06 * max(map(abs, expected)))
 
 
 @pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)

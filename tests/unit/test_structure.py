@@ -210,7 +210,7 @@ def readme_commands() -> list[list[str]]:
 
 
 def test_the_tests_of_a_group_run_in_one_process(request):
-    """What a file trains is trained once, and Ray is started by one process at a time."""
+    """A file trains its runs once, and Ray is started by one process at a time."""
     if not hasattr(request.config, "workerinput"):
         pytest.skip("all tests run in this one process")
     grouped = [item for item in request.session.items if item.get_closest_marker("xdist_group")]

@@ -65,7 +65,7 @@ DEFINED_IN = {
     "advantage estimation": "agents/functional/advantages.py",
     "adaptation curve": "trainers/evaluation/curves.py",
     "behaviour policy": "agents/functional/policy_losses.py",
-    "checkpoint": "trainers/runs/checkpoints.py",
+    "checkpoint": "agents/contract.py",
     "conformance": "envs/check.py",
     "context encoder": "agents/pearl.py",
     "ensemble critic": "agents/functional/ensembles.py",

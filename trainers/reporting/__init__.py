@@ -1,4 +1,4 @@
-"""What a run looks like: plots, videos, embeddings, trackers, the report."""
+"""How runs are shown: plots, videos, embeddings, trackers, the report."""
 
 # Drawn at the end of every run, in this order, each a function (FinishedRun) -> Path or None where it shows nothing.
 PLOTS = {
