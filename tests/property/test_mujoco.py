@@ -9,10 +9,9 @@ import pytest
 
 from envs.locomotion.half_cheetah import HALF_CHEETAH, HalfCheetahDir, HalfCheetahVel
 from envs.mujoco.engines.loop import LoopSimulations
-from envs.mujoco.engines.rollout import RolloutSimulations
 from envs.mujoco.robot import base_model
 
-ENGINES = [RolloutSimulations, LoopSimulations]
+ENGINES = [LoopSimulations]
 CHEETAH = HALF_CHEETAH.path
 
 
@@ -59,18 +58,6 @@ def test_rewards_are_their_formulas(family, parameters, formula):
         assert not terminated[0]
 
 
-def test_the_two_engines_agree():
-    """Without the warm start of the solver the last digits differ, no more."""
-    model = base_model(CHEETAH)
-    one, other = (engine([model] * 3, 5) for engine in ENGINES)
-    for each in (one, other):
-        each.place(np.arange(3), *states(3))
-    for seed in range(10):
-        for each in (one, other):
-            each.step(slice(None), controls(3, seed))
-    assert np.abs(one.qpos - other.qpos).max() < 1e-8
-
-
 @pytest.mark.parametrize("engine", ENGINES)
 def test_rows_that_stand_still_do_not_move_and_the_others_do_not_notice(engine):
     model = base_model(CHEETAH)
@@ -101,7 +88,7 @@ def test_models_of_two_tasks_never_share_state(engine):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_an_unstable_simulation_is_told_and_stays_finite(engine, tmp_path, monkeypatch):
+def test_an_unstable_simulation_is_marked_and_stays_finite(engine, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model = base_model(CHEETAH)
     simulations = engine([model] * 2, 5)

@@ -1,4 +1,4 @@
-"""Which engine steps a robot."""
+"""The choice of the engine that steps a robot."""
 
 from __future__ import annotations
 
@@ -8,17 +8,14 @@ import mujoco
 
 from envs.mujoco.engines.base import Simulations
 from envs.mujoco.engines.loop import LoopSimulations
-from envs.mujoco.engines.rollout import RolloutSimulations
 
 
 def simulate(models: Sequence[mujoco.MjModel], frame_skip: int, sensed: Sequence[str] = ()) -> Simulations:
-    """Make one simulation of each model, by the fastest engine that serves.
+    """Make one simulation of each model, by the fastest engine that moves exactly as MuJoCo's `mj_step`.
 
     Args:
         models: of each row, of one robot.
         frame_skip: physics steps of a control step.
-        sensed: arrays of MjData that are read after each step.
+        sensed: arrays of MjData that rewards or observations read after each step.
     """
-    if sensed:
-        return LoopSimulations(models, frame_skip, sensed)
-    return RolloutSimulations(models, frame_skip)
+    return LoopSimulations(models, frame_skip, sensed)
