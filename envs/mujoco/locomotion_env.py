@@ -1,4 +1,4 @@
-"""The vector environment of robot families: simulations side by side, with the family's reward and observation."""
+"""Rows of a robot family: simulations side by side, with the family's reward and observation."""
 
 from __future__ import annotations
 
