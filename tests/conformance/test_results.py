@@ -27,7 +27,8 @@ def test_every_recipe_is_published():
 @pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)
 def test_a_published_result_is_reproduced_by_evaluate(folder, tmp_path):
     claimed = json.loads((folder / "summary.json").read_text())
-    if not claimed["family"].startswith("point_"):
+    run = find_runs(folder)[0]
+    if not claimed["family"].startswith("point_") or run.recipe.evaluation.repeats > 1:
         check_some_tasks(folder, claimed, tmp_path)
         return
     measured = evaluate_runs(EvaluationRequest(folder, "held-out"))
@@ -39,28 +40,32 @@ def test_a_published_result_is_reproduced_by_evaluate(folder, tmp_path):
 
 
 def check_some_tasks(folder, claimed, tmp_path):
-    """Some tasks of one seed are measured again, for all take long; the summary is that of all seeds' rows.
+    """Some tasks are measured again, for all take long; the summary is that of all seeds' rows.
 
     What happens in a trial depends on its task and not on the others, so some of a set give the rows they have in it.
     """
     runs = find_runs(folder)
     pooled = curve([run.rows() for run in runs], "stochastic")
     assert pooled.mean == pytest.approx(claimed["mean"], rel=1e-3)
+    assert pooled.env_steps == pytest.approx(claimed["env_steps"], rel=1e-3)
     assert len(runs) == claimed["training_seeds"]
-    first = curve([runs[0].rows()], "stochastic")
     family = runs[0].family()
     held_out = runs[0].task_set(family, "held-out")
     assert held_out.digest == claimed["task_set_hash"]
-    few = tmp_path / "few.json"
     settings = runs[0].recipe.evaluation
+    robot = isinstance(family, Locomotion)
+    seeds = 1 if robot or settings.rollouts == 1 else len(runs)
     # One rollout a round is soon played, so a robot's tasks are all played then: few would be too noisy a mean.
-    many = 3 if isinstance(family, Locomotion) and settings.rollouts > 1 else 100
-    count = max(1, many // settings.repeats)
+    trials = 100 if settings.rollouts == 1 else 3 if robot else 40
+    count = max(1, trials // settings.repeats)
+    few = tmp_path / "few.json"
     few.write_text(json.dumps(TaskSet(held_out.family, "held-out", held_out.tasks[:count]).to_json()))
-    measured = evaluate_runs(EvaluationRequest(runs[0].path, str(few)))
+    measured = evaluate_runs(EvaluationRequest(folder if seeds == len(runs) else runs[0].path, str(few)))
+    assert measured["training_seeds"] == seeds
+    expected = pooled.returns_STP[:seeds, :count].mean((0, 1))
     # A robot's motion magnifies the last bit within a second: on another processor its returns are other draws.
-    expected = first.returns_STP[0, :count].mean(0)
-    assert measured["mean"] == pytest.approx(expected, abs=0.06 * max(map(abs, expected)))
+    tolerance = 0.3 if claimed["family"].startswith("point_") else 0.06 * max(map(abs, expected))
+    assert measured["mean"] == pytest.approx(expected, abs=tolerance)
 
 
 @pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)

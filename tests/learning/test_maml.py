@@ -20,7 +20,7 @@ from trainers.sampling.trial_loop import run_trials
 
 pytestmark = pytest.mark.learning
 FAMILY = PointNav()
-UPDATES = 12
+UPDATES = 10
 HELD_OUT = FAMILY.task_set("held-out", 40, 0).tasks
 BLIND, ORACLE = (np.mean([FAMILY.reference_returns(task)[name] for task in HELD_OUT]) for name in ("blind", "oracle"))
 THRESHOLD = 0.55  # of the gap between blind and oracle
@@ -35,7 +35,9 @@ class Flipped(MAMLAgent):
 
 def config(**changed) -> MAMLConfig:
     outer = ClippedSurrogate(learning_rate=7e-3)
-    settings = {"meta_batch_size": 20, "rollouts": 20, "inner_learning_rates": (0.5,), "outer": outer}
+    settings = {
+        "meta_batch_size": 20, "rollouts": 10, "hidden_sizes": (32, 32), "inner_learning_rates": (0.5,), "outer": outer,
+    }  # fmt: skip
     return MAMLConfig(**(settings | changed))
 
 
@@ -109,7 +111,9 @@ def test_meta_sgd_moves_its_step_sizes():
 
 def test_reptile_comes_closer_with_every_update():
     """Slower than MAML: what 12 updates of three rounds close, against the untrained start that closes nothing."""
-    settings = ReptileConfig(meta_batch_size=20, rollouts=20, inner_steps=2, inner_learning_rates=(0.5,))
+    settings = ReptileConfig(
+        meta_batch_size=20, rollouts=10, hidden_sizes=(32, 32), inner_steps=2, inner_learning_rates=(0.5,)
+    )
     for seed in (0, 1, 2):
         after = gap_closed(train(seed, 12, settings, ReptileLearner))[1]
         assert after > 0.2
