@@ -22,13 +22,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from measure import record
 
-from agents.contract import Agent, Weights
-from envs.oracle import OracleWrapper
-from envs.task import TaskFamily, TaskSet
+from envs.task import TaskSet
 from trainers.errors import UsageError
 from trainers.evaluation.evaluator import EvaluationJob, Origin, evaluate
+from trainers.evaluation.run_evaluation import baseline_job
 from trainers.recipes import registry
-from trainers.recipes.assembling import interface_of
 from trainers.recipes.schema import Evaluation
 from trainers.runs.provenance import provenance
 from trainers.runs.run_folder import find_runs
@@ -63,30 +61,20 @@ SETTINGS = (
 )
 
 
-def totals(
-    agent: Agent,
-    family: TaskFamily,
-    weights: Weights,
-    tasks: TaskSet,
-    episodes: int,
-    count: int,
-    *,
-    deterministic: bool = False,
-) -> np.ndarray:
-    """[tasks, repeats] total reward of a trial, with as many repeats as make about `count` trials."""
+def measurement(setting: Setting, tasks: TaskSet, count: int) -> tuple[Evaluation, int]:
+    """(settings of an evaluation with as many repeats as make about `count` trials, tasks of a shard)."""
     repeats = max(1, count // len(tasks.tasks))
-    settings = Evaluation(rounds=episodes - 1, rollouts=1, repeats=repeats, seed=0)
-    sampler = LocalSampler()
-    size = max(1, ROWS_PER_SHARD // repeats)
-    found = []
-    for start in range(0, len(tasks.tasks), size):
-        part = TaskSet(tasks.family, tasks.split, tasks.tasks[start : start + size])
-        origin = Origin(None, type(agent).__name__, 0, 0)
-        rows = evaluate(EvaluationJob(agent, family, weights, part, settings, size, origin, deterministic), sampler)
-        rows = rows.filter(pc.equal(rows["charge"].cast(pa.string()), "probe" if deterministic else "online"))
-        trial = rows["task"].to_numpy() * repeats + rows["repeat"].to_numpy()
-        found.append(np.bincount(trial, rows["return"].to_numpy()).reshape(-1, repeats))
-    return np.concatenate(found)
+    settings = Evaluation(rounds=setting.episodes - 1, rollouts=1, repeats=repeats, seed=0)
+    return settings, max(1, ROWS_PER_SHARD // repeats)
+
+
+def totals(job: EvaluationJob) -> np.ndarray:
+    """[tasks, repeats] total reward of a trial."""
+    rows = evaluate(job, LocalSampler())
+    rows = rows.filter(pc.equal(rows["charge"].cast(pa.string()), "probe" if job.deterministic else "online"))
+    repeats = job.settings.repeats
+    trial = rows["task"].to_numpy() * repeats + rows["repeat"].to_numpy()
+    return np.bincount(trial, rows["return"].to_numpy()).reshape(-1, repeats)
 
 
 def standard_error(values: np.ndarray) -> float:
@@ -97,20 +85,22 @@ def standard_error(values: np.ndarray) -> float:
     return float(np.sqrt(values.var(1, ddof=1).sum() / repeats) / tasks)
 
 
-def measure_baseline(name: str, setting: Setting, family: TaskFamily, tasks: TaskSet, count: int) -> np.ndarray:
-    maker = registry.baseline(name)
-    played = OracleWrapper(family) if maker.needs_task else family
-    return totals(maker(interface_of(played), setting.episodes), played, {}, tasks, setting.episodes, count)
+def measure_baseline(name: str, setting: Setting, tasks: TaskSet, count: int) -> np.ndarray:
+    """[tasks, repeats] of a baseline."""
+    family = registry.family(setting.family, task_in_observation=registry.baseline(name).needs_task)
+    return totals(baseline_job(name, family, tasks, *measurement(setting, tasks, count)))
 
 
-def measure_runs(
-    folder: Path, setting: Setting, family: TaskFamily, tasks: TaskSet, count: int, *, deterministic: bool
-) -> np.ndarray:
+def measure_runs(folder: Path, setting: Setting, tasks: TaskSet, count: int, *, deterministic: bool) -> np.ndarray:
     """[seeds, tasks, repeats] of the runs in a folder."""
     each = []
+    settings, tasks_per_shard = measurement(setting, tasks, count)
     for run in find_runs(folder):
-        agent, weights, _ = run.load(family)
-        each.append(totals(agent, family, weights, tasks, setting.episodes, count, deterministic=deterministic))
+        family = run.family()
+        agent, weights, iteration = run.load(family)
+        origin = Origin(run.id, run.recipe.agent_name, run.recipe.seed, iteration)
+        job = EvaluationJob(agent, family, weights, tasks, settings, tasks_per_shard, origin, deterministic)
+        each.append(totals(job))
     return np.stack(each)
 
 
@@ -120,9 +110,9 @@ def setting_of(folder: Path) -> str:
     if run.recipe.task_in_observation:
         raise UsageError(f"{folder} is an oracle's, which observes the task; compare learners here")
     family, episodes = run.family().name, run.recipe.evaluation.rounds + 1
-    for one in SETTINGS:
-        if (one.family, one.episodes) == (family, episodes):
-            return one.name
+    for setting in SETTINGS:
+        if (setting.family, setting.episodes) == (family, episodes):
+            return setting.name
     raise UsageError(f"{folder} is of {family} with {episodes} episodes a trial, which no setting here is")
 
 
@@ -171,13 +161,11 @@ def main() -> None:
             continue
         family = registry.family(setting.family)
         tasks = family.task_set("held-out", options.tasks, 0)
-        measured = {name: measure_baseline(name, setting, family, tasks, options.tasks) for name in setting.baselines}
+        measured = {name: measure_baseline(name, setting, tasks, options.tasks) for name in setting.baselines}
         for name, folder in runs.items():
             if belongs[name] == setting.name:
                 for label, deterministic in ((name, False), (f"{name}, without noise", True)):
-                    measured[label] = measure_runs(
-                        folder, setting, family, tasks, options.tasks, deterministic=deterministic
-                    )
+                    measured[label] = measure_runs(folder, setting, tasks, options.tasks, deterministic=deterministic)
         figures[setting.name] = {
             "trials": options.tasks, "commit": provenance()["commit"], "agents": compare(measured, setting.reference)
         }  # fmt: skip

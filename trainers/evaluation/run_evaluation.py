@@ -102,22 +102,27 @@ def rows_of_runs(request: EvaluationRequest) -> tuple[list[Run], TaskSet, list[p
 
 def _measure_baseline(request: EvaluationRequest, name: str) -> dict[str, Any]:
     run = find_runs(request.path)[0]
-    make_baseline = registry.baseline(name)
-    family = run.family(task_in_observation=make_baseline.needs_task)
+    family = run.family(task_in_observation=registry.baseline(name).needs_task)
     task_set = run.task_set(family, request.split)
-    settings = _settings(request, run)
-    job = EvaluationJob(
-        agent=make_baseline(interface_of(family), settings.rounds + 1),
-        family=family,
-        weights={},
-        task_set=task_set,
-        settings=settings,
-        tasks_per_shard=run.recipe.sampling.tasks_per_shard,
-        origin=Origin(None, name, run.recipe.seed, 0),
-        deterministic=request.deterministic,
+    job = baseline_job(
+        name, family, task_set, _settings(request, run), run.recipe.sampling.tasks_per_shard, request.deterministic
     )
     measured = summary(curve(_measure([job], request.workers), request.policy), task_set)
     return measured | {"agent": name, "training_seeds": 0}
+
+
+def baseline_job(
+    name: str,
+    family: TaskFamily,
+    task_set: TaskSet,
+    settings: Evaluation,
+    tasks_per_shard: int,
+    deterministic: bool = False,
+) -> EvaluationJob:
+    """The evaluation of a baseline; `family` has the task in its observation if the baseline needs it there."""
+    agent = registry.baseline(name)(interface_of(family), settings.rounds + 1)
+    origin = Origin(None, name, 0, 0)
+    return EvaluationJob(agent, family, {}, task_set, settings, tasks_per_shard, origin, deterministic)
 
 
 def _job_of_run(request: EvaluationRequest, run: Run, family: TaskFamily, task_set: TaskSet) -> EvaluationJob:
