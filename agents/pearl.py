@@ -225,6 +225,7 @@ class PEARLLearner:
         self._vector = Vector(critics | policy | encoder | ({} if fixed else temperature), device)
         self._target_vector = Vector({f"targets/{name}": value for name, value in critics.items()}, device)
         self._statistics = {"mean": torch.zeros(nets.observations), "scale": torch.ones(nets.observations)}
+        self._statistics_settled = False  # whether they were carried over from another run
         self.parameters: Parameters = {
             **{name: value.to(device) for name, value in temperature.items()},
             **self._vector.parameters,
@@ -277,7 +278,7 @@ class PEARLLearner:
     def update(self, batch: TrialBatch) -> dict[str, float]:
         learned = self._vector.values, self._target_vector.values
         before = [values.clone() for values in learned]
-        if self._updates == 0 and self.config.normalise_observations:
+        if self._updates == 0 and self.config.normalise_observations and not self._statistics_settled:
             self._measure_observations(batch)
         self._store(batch)
         rng = self._generator("update", self._updates)
@@ -342,8 +343,10 @@ class PEARLLearner:
     # -- checkpoints
 
     def load_weights(self, weights: Weights) -> None:
+        """Start from the policy and encoder of another run, with its observation statistics: these stay as they are."""
         check_shapes(weights, self.weights())
         take_weights({name: self.parameters[name] for name in weights}, weights)
+        self._statistics_settled = True
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -353,6 +356,7 @@ class PEARLLearner:
             "contexts": self.contexts.state_dict(),
             "seed": self._seed,
             "updates": self._updates,
+            "statistics_settled": self._statistics_settled,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -370,6 +374,7 @@ class PEARLLearner:
         self.replay.load_state_dict(state["replay"])
         self.contexts.load_state_dict(state["contexts"])
         self._seed, self._updates = state["seed"], state["updates"]
+        self._statistics_settled = state.get("statistics_settled", False)  # absent from those of the first version
 
 
 PEARL = Algorithm(PEARLConfig, PEARLAgent, PEARLLearner, pipelined=True)

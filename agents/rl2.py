@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import gymnasium
 import numpy as np
@@ -204,17 +203,6 @@ class RL2Learner(InContextLearner):
         network = self.agent.network
         outputs, _ = network.memory.sequence(part(self.parameters, "memory"), inputs, state)
         return network.heads(self.parameters, outputs, observation)
-
-    # -- checkpoints
-
-    def state_dict(self) -> dict[str, Any]:
-        parameters = {name: value.detach() for name, value in self.parameters.items()}
-        return {"parameters": parameters, "statistics": self.statistics_tensors(), "ppo": self._ppo.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._ppo.check(state["ppo"])
-        self.load_weights({**state["parameters"], **state["statistics"]})
-        self._ppo.load_state_dict(state["ppo"])
 
 
 RL2 = Algorithm(RL2Config, RL2Agent, RL2Learner)

@@ -338,20 +338,15 @@ class VariBADLearner(InContextLearner):
 
     # -- checkpoints
 
+    def running_statistics(self) -> list[RunningStatistics]:
+        return super().running_statistics() + ([self._belief_statistics] if self._belief_statistics else [])
+
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "parameters": {name: value.detach() for name, value in self.parameters.items()},
-            "statistics": self.statistics_tensors(),
-            "ppo": self._ppo.state_dict(),
-            "vae": self._vae.state_dict(),
-            "trials": self._trials.state_dict(),
-        }
+        return super().state_dict() | {"vae": self._vae.state_dict(), "trials": self._trials.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._ppo.check(state["ppo"])
         check_adam(state["vae"], self._vae.param_groups[0]["params"])
-        self.load_weights({**state["parameters"], **state["statistics"]})
-        self._ppo.load_state_dict(state["ppo"])
+        super().load_state_dict(state)
         self._vae.load_state_dict(state["vae"])
         self._trials.load_state_dict(state["trials"])
 

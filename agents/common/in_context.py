@@ -12,13 +12,15 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from agents.common.ppo import PPOConfig
+from agents.common.ppo import PPO, PPOConfig
 from agents.contract import Plan, Round, RoundBatch, Weights
-from agents.functional.parameters import Parameters
+from agents.functional.parameters import Parameters, part
 from agents.nets.memories import MemoryState
 from agents.nets.policies import Distribution
 from agents.nets.trial_inputs import RunningStatistics, TrialInputs, single_row_trial, time_first
 from agents.nets.weights import take_weights
+
+VALUE_SCALE = "value_scale"  # prefix of its tensors among the weights
 
 
 class InContextConfig(PPOConfig):
@@ -102,6 +104,7 @@ class InContextLearner:
     """Owns parameters and observation statistics; samples one trial of each of `meta_batch_size` fresh tasks."""
 
     agent: InContextAgent[Any]
+    _ppo: PPO  # made by subclasses
 
     def __init__(
         self, agent: InContextAgent[Any], config: InContextConfig, initial: Parameters, device: torch.device
@@ -117,7 +120,10 @@ class InContextLearner:
         return self._plan
 
     def weights(self) -> dict[str, Tensor]:
+        """Tensors that the agent acts with, and the value scale, once there is one, which warm starts carry over."""
         tensors = {**self.parameters, **self.statistics_tensors()}
+        if self._ppo.updates or self._ppo.scale.settled:
+            tensors |= {f"{VALUE_SCALE}/{name}": value for name, value in self._ppo.scale.state_dict().items()}
         return {name: value.detach().cpu().clone() for name, value in tensors.items()}
 
     def statistics_tensors(self) -> Parameters:
@@ -136,5 +142,42 @@ class InContextLearner:
         if self.statistics:
             self.statistics.update(self.agent.trial_inputs.policy.encode(trials.observation[trials.valid]), updates)
 
+    def running_statistics(self) -> list[RunningStatistics]:
+        """All running statistics of network inputs."""
+        return [self.statistics] if self.statistics else []
+
     def load_weights(self, weights: Weights) -> None:
-        take_weights({**self.parameters, **self.statistics_tensors()}, weights)
+        """Start from the weights of another run, its observation statistics and its value scale included.
+
+        Both count as settled: batches move them slowly from the first one on. Weights of earlier versions hold no value
+        scale, and those of trials of another length none that fits: then the first batch sets it, and the critic, whose
+        outputs are in units of the source's scale, is off until it has adapted.
+        """
+        scale = {name: value for name, value in weights.items() if name.startswith(f"{VALUE_SCALE}/")}
+        self._take({name: value for name, value in weights.items() if name not in scale})
+        for statistics in self.running_statistics():
+            statistics.settled = True
+        own = self._ppo.scale.state_dict()
+        scale = part(scale, VALUE_SCALE)
+        if scale and all(scale[name].shape == value.shape for name, value in own.items()):
+            self._ppo.scale.load_state_dict(scale)
+            self._ppo.scale.settled = True
+
+    def _take(self, tensors: Mapping[str, Tensor]) -> None:
+        """Copy parameters and statistics, or raise AgentError and change nothing."""
+        take_weights({**self.parameters, **self.statistics_tensors()}, tensors)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "parameters": {name: value.detach() for name, value in self.parameters.items()},
+            "statistics": self.statistics_tensors(),
+            "statistics_settled": any(statistics.settled for statistics in self.running_statistics()),
+            "ppo": self._ppo.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._ppo.check(state["ppo"])
+        self._take({**state["parameters"], **state["statistics"]})
+        for statistics in self.running_statistics():
+            statistics.settled = state.get("statistics_settled", False)  # absent from checkpoints of the first version
+        self._ppo.load_state_dict(state["ppo"])

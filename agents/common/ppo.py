@@ -133,6 +133,9 @@ class ValueScale:
 
     def __init__(self, steps: int, device: torch.device) -> None:
         self.mean, self.deviation = torch.zeros(steps, device=device), torch.ones(steps, device=device)
+        self.settled = (
+            False  # whether it was carried over from another run, so that the first batch does not replace it
+        )
 
     def denormalise(self, value: Tensor) -> Tensor:
         """The head's outputs [L, B] in units of the reward."""
@@ -143,8 +146,8 @@ class ValueScale:
         return (returns - self.mean[: len(returns), None]) / self.deviation[: len(returns), None]
 
     def update(self, returns: Tensor, valid: Tensor, updates: int) -> None:
-        """Average in the returns [L, B] of a batch; the first update, number 0, replaces the initial scale."""
-        rate = max(self.MIN_RATE, 1.0 / (updates + 1))
+        """Average in the returns [L, B] of a batch; update number 0 replaces a scale that is not settled."""
+        rate = self.MIN_RATE if self.settled else max(self.MIN_RATE, 1.0 / (updates + 1))
         count = valid.sum(1)
         reached = torch.nonzero(count > 0)[:, 0]  # steps that no trial reached keep their scale
         mean = (returns * valid).sum(1)[reached] / count[reached]
@@ -185,7 +188,7 @@ class PPO:
         self.scale = ValueScale(steps, device)
         self.updates = 0
         self.seed = seed  # of the order of sequences, with the count of updates
-        self._explained_variance = 0.0
+        self._explained_variance, self._scale_before = 0.0, self.scale.state_dict()
         self._adam = torch.optim.Adam(list(parameters.values()), lr=config.learning_rate, eps=1e-5, fused=True)
 
     def advantages(self, value: Tensor, reward: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
@@ -208,6 +211,7 @@ class PPO:
         advantage = gae(*arrays, gamma=gamma, gae_lambda=self.config.gae_lambda).T
         returns = advantage + raw
         self._explained_variance = explained_variance(raw, returns, valid)
+        self._scale_before = {name: tensor.clone() for name, tensor in self.scale.state_dict().items()}
         self.scale.update(returns, valid, self.updates)
         count = valid.sum()
         mean = (advantage * valid).sum() / count
@@ -244,6 +248,7 @@ class PPO:
         metrics = dict(zip(PPO.metrics, values, strict=True))
         if not all(map(math.isfinite, metrics.values())):
             take_weights(self.parameters, before)
+            self.scale.load_state_dict(self._scale_before)
             raise AgentError(
                 f"meta-update {self.updates}: the loss ({metrics['policy_loss']}, value {metrics['value_loss']}) or "
                 f"its gradient (norm {norm}) is not finite; the parameters are those before it: lower "
@@ -276,6 +281,7 @@ class PPO:
             "updates": self.updates,
             "seed": self.seed,
             "value_scale": self.scale.state_dict(),
+            "value_scale_settled": self.scale.settled,
         }
 
     def check(self, state: Mapping[str, Any]) -> None:
@@ -289,6 +295,7 @@ class PPO:
         """The inverse of `state_dict`."""
         self.check(state)
         self.scale.load_state_dict(state["value_scale"])
+        self.scale.settled = state.get("value_scale_settled", False)  # absent from checkpoints of the first version
         self._adam.load_state_dict(state["adam"])
         self.updates, self.seed = state["updates"], state["seed"]
 

@@ -135,6 +135,9 @@ class RunningStatistics:
     def __init__(self, size: int, device: torch.device, name: str = "observation") -> None:
         mean, deviation = torch.zeros(size, device=device), torch.ones(size, device=device)
         self.tensors: Parameters = {f"{name}/mean": mean, f"{name}/deviation": deviation}
+        self.settled = (
+            False  # whether they were carried over from another run, so that the first batch does not replace them
+        )
 
     @classmethod
     def normalise(cls, weights: Weights, values: Tensor, name: str = "observation") -> Tensor:
@@ -145,7 +148,7 @@ class RunningStatistics:
         return scaled.clamp(-cls.CLIP, cls.CLIP)
 
     def update(self, values: Tensor, updates: int) -> None:
-        """Average in a batch of values [steps, O]; the first update, number 0, replaces the initial statistics."""
-        rate = max(self.MIN_RATE, 1.0 / (updates + 1))
+        """Average in a batch of values [steps, O]; update number 0 replaces statistics that are not settled."""
+        rate = self.MIN_RATE if self.settled else max(self.MIN_RATE, 1.0 / (updates + 1))
         for value, now in zip(self.tensors.values(), (values.mean(0), values.std(0) + 1e-3), strict=True):
             value += rate * (now - value)

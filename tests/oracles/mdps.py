@@ -6,7 +6,7 @@ import numpy as np
 
 
 def value_iteration_loop(transition_probs, rewards, steps):
-    """Optimal actions [steps, S] and values [S] before the first step, of probabilities [S, A, S] and rewards [S, A]."""
+    """Optimal actions [steps, S] and initial values [S] of probabilities [S, A, S] and rewards [S, A]."""
     states, actions = rewards.shape
     value, best = [0.0] * states, []
     for _ in range(steps):
