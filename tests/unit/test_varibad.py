@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -177,3 +179,13 @@ def test_a_decoder_for_each_observation_wants_discrete_ones():
         build(LineFamily(), reward_decoder={"name": "gaussian", "per_observation": True})
     agent, learner = build(GridNavi(), reward_decoder={"name": "bernoulli", "per_observation": True})
     assert math.isfinite(learner.update(trials(agent, learner, GridNavi()))["elbo"])
+
+
+def test_the_page_shows_the_arithmetic_of_the_published_kl_weights():
+    page = (Path(__file__).parents[2] / "docs" / "algorithms" / "varibad.md").read_text()
+    rows = re.findall(r"\| \w+ \| ([\d.]+) \| (\d+) \| (\d+) \| (\d+).*? \| (\S+ ?\S*) \| .* = ([\d.]+) \|", page)
+    assert len(rows) == 2
+    for *numbers, cost, stated in rows:
+        weight, trials_, steps, decoded = map(float, numbers)
+        kl_coef = weight * trials_ * steps / ((steps + 1) * decoded) / (2 if cost.startswith("squared") else 1)
+        assert kl_coef == pytest.approx(float(stated), abs=5e-5)
