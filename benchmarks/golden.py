@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+UNCOMPARED = ("success", "run_id")  # columns: one that may be null, one that is new for every run
 RENAMED = {"point": "adaptation_step"}  # columns of adaptation rows that are called otherwise since
 
 SMALL_EVALUATION = {"every": 2, "validation_tasks": 2, "held_out_tasks": 3, "rollouts": 2}
@@ -238,7 +239,7 @@ def record_of(run: Path) -> dict[str, Any]:
         "metrics": [
             {name: repr(value) for name, value in line.items() if not schema[name]["timing"]} for line in lines
         ],
-        "rows": {RENAMED.get(name, name): digest(rows[name].tolist()) for name in rows if name != "success"},
+        "rows": {RENAMED.get(name, name): digest(rows[name].tolist()) for name in rows if name not in UNCOMPARED},
         "tasks": {path.name: json.loads(path.read_text())["hash"] for path in (run / "tasks").glob("*.json")},
     }
 
