@@ -171,6 +171,10 @@ class RoundBatch:
         reward_terms: [..., R, L, K] float32, the named parts that the reward is the sum of; K = 0 where it has none.
         task_id: [...] int64, the task's index in its set; never its parameters.
         dense_reward: [..., R, L] float32, a privileged reward for learners alone; None where the family gives none.
+        success: [..., R, L] bool, whether the task's goal is reached at the step, for rows and learners; None where the
+            family does not say.
+
+    Agents are given no dense reward, no success and no reward terms.
     """
 
     label: str
@@ -187,6 +191,7 @@ class RoundBatch:
     reward_terms: np.ndarray
     task_id: np.ndarray
     dense_reward: np.ndarray | None = None
+    success: np.ndarray | None = None
 
     def map(self, function: Callable[[np.ndarray], np.ndarray]) -> RoundBatch:
         """The same round with `function` applied to every array."""
@@ -251,7 +256,7 @@ class Agent(Protocol):
         """
 
     def observe(self, weights: Weights, state: Any, transition: Mapping[str, np.ndarray]) -> Any:
-        """The state after one step; `transition` has the step's fields of `RoundBatch`, each [B, R, ...]."""
+        """The state after one step; `transition` has the fields of `RoundBatch` that agents are given, [B, R, ...]."""
 
     def adapt(self, weights: Weights, state: Any, batch: RoundBatch) -> Any:
         """The state after a round, given all its steps [B, R, L, ...]."""

@@ -16,13 +16,15 @@ from trainers.runs.rows import read as read_rows
 TASKS = TaskSet("f-v1", "held-out", tuple(Task.of("f-v1", {"x": float(i)}, i) for i in range(2)))
 
 
-def batch(rewards, lengths, episode=None):
+def batch(rewards, lengths, episode=None, success=None):
     """A round of 2 tasks, 1 trial, 2 rollouts, 3 steps."""
     reward = np.broadcast_to(np.array(rewards, np.float32)[:, None, :, None], (2, 1, 2, 3)).copy()
     valid = np.arange(3) < np.array(lengths)[:, None, :, None]
     empty = np.zeros((2, 1, 2, 3))
     counted = np.zeros((2, 1, 2, 3), np.int32) if episode is None else np.broadcast_to(episode, (2, 1, 2, 3))
-    return RoundBatch("r", empty, empty, empty, reward, empty, valid, counted, *[empty] * 4, np.zeros((2, 1)))
+    return RoundBatch(
+        "r", empty, empty, empty, reward, empty, valid, counted, *[empty] * 4, np.zeros((2, 1)), success=success
+    )
 
 
 def rows(batches, rounds, seed=0):
@@ -86,6 +88,31 @@ def test_the_crossed_bootstrap_widens_with_seeds_that_disagree():
     assert wide > 4 * narrow
     # Over tasks alone it is the textbook interval of a mean: 2 * 1.96 * sd / sqrt(n).
     assert narrow == pytest.approx(2 * 1.96 * tasks.std() / np.sqrt(40), rel=0.1)
+
+
+def test_an_episode_succeeds_if_any_of_its_steps_does():
+    """Task 0: rollout 0 succeeds at its second step, rollout 1 after its end, which counts nothing. Task 1: never."""
+    success = np.zeros((2, 1, 2, 3), bool)
+    success[0, 0, 0, 1] = success[0, 0, 1, 2] = True
+    first = batch([[1, 2], [3, 4]], [[3, 1], [2, 2]], success=success)
+    table = rows_of((first,), [Round("query", 2)], TASKS, Origin("r", "a", 0, 1))
+    assert table["success"].to_pylist() == [True, False, False, False]
+    found = curve([table, table], "stochastic")
+    assert found.success_STP.tolist() == [[[0.5], [0.0]]] * 2
+    assert summary(found, TASKS)["success_rate"] == [0.25]
+    silent = rows_of((batch([[1, 2], [3, 4]], [[3, 1], [2, 2]]),), [Round("query", 2)], TASKS, Origin("r", "a", 0, 1))
+    assert set(silent["success"].to_pylist()) == {None}
+    assert curve([silent], "stochastic").success_STP is None
+    assert curve([silent, table], "stochastic").success_STP is None, "a share of half the seeds is nobody's"
+    assert "success_rate" not in summary(curve([silent], "stochastic"), TASKS)
+
+
+def test_success_of_each_episode_of_a_row():
+    success = np.zeros((2, 1, 2, 3), bool)
+    success[:, 0, :, 2] = True
+    one = batch([[1, 1], [1, 1]], [[3, 3], [3, 3]], episode=np.array([0, 0, 1]), success=success)
+    frame = rows([one], [Round("only", 2, episodes=2)])
+    assert frame[(frame.task == 0) & (frame.rollout == 0)].success.tolist() == [False, True]
 
 
 def test_summary_has_the_documented_keys():

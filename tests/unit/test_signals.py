@@ -16,8 +16,11 @@ from envs.navigation.point_robot import PointRobot, SparsePointRobot
 from envs.signals import STEP_SIGNALS, declared_by, readable_by, stack_signals
 from envs.tabular.bandit import Bandit2Arms
 from envs.tabular.grid_navi import GridNavi
-from tests.helpers import LineFamily, LineWalk
+from tests.helpers import LineFamily, LineWalk, small_maml
 from tests.unit.test_structure import ROOT
+from trainers.recipes import registry
+from trainers.sampling.shards import Shard
+from trainers.sampling.trial_loop import run_trials
 
 
 def test_who_may_read_what():
@@ -144,3 +147,56 @@ def test_the_table_needs_no_torch():
     code = "import sys, envs.signals; assert 'torch' not in sys.modules; assert 'ray' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
     assert all(signal.readers for signal in STEP_SIGNALS.values())
+
+
+def test_the_trial_loop_records_the_signals_and_agents_get_their_own():
+    class Reads:
+        """The agent, and all that it is given."""
+
+        def __init__(self, agent):
+            self.agent, self.transitions, self.batches = agent, [], []
+
+        def __getattr__(self, name):
+            return getattr(self.agent, name)
+
+        def observe(self, weights, state, transition):
+            self.transitions.append(set(transition))
+            return self.agent.observe(weights, state, transition)
+
+        def adapt(self, weights, state, batch):
+            self.batches.append(batch)
+            return self.agent.adapt(weights, state, batch)
+
+    arm = registry.family(str(ROOT / "examples" / "robots" / "arm.yaml"))
+    for family, given in ((SparsePointRobot(), {"success", "dense_reward"}), (arm, {"success", "reward_terms"})):
+        agent, learner = small_maml(family=family)
+        reads = Reads(agent)
+        (task,) = family.sample(1, np.random.default_rng(0), "train")
+        shard = Shard((task,), agent.trial_rounds(1, 2), ((0, 0),))
+        support, query = run_trials(reads, family, learner.weights(), shard)
+        for one in (support, query):
+            assert one.success.dtype == bool
+            assert one.success.shape == one.reward.shape
+            assert not (one.success & ~one.valid).any(), "padding reads as nothing"
+            assert one.reward_terms.shape == (*one.reward.shape, len(family.reward_terms))
+            assert (one.dense_reward is not None) == ("dense_reward" in given)
+        assert not any(names & {"success", "dense_reward", "reward_terms"} for names in reads.transitions)
+        assert all("unstable" in names for names in reads.transitions)
+        (batch,) = reads.batches
+        assert batch.success is None
+        assert batch.dense_reward is None
+        assert batch.reward_terms.shape[-1] == 0
+
+
+def test_success_is_where_the_goal_is():
+    family = PointNav()
+    agent, learner = small_maml(family=family)
+    shard = Shard((family.task(goal_m=[0.05, 0.0]),), agent.trial_rounds(1, 20), ((0, 1),))
+    batch = run_trials(agent, family, learner.weights(), shard)[0]
+    near = (np.abs(batch.next_observation - np.array([0.05, 0.0], np.float32)) < 0.01).all(-1)
+    assert 0 < near.sum() < batch.valid.sum()
+    assert np.array_equal(batch.success, near & batch.valid)
+    silent = LineFamily()
+    agent, learner = small_maml(family=silent)
+    shard = Shard(tuple(silent.sample(1, np.random.default_rng(0), "train")), agent.trial_rounds(1, 2), ((0, 1),))
+    assert run_trials(agent, silent, learner.weights(), shard)[0].success is None

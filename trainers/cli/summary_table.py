@@ -19,7 +19,9 @@ def print_summary(summary: dict[str, Any]) -> None:
         f"{summary['family']}, {summary['task_count']:,} {summary['split']} tasks (set {summary['task_set_hash']}), "
         f"{summary['policy']} policy, {measured}"
     )
-    table = Table("adaptations", "steps on the task", "mean return", "95 % interval", "IQM", box=None, pad_edge=False)
+    rates = summary.get("success_rate")
+    columns = ["adaptations", "steps on the task", "mean return", "95 % interval", "IQM"] + ["success"] * bool(rates)
+    table = Table(*columns, box=None, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
     for step in selected_steps(len(summary["rounds"])):
@@ -30,6 +32,7 @@ def print_summary(summary: dict[str, Any]) -> None:
             f"{summary['mean'][step]:.2f}",
             f"{low:.2f} … {high:.2f}",
             f"{summary['iqm'][step]:.2f}",
+            *([f"{rates[step]:.0%}"] if rates else []),
         )
     console.print(title, soft_wrap=True)
     console.print(table)

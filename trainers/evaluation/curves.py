@@ -31,6 +31,7 @@ class Curve:
         returns_STP: mean over repeats and rollouts.
         parameters: of each task.
         rollouts: at each point.
+        success_STP: share of episodes that succeeded, over repeats and rollouts; None where the family does not say.
     """
 
     policy: str
@@ -38,6 +39,7 @@ class Curve:
     returns_STP: np.ndarray
     parameters: list[dict[str, Any]]
     rollouts: int = 1
+    success_STP: np.ndarray | None = None
 
     @property
     def mean(self) -> np.ndarray:
@@ -66,34 +68,40 @@ class Curve:
 
 def curve(tables: Sequence[pa.Table], policy: str) -> Curve:
     """The curve of one table of rows per training seed, all on the same task set."""
-    charge = "online" if policy == "stochastic" else "probe"
-    returns, steps = [], []
+    charge, keys = "online" if policy == "stochastic" else "probe", ["task", "adaptation_step"]
+    returns, steps, success = [], [], []
     digests, parameters, rollouts = set(), [], 0
     for table in tables:
         frame = table.to_pandas()
         frame = frame[(frame["charge"] == charge) & (frame["policy"] == policy)]
         digests |= set(frame["task_set_hash"])
-        grouped = frame.groupby(["task", "adaptation_step"], observed=True)
+        grouped = frame.groupby(keys, observed=True)
         returns.append(grouped["return"].mean().unstack().to_numpy())
         steps.append(grouped["env_steps_before"].mean().unstack().to_numpy())
+        if frame["success"].notna().all():
+            shares = frame.assign(success=frame["success"].astype(float)).groupby(keys, observed=True)["success"]
+            success.append(shares.mean().unstack().to_numpy())
         rollouts = int(frame["rollout"].max()) + 1
         parameters = [json.loads(text) for text in frame.groupby("task", observed=True)["parameters"].first()]
     if len(digests) != 1:
         raise UsageError(
             f"these evaluations are of different task sets ({', '.join(sorted(digests))}); compare one set"
         )
-    return Curve(policy, np.mean(steps, axis=(0, 1)), np.stack(returns), parameters, rollouts)
+    success_STP = np.stack(success) if len(success) == len(tables) else None
+    return Curve(policy, np.mean(steps, axis=(0, 1)), np.stack(returns), parameters, rollouts, success_STP)
 
 
 def summary(result: Curve, task_set: TaskSet) -> dict[str, Any]:
     """The data that `acclimate evaluate --json` writes; of very many returns it lists those of the first tasks."""
-    of_trials: dict[str, Any] = {}
+    optional: dict[str, Any] = {}
     if len(result.mean) > 1:
-        of_trials["gain"] = _mean_and_interval(result.gains_ST)
+        optional["gain"] = _mean_and_interval(result.gains_ST)
         if result.totals_ST is not None:
-            of_trials["trial_total"] = _mean_and_interval(result.totals_ST)
+            optional["trial_total"] = _mean_and_interval(result.totals_ST)
+    if result.success_STP is not None:
+        optional["success_rate"] = result.success_STP.mean((0, 1)).tolist()
     listed = max(1, _MOST_LISTED // len(result.mean))
-    return of_trials | {
+    return optional | {
         "family": task_set.family,
         "split": task_set.split,
         "task_set_hash": task_set.digest,

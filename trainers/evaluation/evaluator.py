@@ -104,7 +104,6 @@ def rows_of(batch: TrialBatch, rounds: Sequence[Round], task_set: TaskSet, origi
         "parameters": texts[columns["task"]],
         "policy": np.where(columns.pop("deterministic"), "deterministic", "stochastic"),
         "charge": np.where(columns.pop("probe"), "probe", "online"),
-        "success": [None] * count,
         "segments": _segments(columns, task_set.tasks),
         **columns,
     }
@@ -118,7 +117,7 @@ def _episode_columns(batch: TrialBatch, rounds: Sequence[Round]) -> dict[str, np
     spent = np.zeros((tasks, repeats), np.int64)
     adaptation_step = 0
     for one, of_round in zip(rounds, batch, strict=True):
-        lengths, returns = _episodes(of_round, one.episodes)
+        lengths, returns, success = _episodes(of_round, one.episodes)
         # Episodes of a row follow one another, its rollouts run side by side and share what comes of them.
         charged = np.zeros_like(lengths) if one.probe else lengths
         per_episode = charged.sum(2)  # [N, M, E]
@@ -137,6 +136,7 @@ def _episode_columns(batch: TrialBatch, rounds: Sequence[Round]) -> dict[str, np
             "env_steps_after": np.broadcast_to((before + per_episode)[:, :, None], shape),
             "return": returns,
             "length": lengths,
+            "success": np.full(shape, None) if success is None else success.astype(object),
         }
         for name, value in values.items():
             columns.setdefault(name, []).append(value[played])
@@ -157,9 +157,15 @@ def _segments(columns: dict[str, np.ndarray], tasks: Sequence[Task]) -> np.ndarr
     return segments
 
 
-def _episodes(batch: RoundBatch, episodes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Length and return of each episode, [N, M, R, E]; an episode that was not played has length 0."""
+def _episodes(batch: RoundBatch, episodes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Length, return and success of each episode, [N, M, R, E]; an episode that was not played has length 0.
+
+    An episode succeeds if any of its steps does; None where the family does not say.
+    """
     masks = [batch.valid & (batch.episode == number) for number in range(episodes)]
     lengths = np.stack([mask.sum(-1) for mask in masks], -1)
     returns = np.stack([np.where(mask, batch.reward, 0.0).sum(-1, dtype=np.float64) for mask in masks], -1)
-    return lengths, returns
+    success = batch.success
+    if success is None:
+        return lengths, returns, None
+    return lengths, returns, np.stack([(mask & success).any(-1) for mask in masks], -1)

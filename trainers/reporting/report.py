@@ -29,11 +29,13 @@ TEMPLATE = """<!doctype html>
 {{ summary.policy }} policy, training seed {{ seed }}, {{ iteration }} meta-updates.</p>
 <h2>Adaptation</h2>
 <table><tr><th>adaptations</th><th>environment steps on the task</th><th>mean return</th>
-<th>95 % interval over tasks</th><th>interquartile mean</th></tr>
+<th>95 % interval over tasks</th><th>interquartile mean</th>
+{% if summary.success_rate %}<th>success rate</th>{% endif %}</tr>
 {% for k in steps %}<tr><td>{{ k }}</td><td>{{ "{:,.0f}".format(summary.env_steps[k]) }}</td>
 <td>{{ "%.2f" | format(summary.mean[k]) }}</td>
 <td>{{ "%.2f" | format(summary.ci95[k][0]) }} … {{ "%.2f" | format(summary.ci95[k][1]) }}</td>
-<td>{{ "%.2f" | format(summary.iqm[k]) }}</td></tr>{% endfor %}</table>
+<td>{{ "%.2f" | format(summary.iqm[k]) }}</td>
+{% if summary.success_rate %}<td>{{ "{:.0%}".format(summary.success_rate[k]) }}</td>{% endif %}</tr>{% endfor %}</table>
 {% if summary.gain %}<p>Gained from the first point to the last, task by task: {{ "%.2f" | format(summary.gain.mean) }}
 ({{ "%.2f" | format(summary.gain.ci95[0]) }} … {{ "%.2f" | format(summary.gain.ci95[1]) }}).{% endif %}
 {% if summary.trial_total %}Return of a whole trial: {{ "%.2f" | format(summary.trial_total.mean) }}

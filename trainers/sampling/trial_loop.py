@@ -17,10 +17,13 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from agents.contract import Agent, Round, RoundBatch, TrialBatch, Weights
+from envs.signals import STEP_SIGNALS, declared_by, readable_by
 from envs.task import Task, TaskFamily
 from trainers.errors import SamplingError
 from trainers.sampling.random_streams import generator, reset_seeds
 from trainers.sampling.shards import Shard
+
+_FOR_AGENTS = frozenset(readable_by("agents"))
 
 
 def run_trials(agent: Agent, family: TaskFamily, weights: Weights, shard: Shard) -> TrialBatch:
@@ -41,7 +44,7 @@ def run_trials(agent: Agent, family: TaskFamily, weights: Weights, shard: Shard)
         if not one.probe:
             state = after
             if position + 1 < len(shard.rounds):
-                state = agent.adapt(weights, state, replace(batch, dense_reward=None))
+                state = agent.adapt(weights, state, _for_agents(batch))
         batches.append(batch)
     player.close()
     shape = (len(shard.tasks), shard.trials_per_task)
@@ -59,6 +62,7 @@ class _Player:
         self.tasks = [task for task in shard.tasks for _ in range(shard.trials_per_task)]
         self._agent, self._family, self._weights, self._shard = agent, family, weights, shard
         self._task_id = np.array([task.index for task in self.tasks])
+        self._signals = tuple(dict.fromkeys(("unstable", "reward_terms", *declared_by(family))))
         self._environments: dict[int, VectorEnv] = {}  # by rollouts
 
     def play(self, position: int, state: Any, first_episode: int) -> tuple[RoundBatch, Any]:
@@ -78,7 +82,8 @@ class _Player:
         episode, running = np.zeros(rows, np.int32), np.ones(rows, bool)
         for step in range(steps):
             action, log_prob, state = agent.act(weights, state, observation, None if noise is None else noise[step])
-            result, privileged = _step(env, rows, action)
+            result, info = _step(env, rows, action)
+            signals = {name: self._signal(name, info, rows) for name in self._signals}
             transition = {
                 "observation": observation,
                 "action": action,
@@ -86,8 +91,9 @@ class _Player:
                 "valid": running,
                 "episode": episode,
                 **result,
+                **{name: value for name, value in signals.items() if name in _FOR_AGENTS},
             }
-            recorder.write(step, transition | privileged)
+            recorder.write(step, transition | signals)
             state = agent.observe(weights, state, transition)
             observation = result["next_observation"]
             ended = running & (result["terminated"] | result["truncated"])
@@ -112,6 +118,12 @@ class _Player:
             self._environments[rollouts] = self._family.make_vector_env(self.tasks, rollouts)
         return self._environments[rollouts]
 
+    def _signal(self, name: str, info: Mapping[str, np.ndarray], rows: tuple[int, int]) -> np.ndarray:
+        """A signal of the step [B, R, ...]; zero where the environment does not give it."""
+        signal = STEP_SIGNALS[name]
+        shape = (*rows, *(len(self._family.reward_terms) for _ in signal.axes))
+        return info[name].reshape(shape) if name in info else np.zeros(shape, signal.dtype)
+
     def _noise(self, one: Round, streams: Sequence[np.random.Generator], steps: int) -> np.ndarray | None:
         """[steps, B, R, k] action noise of a round; None for the deterministic policy."""
         if one.deterministic:
@@ -127,25 +139,20 @@ def _reset(env: VectorEnv, rows: tuple[int, int], **how: Any) -> np.ndarray:
 
 def _step(
     env: VectorEnv, rows: tuple[int, int], action: np.ndarray
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Act in every row: (what came of it, what of that the agent is not given), arrays [B, R, ...] by name."""
+) -> tuple[dict[str, np.ndarray], Mapping[str, np.ndarray]]:
+    """Act in every row: (arrays [B, R, ...] of what came of it by name, the step info)."""
     sent = action.reshape(rows[0] * rows[1], *action.shape[2:])
     space = env.single_action_space
-    if isinstance(space, gymnasium.spaces.Box):  # what is sent is clipped, what is learned from is not
+    if isinstance(space, gymnasium.spaces.Box):  # the environment gets it clipped, the learner as it was drawn
         sent = np.minimum(np.maximum(sent, space.low), space.high)  # half the price of np.clip
     *outcome, info = env.step(sent)
-    following, reward, terminated, truncated = (array.reshape(*rows, *array.shape[1:]) for array in outcome)
-    result = {
-        "next_observation": following,
-        "reward": reward,
-        "terminated": terminated,
-        "truncated": truncated,
-        "unstable": info["unstable"].reshape(rows) if "unstable" in info else np.zeros(rows, bool),
-        "reward_terms": (
-            info["reward_terms"].reshape(*rows, -1) if "reward_terms" in info else np.zeros((*rows, 0), np.float32)
-        ),
-    }
-    return result, {"dense_reward": info["dense_reward"].reshape(rows)} if "dense_reward" in info else {}
+    names = ("next_observation", "reward", "terminated", "truncated")
+    return {name: array.reshape(*rows, *array.shape[1:]) for name, array in zip(names, outcome, strict=True)}, info
+
+
+def _for_agents(batch: RoundBatch) -> RoundBatch:
+    """The batch without the signals that agents may not read."""
+    return replace(batch, dense_reward=None, success=None, reward_terms=batch.reward_terms[..., :0])
 
 
 class _Recorder:
@@ -175,7 +182,7 @@ class _Recorder:
     def batch(self, label: str, task_id: np.ndarray) -> RoundBatch:
         arrays = {name: np.ascontiguousarray(np.moveaxis(array, 0, 2)) for name, array in self._arrays.items()}
         valid = arrays["valid"]
-        for name in arrays.keys() & {"reward", "log_prob", "terminated", "truncated", "dense_reward"}:
+        for name in arrays.keys() & {"reward", "log_prob", "terminated", "truncated", "dense_reward", "success"}:
             arrays[name] *= valid  # padding reads as nothing
         return RoundBatch(label=label, task_id=task_id, **arrays)
 
