@@ -3,6 +3,7 @@ import yaml
 
 from agents import ALGORITHMS
 from agents.contract import renamed_keys
+from tests.helpers import TINY, call
 from trainers.errors import RecipeError
 from trainers.recipes import loading, registry
 from trainers.recipes.schema import Recipe
@@ -38,6 +39,25 @@ def test_overrides_reach_into_sections():
     recipe = Recipe.load(FIRST, ["iterations=3", "agent.outer={name: trpo, max_kl: 1e-2}", "evaluation.rounds=2"])
     assert (recipe.iterations, recipe.agent.outer.max_kl, recipe.evaluation.rounds) == (3, 0.01, 2)
     assert Recipe.load(FIRST, ["agent.outer.learning_rate=1e-3"]).agent.outer.learning_rate == 0.001
+
+
+@pytest.mark.parametrize("command", ["train", "resume"])
+def test_a_recipe_is_read_once_and_its_algorithm_resolved_once_a_run(tmp_path, monkeypatch, command):
+    assert call("train", "point_nav_maml", *TINY, "--out", tmp_path / "run").exit_code == 0
+    calls = []
+
+    def counted(module, name):
+        original = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given: calls.append(name) or original(*given))
+
+    counted(loading, "read")
+    counted(registry, "algorithm")
+    words = {
+        "train": ("point_nav_maml", *TINY, "--out", tmp_path / "again"),
+        "resume": (tmp_path / "run", "iterations=3"),
+    }
+    assert call(command, *words[command]).exit_code == 0
+    assert sorted(calls) == ["algorithm", "read"]
 
 
 def test_earlier_names_work_and_one_sentence_says_todays(tmp_path, capsys):

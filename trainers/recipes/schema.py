@@ -125,12 +125,12 @@ class Recipe(Config):
 
     @property
     def learner(self) -> str:
-        """Who learns, in a title: an oracle is not to be taken for an agent that adapts."""
-        return f"{self.agent_name}, told the task," if self.task_in_observation else self.agent_name
+        """The name of the learner in a title: an oracle is not to be taken for an agent that adapts."""
+        return f"oracle {self.agent_name}" if self.task_in_observation else self.agent_name
 
     @property
     def title(self) -> str:
-        """Who learns what."""
+        """The learner and the family."""
         return f"{self.learner} on {self.family}"
 
     def to_data(self) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def adaptation_curve(finished: FinishedRun) -> Path:
         axes.axhline(value, color="#b5651d", linestyle=style, linewidth=1, label=f"{name} {value:.4g}")
     axes.set_xlabel("environment steps spent on the task (small figures: adaptations)")
     axes.set_ylabel("return of an episode")
-    learner = f"{run.recipe.learner.removesuffix(',')}, {result.policy} policy"
+    learner = f"{run.recipe.learner}, {result.policy} policy"
     axes.set_title(f"Adaptation on {split} tasks of {run.recipe.family}\n{learner}", fontsize=11)
     axes.legend(framealpha=0.8, edgecolor="none", fontsize=9, loc="best")
     return _save(figure, run.path / "adaptation_curve.png")

@@ -38,6 +38,17 @@ def create_run(recipe: Recipe, out: Path) -> Run:
     return Run.create(out, recipe, sets.values(), learner, created_with)
 
 
+def create_runs(recipe: str | Path, out: Path, overrides: Sequence[str] = (), seeds: Sequence[int] = ()) -> list[Run]:
+    """Make the run folders of a recipe by name or path: `out`, or with seeds `out/seed-<seed>` for each.
+
+    All folders are there before the first update, so that `acclimate resume` knows what is left after any death.
+    """
+    if not seeds:
+        return [create_run(Recipe.load(recipe, overrides), out)]
+    recipes = [Recipe.load(recipe, [*overrides, f"seed={seed}"], quiet=seed != seeds[0]) for seed in seeds]
+    return [create_run(of_seed, out / f"seed-{of_seed.seed}") for of_seed in recipes]
+
+
 def open_for_resume(path: Path, overrides: Sequence[str] = ()) -> Run:
     """A run to resume; `overrides` may extend it (iterations=...) and change what does not decide its numbers."""
     run = Run.open(path)
