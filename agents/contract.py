@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Protocol, get_args, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, get_args, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -328,9 +328,12 @@ class Algorithm:
         make_learner: (agent, config, seed, device) -> Learner.
         pipelined: whether the next iteration is sampled while this one is learned, with the weights from before; then
             `plan` depends on the iteration alone.
+        selected_by: the validation return by which its best checkpoint is chosen: that of whole trials (where their
+            rounds have one rollout; else that after all adaptations), or that after all adaptations always.
     """
 
     config: type[Config]
     make_agent: Callable[[Any, Interface], Agent]
     make_learner: Callable[[Any, Any, int, torch.device], Learner]
     pipelined: bool = False
+    selected_by: Literal["trial_return", "last_return"] = "trial_return"

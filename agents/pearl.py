@@ -377,4 +377,5 @@ class PEARLLearner:
         self._statistics_settled = state.get("statistics_settled", False)  # absent from those of the first version
 
 
-PEARL = Algorithm(PEARLConfig, PEARLAgent, PEARLLearner, pipelined=True)
+# Its first episodes explore under the prior; what the paper reports is the return once the posterior is inferred.
+PEARL = Algorithm(PEARLConfig, PEARLAgent, PEARLLearner, pipelined=True, selected_by="last_return")

@@ -18,6 +18,7 @@ import yaml
 from agents.pearl import PEARLLearner
 from tests.helpers import TINY_PEARL
 from trainers.errors import RecipeError, RunFolderError
+from trainers.recipes import registry
 from trainers.recipes.schema import Recipe
 from trainers.runs import checkpoints
 from trainers.runs.metrics import read
@@ -146,7 +147,7 @@ def test_a_checkpoint_without_the_weights_of_what_is_pending_is_refused(tmp_path
     loop.train(recipe("iterations=2", name="pearl"), tmp_path / "run")
     newest = checkpoints.newest(tmp_path / "run" / "checkpoints")
     iteration, state = checkpoints.load(newest, "pearl")
-    del state["weights_before"]
+    del state["behaviour_weights"]
     checkpoints.save(newest.parent, iteration, "pearl", state)
     with pytest.raises(RunFolderError, match="the weights that its pending iteration is sampled with are not those"):
         loop.run(setup.open_for_resume(tmp_path / "run", ["iterations=3"]))
@@ -211,8 +212,8 @@ def test_two_processes_never_train_in_one_folder(straight):
 def test_the_best_on_validation_is_kept_beside_the_last(tmp_path, monkeypatch):
     returns = iter([-5.0, -1.0, -3.0, -4.0, -2.0])
 
-    def validate(self, iteration):
-        self.measure("validation", iteration)
+    def validate(self):
+        self.measure("validation")
         return {"validation_return_round_0": 0.0, "validation_return_round_1": next(returns)}
 
     monkeypatch.setattr(Loop, "validate", validate)
@@ -226,14 +227,31 @@ def test_the_best_on_validation_is_kept_beside_the_last(tmp_path, monkeypatch):
         run.load(run.family(), "7")
 
 
+def test_a_run_keeps_the_checkpoint_that_its_algorithm_is_selected_by(tmp_path, monkeypatch):
+    """PEARL's last episode is best at iteration 2, its whole trial at iteration 1; beside the best one is kept."""
+    returns = {1: (0.0, -5.0), 2: (-9.0, -1.0), 3: (-9.0, -8.0)}
+
+    def validate(self):
+        first, last = returns[self.progress.iteration]
+        self.measure("validation")
+        metrics = {"validation_return_round_0": first, "validation_return_round_2": last}
+        return metrics | {"validation_trial_return": first + last}
+
+    monkeypatch.setattr(Loop, "validate", validate)
+    few = ["iterations=3", "evaluation.every=1", "checkpoints={every: 1, keep: 1}"]
+    run = loop.train(recipe(*few, name="pearl"), tmp_path / "run").run
+    assert checkpoints.iterations(run.checkpoints) == [2, 3]
+    assert run.load(run.family(), "best")[2] == 2
+
+
 def test_the_best_is_chosen_by_validation_alone():
     lines = [
         {"iteration": 1, "return_round_1": 99.0, "validation_return_round_0": 9.0, "validation_return_round_1": -2.0},
         {"iteration": 2, "validation_return_round_0": 0.0, "validation_return_round_1": -1.0},
         {"iteration": 3, "validation_return_round_0": 0.0, "validation_return_round_1": -1.0},
     ]
-    assert best_iteration(lines) == 2
-    assert best_iteration([{"iteration": 1, "return_round_1": 1.0}]) is None
+    assert best_iteration(lines, registry.algorithm("maml")) == 2
+    assert best_iteration([{"iteration": 1, "return_round_1": 1.0}], registry.algorithm("maml")) is None
 
 
 def test_init_starts_from_another_runs_weights(tmp_path, straight):

@@ -215,7 +215,8 @@ class Run:
         held = checkpoints.iterations(self.checkpoints)
         if which == "last" or not held:
             return checkpoints.newest(self.checkpoints)
-        wanted = best_iteration(metrics.read(self.metrics_file)) if which == "best" else which
+        best = which == "best"
+        wanted = best_iteration(metrics.read(self.metrics_file), self.recipe.algorithm) if best else which
         if not str(wanted).isdecimal() or int(str(wanted)) not in held:
             found = ", ".join(map(str, held))
             raise RunFolderError(f"{self.path} holds no checkpoint {which}; it holds last and the iterations {found}")

@@ -127,7 +127,7 @@ def run(run: Run, report: Report = lambda metrics: None) -> Outcome:
         task_sets = _stored_task_sets(run, family)
         resumed = run.metrics_file.exists()
         lines, rows = run.truncate_to(iteration)
-        checkpoints.prune(run.checkpoints, recipe.checkpoints.keep, best_iteration(lines))
+        checkpoints.prune(run.checkpoints, recipe.checkpoints.keep, best_iteration(lines, recipe.algorithm))
         if resumed or run.config_differs:
             run = run.note_resume()
         table = described_metrics(learner, recipe, family)
@@ -175,7 +175,7 @@ class Loop:
             if validated:
                 metrics |= self.validate()
             self.note(metrics)
-            best = validated and best_iteration(progress.lines) == progress.iteration
+            best = validated and best_iteration(progress.lines, self.recipe.algorithm) == progress.iteration
             if last or best or stop.signal or self.due(self.recipe.checkpoints.every):
                 self.checkpoint()
         if not stop.signal and not of_evaluation(progress.earlier_rows, "held-out", progress.iteration).num_rows:
@@ -292,7 +292,7 @@ class Loop:
         progress, folder = self.progress, self.run_folder.checkpoints
         state = run_state(self.learner, progress.environment_steps, progress.behaviour_weights)
         checkpoints.save(folder, progress.iteration, self.recipe.agent_name, state)
-        checkpoints.prune(folder, self.recipe.checkpoints.keep, best_iteration(progress.lines))
+        checkpoints.prune(folder, self.recipe.checkpoints.keep, best_iteration(progress.lines, self.recipe.algorithm))
 
     def due(self, every: int) -> bool:
         """Whether something done every so many iterations is due; 0 means never."""
