@@ -5,13 +5,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from agents.contract import Round, RoundBatch
+from envs.tabular.grid_navi import GridNavi
 from envs.task import Task, TaskSet
+from tests.helpers import small_maml
 from trainers.errors import RunFolderError
 from trainers.evaluation.curves import Curve, curve, summary
-from trainers.evaluation.evaluator import Origin, rows_of
+from trainers.evaluation.evaluator import EvaluationJob, Origin, evaluate, rows_of
 from trainers.evaluation.statistics import interval
+from trainers.recipes.schema import Evaluation
 from trainers.runs.rows import ROWS
 from trainers.runs.rows import read as read_rows
+from trainers.sampling.random_streams import PURPOSES
+from trainers.sampling.samplers import LocalSampler
 
 TASKS = TaskSet("f-v1", "held-out", tuple(Task.of("f-v1", {"x": float(i)}, i) for i in range(2)))
 
@@ -173,6 +178,28 @@ def test_rows_name_the_segment_of_a_schedule_that_held():
     assert short.segments.tolist() == ["0", "0", "1"], "an episode that ended before the change saw nothing of it"
     assert set(frame[frame.task == 1].segments) == {"0"}
     assert json.loads(long.parameters.iloc[0])["schedule"] == [dict(schedule[0])]
+
+
+def test_validation_trials_have_noise_of_their_own():
+    """In a finite family its tasks are the held-out ones: `best` is not chosen by the noise that it is tested with."""
+    family = GridNavi()
+    agent, learner = small_maml(family=family)
+    settings = Evaluation(rounds=1, rollouts=2, repeats=2, seed=5)
+    keys, tables = {}, {}
+
+    class Spy(LocalSampler):
+        def run(self, agent, family, weights, shards):
+            keys[split] = [key for shard in shards for key in shard.keys]
+            return super().run(agent, family, weights, shards)
+
+    for split in ("validation", "held-out"):
+        task_set = family.task_set(split, 21, 0)
+        job = EvaluationJob(agent, family, learner.weights(), task_set, settings, 10, Origin(None, "maml", 0, 0))
+        tables[split] = evaluate(job, Spy()).to_pandas()
+    assert list(tables["validation"].parameters) == list(tables["held-out"].parameters)
+    assert not set(keys["validation"]) & set(keys["held-out"])
+    assert all(key[1] == PURPOSES["evaluation"] for key in keys["held-out"]), "as in every earlier version"
+    assert (tables["validation"]["return"] != tables["held-out"]["return"]).any()
 
 
 def test_rows_of_earlier_versions_are_read(tmp_path):

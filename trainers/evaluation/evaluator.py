@@ -67,11 +67,12 @@ class EvaluationJob:
 def evaluate(job: EvaluationJob, sampler: Sampler) -> pa.Table:
     """Adaptation rows (`trainers.runs.rows.ROWS`) of `job.settings.repeats` trials on every task of the set.
 
-    What happens in a trial depends on (evaluation seed, task, repeat) alone: not on the other tasks, nor on the run.
+    What happens in a trial depends on (evaluation seed, validation or not, task, repeat) alone: not on the other tasks,
+    nor on the run.
     """
-    settings, tasks = job.settings, job.task_set.tasks
+    settings, split, tasks = job.settings, job.task_set.split, job.task_set.tasks
     rounds = trial_rounds(job.agent, settings.rounds, settings.rollouts, job.deterministic)
-    keys = [evaluation_key(settings.seed, task, repeat) for task in tasks for repeat in range(settings.repeats)]
+    keys = [evaluation_key(settings.seed, split, task, repeat) for task in tasks for repeat in range(settings.repeats)]
     shards = make_shards(tasks, rounds, keys, job.tasks_per_shard)
     batch = concatenate(sampler.run(job.agent, job.family, job.weights, shards))
     return rows_of(batch, rounds, job.task_set, job.origin)

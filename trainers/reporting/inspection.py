@@ -177,14 +177,15 @@ class Inspection:
 def inspect_run(run: Run, split: str, checkpoint: str, most_tasks: int) -> Inspection:
     """Record a run's agent in the evaluator's own trials of the first tasks of a split."""
     family = run.family()
-    tasks = run.task_set(family, split).tasks[:most_tasks]
+    task_set = run.task_set(family, split)
+    tasks = task_set.tasks[:most_tasks]
     agent, weights, iteration = run.load(family, checkpoint)
     settings, size = run.recipe.evaluation, run.recipe.sampling.tasks_per_shard
     repeats = min(settings.repeats, max(1, _MOST_TRIALS // len(tasks)))
     drawn = np.unique(np.linspace(0, len(tasks) - 1, _MOST_DRAWN).round().astype(int)) * repeats
     rounds = agent.trial_rounds(settings.rounds, settings.rollouts)
     every = -(-sum(one.episodes for one in rounds) * family.episode_steps // _MOST_ROWS)
-    keys = [evaluation_key(settings.seed, task, repeat) for task in tasks for repeat in range(repeats)]
+    keys = [evaluation_key(settings.seed, task_set.split, task, repeat) for task in tasks for repeat in range(repeats)]
     traces: list[TrialTrace] = []
     with torch_threads(1):
         for shard in make_shards(tasks, rounds, keys, size):

@@ -184,7 +184,7 @@ def trajectories(finished: FinishedRun, panels: int = 6) -> Path | None:
     views = [family.plan_view(task) for task in tasks]
     settings = run.recipe.evaluation
     rounds = agent.trial_rounds(settings.rounds, settings.rollouts)
-    keys = tuple(evaluation_key(settings.seed, task, 0) for task in tasks)
+    keys = tuple(evaluation_key(settings.seed, task_set.split, task, 0) for task in tasks)
     if views[0] is None:
         return None
     with torch_threads(1):

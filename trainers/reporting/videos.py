@@ -42,7 +42,8 @@ def make_video(run: Run, task_index: int, split: str, rounds: int | None, checkp
     """
     keep_freed_memory()
     family, played = run.family(task_in_observation=False), run.family()  # drawn as it is; an oracle reads more
-    tasks = run.task_set(family, split).tasks
+    task_set = run.task_set(family, split)
+    tasks = task_set.tasks
     if not 0 <= task_index < len(tasks):
         raise UsageError(
             f"--task is {task_index}, but the {split} set has tasks 0 to {len(tasks) - 1}; choose one of them"
@@ -51,7 +52,7 @@ def make_video(run: Run, task_index: int, split: str, rounds: int | None, checkp
     agent, weights, iteration = run.load(played, checkpoint)
     settings = run.recipe.evaluation
     plan = agent.trial_rounds(settings.rounds if rounds is None else rounds, settings.rollouts)
-    key = evaluation_key(settings.seed, task, 0)
+    key = evaluation_key(settings.seed, task_set.split, task, 0)
     with torch_threads(1):
         batches = run_trials(agent, played, weights, Shard((task,), tuple(plan), (key,)))
     camera = camera_of(family, task)

@@ -16,12 +16,15 @@ def random_key(seed: int, purpose: str, *position: int) -> Key:
     return (seed, PURPOSES[purpose], *position)
 
 
-def evaluation_key(seed: int, task: Task, repeat: int) -> Key:
-    """The random stream of an evaluation trial: of the evaluation seed, the task and the repeat alone.
+def evaluation_key(seed: int, split: str, task: Task, repeat: int) -> Key:
+    """The random stream of an evaluation trial: of the evaluation seed, the task and the repeat.
 
-    Plots, videos and embeddings use it too, so that they show the evaluator's own trials.
+    Validation trials have streams of their own: in a finite family its tasks are the held-out ones, and checkpoints
+    that are selected by validation must not be selected by the noise that they are tested with. Plots, videos and
+    embeddings use it too, so that they show the evaluator's own trials.
     """
-    return random_key(seed, "evaluation", int(task.digest[:15], 16), repeat)
+    purpose = "validation" if split == "validation" else "evaluation"
+    return random_key(seed, purpose, int(task.digest[:15], 16), repeat)
 
 
 def generator(key: Key, *more: int) -> np.random.Generator:
