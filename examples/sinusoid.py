@@ -123,12 +123,14 @@ def errors_on_new(parameters: Parameters, *, steps: int = 10, tasks: int = 10_00
 def main() -> None:
     arguments = argparse.ArgumentParser(description="meta-train on sinusoids, then adapt to new ones")
     arguments.add_argument("--scale", type=float, default=0.1, help="of the whole experiment's meta-updates")
+    arguments.add_argument("--tasks", type=int, default=10_000, help="new sinusoids that are adapted to")
     arguments.add_argument("--seed", type=int, default=0)
     chosen = arguments.parse_args()
     keep_freed_memory()
     torch.set_num_threads(1)
     for name, adapting in (("MAML", True), ("pretrained", False)):
-        errors = errors_on_new(of_seed(meta_train([chosen.seed], chosen.scale, adapting=adapting), 0))
+        parameters = of_seed(meta_train([chosen.seed], chosen.scale, adapting=adapting), 0)
+        errors = errors_on_new(parameters, tasks=chosen.tasks)
         errors_by_step = ", ".join(f"{errors[step]:.2f} after {step}" for step in (0, 1, 5, 10))
         print(f"{name}: 5-shot mean squared error {errors_by_step} inner steps")
 

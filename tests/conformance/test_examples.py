@@ -15,7 +15,7 @@ EXAMPLES = ROOT / "examples"
 # What a test runs of each example; a new example is added here.
 RUNS = {
     "adapt_online": [sys.executable, "adapt_online.py"],
-    "sinusoid": [sys.executable, "sinusoid.py", "--scale", "0.005"],
+    "sinusoid": [sys.executable, "sinusoid.py", "--scale", "0.005", "--tasks", "500"],
     "own_family": [sys.executable, "-m", "trainers.cli.app", "check", "own_family:CartPoleLength"],
     "own_agent": [
         sys.executable, "-m", "trainers.cli.app", "train", "point_nav_maml", "agent={name: own_agent:CROSS_ENTROPY}",

@@ -1,6 +1,6 @@
 """The inner loop is right outside reinforcement learning: MAML's sinusoids, and the control that must fail.
 
-Here a twentieth of its meta-updates, the three seeds together; the whole experiment is benchmarks/sinusoid.py.
+Here a twenty-fifth of its meta-updates, the three seeds together; the whole experiment is benchmarks/sinusoid.py.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def test_maml_fits_a_sinusoid_from_five_points_and_pretraining_does_not(monkeypa
     keep_freed_memory()
     with torch_threads(1):
         for adapting in (True, False):
-            parameters = sinusoid.meta_train(SEEDS, 0.05, adapting=adapting)
+            parameters = sinusoid.meta_train(SEEDS, 0.04, adapting=adapting)
             for index in range(len(SEEDS)):
                 one, five = sinusoid.errors_on_new(sinusoid.of_seed(parameters, index), steps=5, tasks=1000)[[1, 5]]
                 if adapting:

@@ -63,6 +63,7 @@ def same(one, other):
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("shared_ray")
 @pytest.mark.parametrize("agent", AGENTS)
 def test_workers_change_nothing(agent, tmp_path):
     loop.train(recipe(agent), tmp_path / "0")
