@@ -42,7 +42,7 @@ TINY_PEARL = [
 
 
 def call(*words: object) -> Result:
-    """What the command `acclimate` does with these words."""
+    """Run the command `acclimate` with these words, in this process."""
     return CliRunner().invoke(app, [str(word) for word in words])
 
 

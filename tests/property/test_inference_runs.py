@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import pyarrow.parquet as pq
 import pytest
@@ -20,6 +18,7 @@ from trainers.errors import RunFolderError
 from trainers.evaluation.run_evaluation import EvaluationRequest, evaluate_runs
 from trainers.recipes import registry
 from trainers.recipes.schema import Recipe
+from trainers.runs import checkpoints
 from trainers.runs.metrics import read
 from trainers.runs.publishing import copy_without_learner
 from trainers.runs.run_folder import Run
@@ -71,18 +70,33 @@ def test_workers_change_nothing(agent, tmp_path):
     same(tmp_path / "0", tmp_path / "2")
 
 
+KILLED = """
+import os, signal, sys
+from trainers.cli.app import entry
+from trainers.training.loop import Loop
+
+iterate = Loop.iterate
+
+def dies(self, iteration):
+    metrics = iterate(self, iteration)
+    if iteration == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return metrics
+
+Loop.iterate = dies
+entry()
+"""
+
+
 @pytest.mark.parametrize("agent", AGENTS)
 def test_a_killed_run_goes_on_to_the_same_bits(agent, tmp_path):
-    """SIGKILL after the first checkpoint, wherever the run is by then; then `acclimate resume`."""
+    """SIGKILL in the second iteration, after the first checkpoint and this update; then `acclimate resume`."""
     loop.train(recipe(agent), tmp_path / "straight")
     (tmp_path / "recipe.yaml").write_text(recipe(agent).to_yaml())
-    command = [sys.executable, "-m", "trainers.cli.app", "train", str(tmp_path / "recipe.yaml")]
-    process = subprocess.Popen([*command, "--out", str(tmp_path / "killed")], stdout=subprocess.DEVNULL)
-    first = tmp_path / "killed" / "checkpoints" / "iteration-000001"
-    while not first.is_dir() and process.poll() is None:
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    words = ["train", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "killed")]
+    killed = subprocess.run([sys.executable, "-c", KILLED, *words], stdout=subprocess.DEVNULL)
+    assert killed.returncode == -signal.SIGKILL
+    assert checkpoints.iterations(tmp_path / "killed" / "checkpoints") == [0, 1]
     result = call("resume", tmp_path / "killed")
     assert result.exit_code == 0, result.output
     same(tmp_path / "straight", tmp_path / "killed")

@@ -76,7 +76,7 @@ def test_mujoco_is_drawn_headless(tmp_path):
         "videos.preview(registry.family('half_cheetah_steps-v1'), Path(sys.argv[1]), 2)"
     )
     out = tmp_path / "sheet.png"
-    subprocess.run([sys.executable, "-c", script, str(out)], check=True, cwd=Path.cwd(), timeout=120)
+    subprocess.run([sys.executable, "-c", script, str(out)], check=True, cwd=Path.cwd(), timeout=600)
     picture = np.asarray(Image.open(out))
     assert picture.shape[1] > 2 * videos.PANEL[0] - 10
     first = picture[60:300, 10:390].astype(int)

@@ -290,7 +290,7 @@ def limited(folder: Path, most_bytes: int, *words: str) -> subprocess.CompletedP
         [sys.executable, "-m", "trainers.cli.app", *words],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2]), "COLUMNS": "500"},
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes)),
-        cwd=folder, capture_output=True, text=True, timeout=120,
+        cwd=folder, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
 
 
