@@ -94,6 +94,7 @@ def pooled(runs):
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("shared_ray")
 def test_it_goes_on_with_workers_to_the_same_bits(runs, tmp_path):
     straight = trained(tmp_path / "straight", "task_in_observation=true", "iterations=2")
     shutil.copytree(runs[1].path, tmp_path / "resumed")
