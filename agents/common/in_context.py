@@ -179,5 +179,5 @@ class InContextLearner:
         self._ppo.check(state["ppo"])
         self._take({**state["parameters"], **state["statistics"]})
         for statistics in self.running_statistics():
-            statistics.settled = state.get("statistics_settled", False)  # absent from checkpoints of the first version
+            statistics.settled = state.get("statistics_settled", False)  # absent from states of the first version
         self._ppo.load_state_dict(state["ppo"])
