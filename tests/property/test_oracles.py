@@ -41,8 +41,8 @@ def runs(tmp_path_factory):
 def test_its_agent_reads_the_task_behind_the_observation(runs):
     blind, oracle = (run.load(run.family())[0] for run in runs)
     family = runs[1].family()
-    told = family.task_vector(family.sample(1, np.random.default_rng(0), "train")[0])
-    assert oracle.trial_inputs.observation_size == blind.trial_inputs.observation_size + len(told)
+    vector = family.task_vector(family.sample(1, np.random.default_rng(0), "train")[0])
+    assert oracle.trial_inputs.observation_size == blind.trial_inputs.observation_size + len(vector)
 
 
 def test_its_tasks_are_those_of_the_family(runs):
@@ -58,8 +58,8 @@ def test_yardsticks_on_its_tasks_are_told_what_they_are_told_anywhere(runs):
 
 
 def test_it_is_evaluated_and_drawn_like_any_other(runs, tmp_path):
-    told = evaluate_runs(EvaluationRequest(runs[1].path, "held-out"))
-    assert len(told["mean"]) == 2
+    summary = evaluate_runs(EvaluationRequest(runs[1].path, "held-out"))
+    assert len(summary["mean"]) == 2
     assert call("evaluate", runs[1].path).exit_code == 0
     assert call("embed", runs[1].path, "--out", tmp_path / "inside").exit_code == 0
 
@@ -68,9 +68,9 @@ def test_a_robot_that_is_told_is_drawn_as_it_is():
     family = HalfCheetahVelU03()
     with pytest.raises(DrawingError, match="says nothing of how it is drawn"):
         camera_of(OracleWrapper(family), family.task(velocity_m_per_s=1.0))
-    told = Run(Path("nowhere"), Recipe.load("half_cheetah_vel_u03_pearl", ["task_in_observation=true"]))
-    assert isinstance(told.family(task_in_observation=False), HalfCheetahVelU03)
-    assert isinstance(told.family(), OracleWrapper)
+    oracle = Run(Path("nowhere"), Recipe.load("half_cheetah_vel_u03_pearl", ["task_in_observation=true"]))
+    assert isinstance(oracle.family(task_in_observation=False), HalfCheetahVelU03)
+    assert isinstance(oracle.family(), OracleWrapper)
 
 
 def test_a_task_that_switches_cannot_be_told():
@@ -83,7 +83,7 @@ def test_an_oracle_and_a_learner_are_not_pooled(runs):
     with pytest.raises(RunFolderError, match="are runs of different recipes"):
         evaluate_runs(EvaluationRequest(pooled(runs), "held-out"))
     assert runs[1].recipe.title.startswith("oracle ")
-    assert "told" not in runs[0].recipe.title
+    assert "oracle" not in runs[0].recipe.title
 
 
 def pooled(runs):

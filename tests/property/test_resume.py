@@ -47,8 +47,8 @@ def recipe(*more, name="point_nav_maml"):
     return Recipe.load(name, [*SMALL, *more])
 
 
-def told(folder):
-    """What two runs must have in common: metrics but times, adaptation rows but whose they are, the last state."""
+def common(folder):
+    """Metrics but times, adaptation rows but whose they are, the last state: equal in two runs that are the same."""
     schema = json.loads((folder / "metrics.schema.json").read_text())
     lines = [{key: value for key, value in line.items() if not schema[key]["timing"]} for line in lines_of(folder)]
     state = (checkpoints.newest(folder / "checkpoints") / "state.json").read_bytes()
@@ -104,7 +104,7 @@ def test_death_at_any_moment_then_resume_is_the_same_run(tmp_path, straight, mon
     (tmp_path / "run" / "checkpoints" / ".writing-000004-1").mkdir()
     outcome = loop.run(setup.open_for_resume(tmp_path / "run"))
     assert outcome.iteration == 6
-    assert told(tmp_path / "run") == told(straight / name)
+    assert common(tmp_path / "run") == common(straight / name)
     assert not list((tmp_path / "run" / "checkpoints").glob(".*"))
     assert len(Run.open(tmp_path / "run").provenance()["resumed"]) == 1
 
@@ -113,7 +113,7 @@ def test_death_at_any_moment_then_resume_is_the_same_run(tmp_path, straight, mon
 def test_a_finished_run_is_extended_to_the_bits_of_a_longer_one(tmp_path, straight, name):
     loop.train(recipe("iterations=4", name=name), tmp_path / "run")
     loop.run(setup.open_for_resume(tmp_path / "run", ["iterations=6"]))
-    mine, whole = told(tmp_path / "run"), told(straight / name)
+    mine, whole = common(tmp_path / "run"), common(straight / name)
     assert (mine[0], mine[2]) == (whole[0], whole[2])
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["iterations"] == 6
     at_the_first_end = [row for row in mine[1] if row["split"] == "held-out" and row["iteration"] == 4]
@@ -169,9 +169,9 @@ def test_a_plan_that_the_agent_cannot_follow_is_refused_before_anything_is_writt
 
 def test_a_complete_run_stays_as_it_is(tmp_path, straight):
     shutil.copytree(straight / "point_nav_maml", tmp_path / "run")
-    before = told(tmp_path / "run")
+    before = common(tmp_path / "run")
     assert loop.run(setup.open_for_resume(tmp_path / "run")).iteration == 6
-    assert told(tmp_path / "run") == before
+    assert common(tmp_path / "run") == before
 
 
 def test_wall_time_goes_on_where_it_stood(tmp_path):
@@ -195,10 +195,10 @@ def test_wall_time_goes_on_where_it_stood(tmp_path):
 )
 def test_what_would_make_another_run_is_refused(tmp_path, straight, overrides, sentence):
     shutil.copytree(straight / "point_nav_maml", tmp_path / "run")
-    before = told(tmp_path / "run")
+    before = common(tmp_path / "run")
     with pytest.raises(RecipeError, match=sentence):
         loop.run(setup.open_for_resume(tmp_path / "run", overrides))
-    assert told(tmp_path / "run") == before
+    assert common(tmp_path / "run") == before
 
 
 def test_two_processes_never_train_in_one_folder(straight):
@@ -309,7 +309,7 @@ def test_a_full_disk_is_a_sentence_and_the_run_goes_on_later(tmp_path):
     assert checkpoints.newest(tmp_path / "run" / "checkpoints") == newest
     assert {path.name: path.read_bytes() for path in newest.iterdir()} == before
     loop.run(setup.open_for_resume(tmp_path / "run", ["iterations=6"]))
-    assert told(tmp_path / "run")[2] == told(tmp_path / "straight")[2]
+    assert common(tmp_path / "run")[2] == common(tmp_path / "straight")[2]
 
 
 def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path):

@@ -72,20 +72,20 @@ def test_a_run_folder_holds_what_the_documents_say(finished):
 def test_evaluate_writes_the_documented_json(finished, tmp_path):
     target = tmp_path / "result.json"
     assert call("evaluate", finished, "--rounds", 2, "--json", target).exit_code == 0
-    told = json.loads(target.read_text())
-    assert told["rounds"] == [0, 1, 2]
-    assert told["split"] == "held-out"
-    assert told["policy"] == "stochastic"
-    assert len(told["tasks"]) == 4
-    assert all(len(told[key]) == 3 for key in ("env_steps", "mean", "iqm", "ci95"))
-    assert told["env_steps"][0] == 0
-    assert 0 < told["env_steps"][1] < told["env_steps"][2]
+    result = json.loads(target.read_text())
+    assert result["rounds"] == [0, 1, 2]
+    assert result["split"] == "held-out"
+    assert result["policy"] == "stochastic"
+    assert len(result["tasks"]) == 4
+    assert all(len(result[key]) == 3 for key in ("env_steps", "mean", "iqm", "ci95"))
+    assert result["env_steps"][0] == 0
+    assert 0 < result["env_steps"][1] < result["env_steps"][2]
     again = tmp_path / "again.json"
     assert call("evaluate", finished, "--rounds", 2, "--json", again).exit_code == 0
-    assert json.loads(again.read_text()) == told
+    assert json.loads(again.read_text()) == result
     stored = pq.read_table(finished / "adaptation.parquet").to_pandas()
     stored = stored[(stored["split"] == "held-out") & (stored["adaptation_step"] == 1)]
-    assert told["mean"][1] == pytest.approx(stored.groupby("task")["return"].mean().mean())
+    assert result["mean"][1] == pytest.approx(stored.groupby("task")["return"].mean().mean())
 
 
 @pytest.mark.parametrize("split", ["validation", "ood"])

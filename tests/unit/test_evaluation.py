@@ -122,18 +122,18 @@ def test_success_of_each_episode_of_a_row():
 
 def test_summary_has_the_documented_keys():
     table = rows_of((batch([[1, 2], [3, 4]], [[3, 1], [2, 2]]),), [Round("query", 2)], TASKS, Origin("r", "a", 0, 0))
-    told = summary(curve([table, table], "stochastic"), TASKS)
-    assert set(told) == {
+    summarised = summary(curve([table, table], "stochastic"), TASKS)
+    assert set(summarised) == {
         "family", "split", "task_set_hash", "policy", "training_seeds", "rounds", "env_steps", "mean", "iqm", "ci95",
         "tasks", "task_count", "share_above_zero",
     }  # fmt: skip
-    assert told["rounds"] == [0]
-    assert told["training_seeds"] == 2
+    assert summarised["rounds"] == [0]
+    assert summarised["training_seeds"] == 2
     # Task 0: rollouts return 3 and 2, task 1: 6 and 8.
-    assert told["tasks"] == [{"params": {"x": 0.0}, "returns": [2.5]}, {"params": {"x": 1.0}, "returns": [7.0]}]
-    assert told["mean"] == [4.75]
-    assert told["share_above_zero"] == [1.0]
-    assert told["task_count"] == 2
+    assert summarised["tasks"] == [{"params": {"x": 0.0}, "returns": [2.5]}, {"params": {"x": 1.0}, "returns": [7.0]}]
+    assert summarised["mean"] == [4.75]
+    assert summarised["share_above_zero"] == [1.0]
+    assert summarised["task_count"] == 2
 
 
 def test_gains_and_totals_are_paired_by_task():
@@ -143,10 +143,10 @@ def test_gains_and_totals_are_paired_by_task():
     assert result.gains_ST.tolist() == [[1.0, 2.0]]
     assert result.totals_ST.tolist() == [[1.0, 202.0]]
     assert summary(result, TASKS)["share_above_zero"] == [0.5, 1.0]  # of the tasks, at each step
-    told = summary(result, TASKS)
-    assert told["gain"]["mean"] == 1.5
-    assert told["gain"]["ci95"] == [1.0, 2.0]
-    assert told["trial_total"] == {"mean": 101.5, "ci95": [1.0, 202.0]}
+    summarised = summary(result, TASKS)
+    assert summarised["gain"]["mean"] == 1.5
+    assert summarised["gain"]["ci95"] == [1.0, 2.0]
+    assert summarised["trial_total"] == {"mean": 101.5, "ci95": [1.0, 202.0]}
     shared = Curve("stochastic", np.zeros(2), returns, [{}, {}], rollouts=2)
     assert shared.totals_ST is None, "rollouts that share an adaptation are no one trial"
     assert "trial_total" not in summary(shared, TASKS)
@@ -159,8 +159,8 @@ def test_the_interval_of_very_many_tasks_is_the_textbooks():
 
 
 def test_a_summary_of_very_many_returns_lists_the_first():
-    told = summary(Curve("stochastic", np.zeros(100), np.zeros((1, 300, 100)), [{}] * 300), TASKS)
-    assert (told["task_count"], len(told["tasks"])) == (300, 200)
+    summarised = summary(Curve("stochastic", np.zeros(100), np.zeros((1, 300, 100)), [{}] * 300), TASKS)
+    assert (summarised["task_count"], len(summarised["tasks"])) == (300, 200)
 
 
 def test_rows_name_the_segment_of_a_schedule_that_held():
