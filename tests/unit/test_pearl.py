@@ -308,6 +308,14 @@ def test_rounds_add_up_to_the_posterior_of_all_their_transitions_and_the_state_i
         np.testing.assert_allclose(value, agent.inspect(weights, at_once)[name], rtol=1e-5)
 
 
+def test_a_run_in_shards_of_one_task_still_has_other_tasks_contexts(tmp_path):
+    recipe = Recipe.load("point_nav_maml", [*TINY, *TINY_PEARL, "sampling.tasks_per_shard=1"])
+    train(recipe, tmp_path / "run")
+    swapped = evaluate_runs(EvaluationRequest(tmp_path / "run", context="another"))
+    assert swapped["task_count"] == 4
+    assert swapped["mean"] != evaluate_runs(EvaluationRequest(tmp_path / "run"))["mean"]
+
+
 def test_actions_fill_the_space_and_say_their_density_there():
     wide = gymnasium.spaces.Box(np.array([-2.0, 1.0], np.float32), np.array([4.0, 1.5], np.float32))
     spaces = Interface(BOXES.observation_space, wide, 20)

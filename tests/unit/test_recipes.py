@@ -1,4 +1,7 @@
+import json
+
 import pytest
+import torch
 import yaml
 
 from agents import ALGORITHMS
@@ -6,6 +9,7 @@ from agents.contract import renamed_keys
 from tests.helpers import TINY, call
 from trainers.errors import RecipeError
 from trainers.recipes import loading, registry
+from trainers.recipes.assembling import interface_of
 from trainers.recipes.schema import Recipe
 
 SHIPPED = sorted(loading.SHIPPED.glob("*.yaml"))
@@ -25,6 +29,22 @@ def test_every_recipe_loads_strictly_and_says_where_it_comes_from(path):
     assert {"seed", "iterations", "workers", "device"} <= set(data)
     agent = {key: value for key, value in data["agent"].items() if key != "name"}
     assert not renamed_keys(registry.algorithm(data["agent"]["name"]).config, agent), "recipes use today's names"
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_there_is_work_for_many_workers_where_a_shard_costs_much(path):
+    """At least 8 shards an iteration where one costs over 50 ms, or one for each task, which is never cut."""
+    record = json.loads((loading.SHIPPED.parent / "docs" / "results" / "benchmarks" / "shards.json").read_text())
+    measured = record["figures"][path.stem]
+    recipe = Recipe.load(path)
+    size, tasks = recipe.sampling.tasks_per_shard, measured["tasks an iteration"]
+    algorithm, family = recipe.algorithm, registry.family(recipe.family, task_in_observation=recipe.task_in_observation)
+    agent = algorithm.make_agent(recipe.agent, interface_of(family))
+    plan = algorithm.make_learner(agent, recipe.agent, recipe.seed, torch.device("cpu")).plan(1)
+    assert (plan.tasks if isinstance(plan.tasks, int) else len(plan.tasks), size) == (tasks, measured["tasks a shard"])
+    assert measured["shards an iteration"] == -(-tasks // size)
+    if measured["seconds of a shard"]["median"] > 0.05:
+        assert measured["shards an iteration"] >= min(8, tasks)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)

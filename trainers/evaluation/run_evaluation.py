@@ -24,6 +24,8 @@ from trainers.recipes.schema import Evaluation
 from trainers.runs.run_folder import Run, find_runs
 from trainers.sampling.samplers import make_sampler
 
+_FEWEST_TO_SWAP = 10  # tasks of a shard, so that each has another one's context
+
 
 @dataclass(frozen=True)
 class EvaluationRequest:
@@ -133,13 +135,14 @@ def _job_of_run(request: EvaluationRequest, run: Run, family: TaskFamily, task_s
         iteration = 0
     else:
         agent, weights, iteration = run.load(family, request.checkpoint)
+    tasks_per_shard = run.recipe.sampling.tasks_per_shard
     return EvaluationJob(
         agent=ablate_context(agent, request.context),
         family=family,
         weights=weights,
         task_set=task_set,
         settings=_settings(request, run),
-        tasks_per_shard=run.recipe.sampling.tasks_per_shard,
+        tasks_per_shard=max(tasks_per_shard, _FEWEST_TO_SWAP) if request.context == "another" else tasks_per_shard,
         origin=Origin(run.id, run.recipe.agent_name, run.recipe.seed, iteration),
         deterministic=request.deterministic,
     )
