@@ -60,7 +60,7 @@ def lines_of(folder):
 
 
 class Death(BaseException):
-    """What no handler of the platform catches, like a power cut."""
+    """Caught by no handler of the platform, like a power cut."""
 
 
 @pytest.fixture(scope="module")
