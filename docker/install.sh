@@ -31,7 +31,7 @@ python() {
     "${pip[@]}" ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -r "$source/requirements.lock"
     local copy # so that building leaves nothing in the source tree
     copy=$(mktemp -d)
-    (cd "$source" && cp -r agents configs envs trainers pyproject.toml README.md LICENSE "$copy")
+    (cd "$source" && cp -r acclimate agents configs envs trainers pyproject.toml README.md LICENSE "$copy")
     "${pip[@]}" --no-deps --no-build-isolation "$copy"
     rm -rf "$copy"
     local cuda
@@ -51,6 +51,7 @@ verify() {
         "$prefix/bin/acclimate" check point_nav-v1
         "$prefix/bin/acclimate" train point_nav_maml --out run iterations=1 workers=0 \
             agent.meta_batch_size=2 agent.rollouts=2 'evaluation={validation_tasks: 2, held_out_tasks: 2, rollouts: 2}'
+        "$prefix/bin/python" -c "import acclimate; acclimate.load('run').begin_trial()"
         "$prefix/bin/python" "$source/docker/render.py"
     )
     rm -rf "$somewhere"

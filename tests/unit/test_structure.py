@@ -165,6 +165,14 @@ def test_every_package_is_found_and_none_is_listed_by_hand():
     assert all((path.parent / "__init__.py").exists() for path in FILES)
 
 
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_container_holds_every_package(package):
+    assert f"COPY {package} /src/{package}" in (ROOT / "docker" / "Dockerfile").read_text()
+    assert f"!{package}" in (ROOT / ".dockerignore").read_text().split()
+    (copied,) = re.findall(r"cp -r (.*) \"\$copy\"", (ROOT / "docker" / "install.sh").read_text())
+    assert package in copied.split()
+
+
 # -- sizes
 
 
