@@ -64,12 +64,12 @@ def loop(model: mujoco.MjModel, frame_skip: int, rows: int) -> Step:
 
 
 def own_data(model: mujoco.MjModel, frame_skip: int, rows: int) -> Step:
-    own_data = [mujoco.MjData(model) for _ in range(rows)]
-    for data, qpos, qvel in zip(own_data, *start_of(model, rows), strict=True):
+    each_own = [mujoco.MjData(model) for _ in range(rows)]
+    for data, qpos, qvel in zip(each_own, *start_of(model, rows), strict=True):
         data.qpos[:], data.qvel[:] = qpos, qvel
         mujoco.mj_forward(model, data)
     state = np.zeros((rows, mujoco.mj_stateSize(model, FULL)))
-    each = [(data, data.ctrl, row) for data, row in zip(own_data, state, strict=True)]
+    each = [(data, data.ctrl, row) for data, row in zip(each_own, state, strict=True)]
 
     def step(controls: np.ndarray) -> np.ndarray:
         for (data, ctrl, row), control in zip(each, controls, strict=True):
