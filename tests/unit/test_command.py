@@ -244,3 +244,19 @@ def test_resume_says_what_is_wrong(tmp_path, finished):
     assert "holds no checkpoint 77; it holds last and the iterations" in flat(
         call("evaluate", finished, "--checkpoint", 77)
     )
+
+
+def test_a_familys_name_is_printed_as_it_is_and_needs_no_docstring(tmp_path, monkeypatch):
+    (tmp_path / "own_plain.py").write_text(
+        "from tests.helpers import LineFamily\n"
+        "class Family(LineFamily):\n    __doc__ = None\n"
+        "class Odd(LineFamily):\n    kind = 'weird'\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    result = call("families", "own_plain:Family")
+    assert result.exit_code == 0
+    assert result.output.startswith("own_plain:Family ")
+    assert "own_plain:Family: 12 of 12 checks passed" in call("check", "own_plain:Family").output
+    refused = call("families", "own_plain:Odd")
+    assert refused.exit_code == 2
+    assert "the kind of own_plain:Odd is 'weird'; it is one of distribution, region, finite" in refused.output

@@ -9,8 +9,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-console = Console(highlight=False)
-problems = Console(stderr=True, highlight=False, soft_wrap=True)
+console = Console(highlight=False, emoji=False)  # my:Family: is a name
+problems = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 _MOST_ARROWS = 6
 _PLAIN_SECONDS = 10.0  # between lines where there is no terminal

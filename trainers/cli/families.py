@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
 from trainers.cli.console import console
 from trainers.cli.headless import draw_without_a_screen
@@ -34,7 +35,7 @@ def families(
     for name in names or FAMILIES:
         family = registry.family(name)
         tasks = "; ".join(f"{key} ~ {distribution}" for key, distribution in family.parameters.items())
-        console.print(f"[bold]{name}[/bold]  {_first_sentence(family)}", soft_wrap=True)
+        console.print(Text.assemble((name, "bold"), f"  {_first_sentence(family)}"), soft_wrap=True)
         console.print(f"  tasks: {tasks}   held-out: {HELD_OUT[family.kind]}", markup=False, soft_wrap=True)
         console.print(
             f"  steps: {family.episode_steps}   observation: {family.observation_space}   "
@@ -59,6 +60,6 @@ def draw_previews(names: list[str], folder: Path) -> None:
 
 
 def _first_sentence(family: TaskFamily) -> str:
-    """Its docstring's first line, after the name."""
-    line = (family.__doc__ or "").strip().splitlines()[0]
+    """Its docstring's first line, after the name; "" without one."""
+    line = (family.__doc__ or "").strip().partition("\n")[0]
     return line.partition(": ")[2] or line

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, get_args
 
 from agents import ALGORITHMS
 from agents.baselines import BASELINES
 from agents.contract import Agent, Algorithm, Interface
 from envs import FAMILIES
 from envs.oracle import OracleWrapper
-from envs.task import TaskFamily
+from envs.task import Kind, TaskFamily
 from envs.validation import nearest
 from trainers.errors import RecipeError
 
@@ -59,6 +59,8 @@ def _family(name: str) -> TaskFamily:
     for attribute in ("name", "parameters", "episode_steps"):
         if not hasattr(made, attribute):
             raise RecipeError(f"family: {name} lacks the class attribute {attribute}; see envs.task.TaskFamily")
+    if made.kind not in get_args(Kind):
+        raise RecipeError(f"family: the kind of {name} is {made.kind!r}; it is one of {', '.join(get_args(Kind))}")
     return made
 
 
