@@ -8,6 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
+# Ray's workers give way to all else that runs here (nice 15): beside two busy processes they take ten times as long.
+os.environ.setdefault("RAY_worker_niceness", "0")
+
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
