@@ -279,7 +279,7 @@ assert evaluate("run", baseline="zero")["agent"] == "zero"
 from trainers.reporting.summary import write_summary_and_report
 summary, files = write_summary_and_report(run)
 assert "gains.png" in {file.name for file in files if file.exists()}
-assert "zero" in CliRunner().invoke(app, ["baselines"]).output.split()
+assert "held-out" in CliRunner().invoke(app, ["splits"]).output.split()
 """
 
 

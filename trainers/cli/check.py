@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from trainers.cli.console import console
 
@@ -16,11 +17,11 @@ def check(family: Annotated[str, typer.Argument(help="a family's name, or packag
 
     findings = check_task_family(registry.family(family))
     for finding in findings:
-        mark = "[green]ok  [/green]" if finding.problem is None else "[red]FAIL[/red]"
-        console.print(f"{mark} {finding.check}", soft_wrap=True)
+        mark = ("ok  ", "green") if finding.problem is None else ("FAIL", "red")
+        console.print(Text.assemble(mark, f" {finding.check}"), soft_wrap=True)
         if finding.problem is not None:
-            console.print(f"     {finding.problem}", markup=False, soft_wrap=True)
+            console.print(f"     {finding.problem}", soft_wrap=True)
     failed = sum(finding.problem is not None for finding in findings)
-    console.print(f"{family}: {len(findings) - failed} of {len(findings)} checks passed")
+    console.print(f"{family}: {len(findings) - failed} of {len(findings)} checks passed", soft_wrap=True)
     if failed:
         raise typer.Exit(1)

@@ -2,15 +2,82 @@
 
 from __future__ import annotations
 
+import codecs
+import io
+import sys
 import time
 from collections.abc import Mapping
+from enum import IntEnum
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-console = Console(highlight=False, emoji=False)  # my:Family: is a name
-problems = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+# Names of files and families are text, never markup or emoji: runs/[lr]first, my:Family:
+console = Console(highlight=False, emoji=False, markup=False)
+problems = Console(stderr=True, highlight=False, emoji=False, markup=False, soft_wrap=True)
+
+
+class Verbosity(IntEnum):
+    """How much the commands print."""
+
+    QUIET = 0  # results and problems alone
+    NORMAL = 1
+    VERBOSE = 2  # details too: versions, where a recipe came from
+
+
+_verbosity = Verbosity.NORMAL
+
+
+def set_verbosity(verbosity: Verbosity) -> None:
+    """Print as much as this from now on."""
+    global _verbosity
+    _verbosity = verbosity
+
+
+def verbosity() -> Verbosity:
+    """How much is printed."""
+    return _verbosity
+
+
+def note(text: str) -> None:
+    """Print a line about what is being done, unless quiet."""
+    if _verbosity >= Verbosity.NORMAL:
+        console.print(text, soft_wrap=True)
+
+
+def detail(text: str) -> None:
+    """Print a line that is wanted only with -v."""
+    if _verbosity >= Verbosity.VERBOSE:
+        console.print(text, soft_wrap=True)
+
+
+def problem(text: str) -> None:
+    """Print a problem as one line on stderr; what a user named may hold line breaks or codes of a terminal."""
+    problems.print(f"acclimate: {''.join(_printable(one) for one in text)}")
+
+
+def _printable(character: str) -> str:
+    return character if character.isprintable() else repr(character)[1:-1]
+
+
+_ASCII = {"→": "->", "…": "...", "·": "-", "²": "2", "≥": ">=", "≤": "<=", "±": "+-"}
+
+
+def replace_what_cannot_be_printed() -> None:
+    """Where a stream's encoding lacks a character, print one like it instead of failing."""
+
+    def similar(error: UnicodeError) -> tuple[str, int]:
+        if not isinstance(error, UnicodeEncodeError):
+            raise error
+        lacking = error.object[error.start : error.end]
+        return "".join(_ASCII.get(one, "?") for one in lacking), error.end
+
+    codecs.register_error("acclimate.similar", similar)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="acclimate.similar")
+
 
 _MOST_ARROWS = 6
 _PLAIN_SECONDS = 10.0  # between lines where there is no terminal
@@ -23,15 +90,15 @@ class TrainingDisplay:
         self._console, self._iterations = console, iterations
         self._last_line = 0.0
         self._progress = Progress(
-            TextColumn("[bold]{task.description}"),
+            TextColumn("{task.description}", style="bold", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("ETA"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[state]}"),
+            TextColumn("{task.fields[state]}", markup=False),
             console=console,
-            disable=not console.is_terminal,
+            disable=not console.is_terminal or _verbosity == Verbosity.QUIET,
         )
         self._bar = self._progress.add_task(title, total=iterations, state="starting")
 
@@ -50,6 +117,8 @@ class TrainingDisplay:
         returns = arrows(metrics, "return_round_") + totals(metrics, "trial_return")
         state = f"return {returns}   {metrics['steps_per_second']:,.0f} steps/s"
         self._progress.update(self._bar, completed=done, state=state)
+        if _verbosity == Verbosity.QUIET:
+            return
         validation = arrows(metrics, "validation_return_round_")
         if validation:
             validation += totals(metrics, "validation_trial_return")

@@ -25,4 +25,4 @@ def embed(
     for file in files:
         console.print(str(file), soft_wrap=True)
     for note in notes:
-        console.print(f"note: {note}", markup=False, soft_wrap=True)
+        console.print(f"note: {note}", soft_wrap=True)

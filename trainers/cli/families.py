@@ -36,11 +36,10 @@ def families(
         family = registry.family(name)
         tasks = "; ".join(f"{key} ~ {distribution}" for key, distribution in family.parameters.items())
         console.print(Text.assemble((name, "bold"), f"  {_first_sentence(family)}"), soft_wrap=True)
-        console.print(f"  tasks: {tasks}   held-out: {HELD_OUT[family.kind]}", markup=False, soft_wrap=True)
+        console.print(f"  tasks: {tasks}   held-out: {HELD_OUT[family.kind]}", soft_wrap=True)
         console.print(
             f"  steps: {family.episode_steps}   observation: {family.observation_space}   "
             f"action: {family.action_space}",
-            markup=False,
             soft_wrap=True,
         )
 

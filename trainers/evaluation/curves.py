@@ -53,12 +53,12 @@ class Curve:
 
     @property
     def totals_ST(self) -> np.ndarray | None:
-        """The return of whole trials; None where the rollouts of a point share one trial."""
+        """The return of whole trials; None where the rollouts of an adaptation step share one trial."""
         return self.returns_STP.sum(-1) if self.rollouts == 1 else None
 
     @property
     def gains_ST(self) -> np.ndarray:
-        """The last point minus the first: what adapting gained on each task."""
+        """The last adaptation step minus the first: what adapting gained on each task."""
         return self.returns_STP[..., -1] - self.returns_STP[..., 0]
 
     def interval(self) -> np.ndarray:

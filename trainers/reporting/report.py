@@ -36,7 +36,8 @@ TEMPLATE = """<!doctype html>
 <td>{{ "%.2f" | format(summary.ci95[k][0]) }} … {{ "%.2f" | format(summary.ci95[k][1]) }}</td>
 <td>{{ "%.2f" | format(summary.iqm[k]) }}</td>
 {% if summary.success_rate %}<td>{{ "{:.0%}".format(summary.success_rate[k]) }}</td>{% endif %}</tr>{% endfor %}</table>
-{% if summary.gain %}<p>Gained from the first point to the last, task by task: {{ "%.2f" | format(summary.gain.mean) }}
+{% if summary.gain %}<p>Gained from the first adaptation step to the last, task by task:
+{{ "%.2f" | format(summary.gain.mean) }}
 ({{ "%.2f" | format(summary.gain.ci95[0]) }} … {{ "%.2f" | format(summary.gain.ci95[1]) }}).{% endif %}
 {% if summary.trial_total %}Return of a whole trial: {{ "%.2f" | format(summary.trial_total.mean) }}
 ({{ "%.2f" | format(summary.trial_total.ci95[0]) }} … {{ "%.2f" | format(summary.trial_total.ci95[1]) }}).{% endif %}

@@ -123,7 +123,7 @@ def run(run: Run, report: Report = lambda metrics: None) -> Outcome:
         run.refuse_links()
         iteration, state = run.restore(learner)
         if iteration > recipe.iterations:
-            raise RecipeError(f"{run.path} has done {iteration} meta-updates already; iterations must be at least that")
+            raise RecipeError(f"{run.path} has done {iteration} meta-updates already; name as many iterations or more")
         task_sets = _stored_task_sets(run, family)
         resumed = run.metrics_file.exists()
         lines, rows = run.truncate_to(iteration)

@@ -18,6 +18,7 @@ from trainers.errors import DeviceError, RecipeError
 from trainers.recipes import registry
 from trainers.recipes.assembling import build
 from trainers.recipes.schema import Recipe
+from trainers.runs import checkpoints
 from trainers.runs.metrics import describe
 from trainers.runs.run_folder import Run
 from trainers.sampling.random_streams import generator, random_key
@@ -55,6 +56,12 @@ def open_for_resume(path: Path, overrides: Sequence[str] = ()) -> Run:
     if not overrides:
         return run
     recipe = run.recipe.with_overrides(overrides, str(path / "config.yaml"))
+    done = max(checkpoints.iterations(run.checkpoints), default=0)
+    if done > recipe.iterations:
+        raise RecipeError(
+            f"{path} has done {done} meta-updates already, so iterations={recipe.iterations} is less than it has; "
+            "name as many or more"
+        )
     return replace(run, recipe=recipe, config_differs=recipe != run.recipe)
 
 
