@@ -8,7 +8,7 @@ docs/algorithms/pearl.md.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -18,6 +18,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from torch import Tensor
 
 from agents.common.replay import TaskReplay
+from agents.common.savepoints import savepoint_beside_replay
 from agents.contract import (
     AgentError,
     Algorithm,
@@ -349,11 +350,13 @@ class PEARLLearner:
         self._statistics_settled = True
 
     def state_dict(self) -> dict[str, Any]:
+        return self._small_state() | {"replay": self.replay.state_dict(), "contexts": self.contexts.state_dict()}
+
+    def _small_state(self) -> dict[str, Any]:
+        """The state without what is replayed."""
         return {
             "parameters": dict(self.parameters),
             "adam": self._adam.state_dict(),
-            "replay": self.replay.state_dict(),
-            "contexts": self.contexts.state_dict(),
             "seed": self._seed,
             "updates": self._updates,
             "statistics_settled": self._statistics_settled,
@@ -369,12 +372,19 @@ class PEARLLearner:
                 raise AgentError("this checkpoint's optimiser belongs to another policy; use its own recipe")
         self.replay.check(state["replay"])
         self.contexts.check(state["contexts"])
-        take_weights(self.parameters, state["parameters"])
-        self._adam.load_state_dict(state["adam"])
+        self._load_small_state(state)
         self.replay.load_state_dict(state["replay"])
         self.contexts.load_state_dict(state["contexts"])
+
+    def _load_small_state(self, state: Mapping[str, Any]) -> None:
+        take_weights(self.parameters, state["parameters"])
+        self._adam.load_state_dict(state["adam"])
         self._seed, self._updates = state["seed"], state["updates"]
         self._statistics_settled = state.get("statistics_settled", False)  # absent from those of the first version
+
+    def savepoint(self) -> Callable[[], None]:
+        """A function that takes the learner back to this moment, until the next savepoint is made."""
+        return savepoint_beside_replay(self._small_state(), self._load_small_state, (self.replay, self.contexts))
 
 
 # Its first episodes explore under the prior; what the paper reports is the return once the posterior is inferred.

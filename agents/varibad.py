@@ -8,7 +8,7 @@ docs/algorithms/varibad.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -21,6 +21,7 @@ from torch import Tensor
 from agents.common.in_context import InContextAgent, InContextConfig, InContextLearner, TrialState
 from agents.common.ppo import PPO, Sequences
 from agents.common.replay import TrialReplay
+from agents.common.savepoints import savepoint_beside_replay
 from agents.contract import AgentError, Algorithm, Interface, MetricInfo, RoundBatch, TrialBatch, Weights
 from agents.functional.elbo import kl_to_previous, reparameterise
 from agents.functional.parameters import Parameters, part, whole
@@ -342,13 +343,24 @@ class VariBADLearner(InContextLearner):
         return super().running_statistics() + ([self._belief_statistics] if self._belief_statistics else [])
 
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"vae": self._vae.state_dict(), "trials": self._trials.state_dict()}
+        return self._small_state() | {"trials": self._trials.state_dict()}
+
+    def _small_state(self) -> dict[str, Any]:
+        """The state without the kept trials."""
+        return super().state_dict() | {"vae": self._vae.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         check_adam(state["vae"], self._vae.param_groups[0]["params"])
+        self._load_small_state(state)
+        self._trials.load_state_dict(state["trials"])
+
+    def _load_small_state(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
         self._vae.load_state_dict(state["vae"])
-        self._trials.load_state_dict(state["trials"])
+
+    def savepoint(self) -> Callable[[], None]:
+        """A function that takes the learner back to this moment, until the next savepoint is made."""
+        return savepoint_beside_replay(self._small_state(), self._load_small_state, (self._trials,))
 
 
 VARIBAD = Algorithm(VariBADConfig, VariBADAgent, VariBADLearner)

@@ -1,14 +1,12 @@
-"""Settings of this process: memory allocator, threads, stop signals."""
+"""Settings of this process: memory allocator, threads."""
 
 from __future__ import annotations
 
 import ctypes
 import os
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 import torch
 
@@ -42,25 +40,3 @@ def torch_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-class StopRequest:
-    """Turns the first Ctrl-C or SIGTERM into a request that the training loop honours; the second one interrupts."""
-
-    def __init__(self) -> None:
-        self.signal: str | None = None
-        self._before: dict[int, object] = {}
-
-    def __enter__(self) -> StopRequest:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None:
-            raise KeyboardInterrupt
-        self.signal = signal.Signals(number).name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,8 @@ class TaskReplay:
         self.capacity = capacity
         self.added = np.zeros(tasks, np.int64)
         self._rows = torch.zeros(tasks, 0, width)  # grows to `capacity` as it fills
+        # (task, places, what lay there) of what was added since the savepoint; None without one
+        self._journal: list[tuple[int, Tensor, Tensor]] | None = None
 
     @property
     def counts(self) -> np.ndarray:
@@ -33,9 +35,24 @@ class TaskReplay:
         """Store rows [n, W] of a task, in place of its oldest ones where the buffer is full."""
         rows = rows[-self.capacity :]
         self._grow(int(self.counts[task]) + len(rows))
-        indices = (int(self.added[task]) + np.arange(len(rows))) % self.capacity
-        self._rows[task, torch.from_numpy(indices)] = rows
+        indices = torch.from_numpy((int(self.added[task]) + np.arange(len(rows))) % self.capacity)
+        if self._journal is not None:
+            self._journal.append((task, indices, self._rows[task, indices]))
+        self._rows[task, indices] = rows
         self.added[task] += len(rows)
+
+    def savepoint(self) -> Callable[[], None]:
+        """A function that takes back what is added from now on, until the next savepoint is made."""
+        journal: list[tuple[int, Tensor, Tensor]] = []
+        self._journal, added = journal, self.added.copy()
+
+        def revert() -> None:
+            for task, indices, rows in reversed(journal):
+                self._rows[task, indices] = rows
+            journal.clear()
+            self.added = added
+
+        return revert
 
     def sample(self, tasks: np.ndarray, count: int, rng: np.random.Generator) -> Tensor:
         """Sample rows [len(tasks), count, W] of these tasks, with replacement."""
@@ -73,6 +90,7 @@ class TaskReplay:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """The inverse of `state_dict`."""
         self.check(state)
+        self._journal = None
         self.added = state["added"].numpy().copy()
         counts = self.counts
         self._rows = torch.zeros(len(counts), int(counts.max()), self.width)
@@ -92,6 +110,8 @@ class TrialReplay:
         self.capacity = capacity
         self._count, self._next = 0, 0  # trials stored; where the next one goes
         self._arrays: dict[str, Tensor] = {}  # grow to `capacity` as they fill
+        # (places, what lay there, count, next) of what was added since the savepoint; None without one
+        self._journal: list[tuple[Tensor, dict[str, Tensor], int, int]] | None = None
 
     def __len__(self) -> int:
         return self._count
@@ -102,10 +122,29 @@ class TrialReplay:
         added = len(next(iter(newest.values())))
         self._grow(newest, min(self.capacity, self._count + added))
         positions = (self._next + torch.arange(added)) % self.capacity
+        if self._journal is not None:
+            before = {name: self._arrays[name][positions] for name in newest}
+            self._journal.append((positions, before, self._count, self._next))
         for name, values in newest.items():
             self._arrays[name][positions] = values
         self._count = min(self.capacity, self._count + added)
         self._next = (self._next + added) % self.capacity
+
+    def savepoint(self) -> Callable[[], None]:
+        """A function that takes back what is added from now on, until the next savepoint is made."""
+        journal: list[tuple[Tensor, dict[str, Tensor], int, int]] = []
+        self._journal = journal
+
+        def revert() -> None:
+            for positions, before, count, following in reversed(journal):
+                for name, values in before.items():
+                    self._arrays[name][positions] = values
+                self._count, self._next = count, following
+            journal.clear()
+            if not self._count:
+                self._arrays = {}
+
+        return revert
 
     def select(self, indices: Tensor) -> dict[str, Tensor]:
         """Copies of the trials at these indices, counted from the oldest one."""
@@ -128,6 +167,6 @@ class TrialReplay:
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """The inverse of `state_dict`."""
-        self._count, self._next, self._arrays = 0, 0, {}
+        self._count, self._next, self._arrays, self._journal = 0, 0, {}, None
         if state:
             self.add(state)

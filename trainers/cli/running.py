@@ -8,39 +8,63 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from trainers.cli.console import TrainingDisplay, console, note
+from trainers.cli.console import TrainingDisplay, console, note, say
 from trainers.cli.summary_table import print_summary
 
 if TYPE_CHECKING:
     from trainers.runs.run_folder import Run
+    from trainers.stopping import StopRequest
 
 
 def train_and_report(runs: Sequence[Run]) -> None:
     """Train runs one after the other, each from its newest checkpoint, and write their summaries, plots and reports."""
-    from trainers.reporting.summary import write_summary_and_report
+    from trainers.stopping import Abandoned, StopRequest
+
+    with StopRequest(say) as stop:
+        for run in runs:
+            try:
+                _train(run, stop)
+                with stop.abandonable(at_once=True):
+                    _report(run)
+            except Abandoned:
+                stop.shield()
+                say(f"Stopped by {stop.signal} before the report was written; {_resume(run)}")
+                raise typer.Exit(_exit_code(stop)) from None
+
+
+def _train(run: Run, stop: StopRequest) -> None:
     from trainers.runs import checkpoints
     from trainers.training import loop
 
-    for run in runs:
-        recipe = run.recipe
-        done = max(checkpoints.iterations(run.checkpoints), default=0)
-        title = f"{recipe.title}, seed {recipe.seed}"
-        span = counted(recipe.iterations) + (f" ({done} {'is' if done == 1 else 'are'} done)" if done else "")
-        note(f"Training {title}, {span}, workers: {recipe.workers} → {run.path}")
-        if done and (others := run.other_versions()):
-            note(f"The run began with {'; '.join(others)}: the last bits may differ from now on")
-        with TrainingDisplay(console, title, recipe.iterations) as display:
-            outcome = loop.run(run, display.report)
-        if outcome.stopped_by:
-            console.print(
-                f"Stopped by {outcome.stopped_by} after {counted(outcome.iteration)}; "
-                f"go on with: acclimate resume {run.path}"
-            )
-            raise typer.Exit(128 + signal.Signals[outcome.stopped_by])
-        summary, files = write_summary_and_report(outcome.run)
-        print_summary(summary)
-        for file in files:
-            note(f"  {file}")
+    recipe = run.recipe
+    done = max(checkpoints.iterations(run.checkpoints), default=0)
+    title = f"{recipe.title}, seed {recipe.seed}"
+    span = counted(recipe.iterations) + (f" ({done} {'is' if done == 1 else 'are'} done)" if done else "")
+    note(f"Training {title}, {span}, workers: {recipe.workers} → {run.path}")
+    if done and (others := run.other_versions()):
+        note(f"The run began with {'; '.join(others)}: the last bits may differ from now on")
+    with TrainingDisplay(console, title, recipe.iterations) as display:
+        outcome = loop.run(run, display.report, stop)
+    if outcome.stopped_by:
+        say(f"Stopped by {outcome.stopped_by} after {counted(outcome.iteration)}; {_resume(run)}")
+        raise typer.Exit(_exit_code(stop))
+
+
+def _report(run: Run) -> None:
+    from trainers.reporting.summary import write_summary_and_report
+
+    summary, files = write_summary_and_report(run)
+    print_summary(summary)
+    for file in files:
+        note(f"  {file}")
+
+
+def _resume(run: Run) -> str:
+    return f"go on with: acclimate resume {run.path}"
+
+
+def _exit_code(stop: StopRequest) -> int:
+    return 128 + signal.Signals[stop.signal or "SIGINT"]
 
 
 def counted(meta_updates: int) -> str:

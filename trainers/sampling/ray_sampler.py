@@ -19,6 +19,7 @@ from trainers.errors import USER_ERRORS, ClusterError
 from trainers.process import keep_freed_memory
 from trainers.sampling.shards import Shard
 from trainers.sampling.trial_loop import run_trials
+from trainers.stopping import StopRequest
 
 
 class _Worker:
@@ -61,12 +62,15 @@ class RaySampler:
     nobody waits for any more joins in again when it is done.
     """
 
+    LOOK_S = 0.5  # between looks at what is going on, while nothing is finished
     OVERDUE = 2.0  # times the median duration of the shards that are done
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, stop: StopRequest | None = None) -> None:
         import ray
 
         self._ray = ray
+        self._stop = stop or StopRequest()
+        self._cancelled = False
         self._owns_ray = not ray.is_initialized()
         if self._owns_ray:
             # Before `ray.init`, since Ray reads it while starting: quiet its notice about unused accelerators.
@@ -74,12 +78,8 @@ class RaySampler:
             address = os.environ.get("RAY_ADDRESS")
             # On this machine a worker is a process, so more workers than cores is the user's choice to make.
             local: dict[str, Any] = {} if address else {"num_cpus": workers, "include_dashboard": False}
-            ray.init(
-                address=address,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                **local,
-            )
+            with self._stop.kept():
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **local)
         actor: Any = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=-1)(_Worker)
         self.actors = [actor.remote() for _ in range(workers)]
         self._idle = list(range(workers))
@@ -104,6 +104,8 @@ class RaySampler:
                     answer = self.actors[worker].run.remote(self._version, self._pickled, reference, shards[index])
                     self._calls[answer] = _Call(worker, index, time.monotonic())
                 finished, _ = self._ray.wait(list(self._calls), num_returns=1, timeout=self._patience(durations))
+                if self._cancelled:
+                    raise ClusterError("sampling was cancelled")
                 for answer in finished:
                     call = self._calls.pop(answer)
                     self._idle.append(call.worker)
@@ -144,10 +146,10 @@ class RaySampler:
         due = self._due(durations)
         return due[1] if due is not None and time.monotonic() > due[0] else None
 
-    def _patience(self, durations: Sequence[float]) -> float | None:
-        """Seconds until an idle worker should take over a shard; None if there is nothing to watch for."""
+    def _patience(self, durations: Sequence[float]) -> float:
+        """Seconds until an idle worker should take over a shard, or until something else is looked at."""
         due = self._due(durations) if self._idle else None
-        return None if due is None else max(due[0] - time.monotonic(), 0.01)
+        return self.LOOK_S if due is None else min(max(due[0] - time.monotonic(), 0.01), self.LOOK_S)
 
     def _get(self, reference: Any) -> TrialBatch:
         try:
@@ -161,6 +163,10 @@ class RaySampler:
             raise ClusterError(
                 f"a Ray worker cannot be used ({reason}); mend the cluster, then resume the run"
             ) from error
+
+    def cancel(self) -> None:
+        """Make a `run` that goes on in another thread raise, soon."""
+        self._cancelled = True
 
     def close(self) -> None:
         for actor in self.actors:

@@ -11,6 +11,7 @@ from trainers.process import torch_threads
 from trainers.sampling.ray_sampler import RaySampler
 from trainers.sampling.shards import Shard
 from trainers.sampling.trial_loop import run_trials
+from trainers.stopping import StopRequest
 
 
 class Sampler(Protocol):
@@ -18,6 +19,9 @@ class Sampler(Protocol):
 
     def run(self, agent: Agent, family: TaskFamily, weights: Weights, shards: Sequence[Shard]) -> list[TrialBatch]:
         """The trial batch of each shard, in the shards' order."""
+
+    def cancel(self) -> None:
+        """Make a `run` that goes on in another thread raise, soon."""
 
     def close(self) -> None:
         """Give back what it holds."""
@@ -30,10 +34,13 @@ class LocalSampler:
         with torch_threads(1):
             return [run_trials(agent, family, weights, shard) for shard in shards]
 
+    def cancel(self) -> None:
+        pass  # it runs in the thread that would cancel it
+
     def close(self) -> None:
         pass
 
 
-def make_sampler(workers: int) -> Sampler:
-    """A sampler in this process for 0 workers, else on so many Ray workers."""
-    return RaySampler(workers) if workers else LocalSampler()
+def make_sampler(workers: int, stop: StopRequest | None = None) -> Sampler:
+    """A sampler in this process for 0 workers, else on so many Ray workers, which says through `stop` what it lacks."""
+    return RaySampler(workers, stop) if workers else LocalSampler()

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import statistics
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
-from agents.contract import Agent, Learner, Plan, Round, TrialBatch, Weights, concatenate
+from agents.common.savepoints import savepoint
+from agents.contract import Agent, Learner, Plan, TrialBatch, Weights, concatenate
 from envs.task import TaskFamily, TaskSet
-from trainers.errors import RecipeError, RunFolderError, UsageError
+from trainers.errors import RecipeError, RunFolderError, UsageError, UserError
 from trainers.evaluation.curves import curve
 from trainers.evaluation.evaluator import EvaluationJob, Origin, evaluate
-from trainers.process import StopRequest, keep_freed_memory, torch_threads, usable_cores
+from trainers.process import keep_freed_memory, torch_threads, usable_cores
 from trainers.recipes.assembling import build
 from trainers.recipes.schema import Recipe
 from trainers.reporting.trackers import Tracker, tracking
@@ -30,6 +32,8 @@ from trainers.runs.selection import best_iteration
 from trainers.sampling.random_streams import random_key
 from trainers.sampling.samplers import Sampler, make_sampler
 from trainers.sampling.shards import make_shards
+from trainers.stopping import Abandoned, StopRequest
+from trainers.training.returns import reward_terms, training_returns
 from trainers.training.setup import choose_device, create_run, described_metrics, planned_tasks
 
 Report = Callable[[Mapping[str, float]], None]
@@ -113,8 +117,12 @@ def train(
     return run(create_run(loaded, Path(out)), report)
 
 
-def run(run: Run, report: Report = lambda metrics: None) -> Outcome:
-    """Train a run from its newest checkpoint to its recipe's iterations: the same bits as without a break."""
+def run(run: Run, report: Report = lambda metrics: None, stop: StopRequest | None = None) -> Outcome:
+    """Train a run from its newest checkpoint to its recipe's iterations: the same bits as without a break.
+
+    `stop` is told when to stop early; by default signals to this process tell it, and nothing is said to the user.
+    """
+    stop = stop or StopRequest()
     keep_freed_memory()
     recipe = run.recipe
     family = run.family()
@@ -134,10 +142,14 @@ def run(run: Run, report: Report = lambda metrics: None) -> Outcome:
         log = MetricLog(run.path, table)
         stack.callback(log.close)
         trackers = stack.enter_context(tracking(run, table, iteration))
-        sampler = make_sampler(recipe.workers)
+        stack.enter_context(stop)
+        try:
+            with stop.abandonable(at_once=True):
+                sampler = make_sampler(recipe.workers, stop)
+        except Abandoned:
+            return Outcome(run, iteration, stop.signal)
         stack.callback(sampler.close)
         threads = usable_cores() if recipe.learner_threads == "auto" else recipe.learner_threads
-        stop = stack.enter_context(StopRequest())
         stack.enter_context(torch_threads(threads))
         training = Training(run, family, agent, learner, sampler, task_sets, log, trackers, report, stop)
         weights = state.get("behaviour_weights")
@@ -160,27 +172,58 @@ class Loop:
         self.run_id = training.run.id
         self.prefetched: tuple[TrialBatch, float] | None = None  # the next iteration's trials, sampled already
         self.rows = [progress.earlier_rows]
+        self.durations: deque[float] = deque(maxlen=5)  # of the last iterations, s
         self.started = time.perf_counter()
         if progress.lines:
             self.started -= progress.lines[-1]["seconds_elapsed"]
 
     def run(self) -> Outcome:
         """Train to the recipe's iterations, or to the next stop request, and leave a checkpoint either way."""
+        stop = self.training.stop
+        try:
+            while not self.finished and not stop.signal:
+                validated = self.update_or_revert()
+                lines = self.progress.lines
+                best = validated and best_iteration(lines, self.recipe.algorithm) == self.progress.iteration
+                if best or self.finished or self.due(self.recipe.checkpoints.every):
+                    self.checkpoint()
+            if not self.finished:
+                self.checkpoint()
+            elif not of_evaluation(self.progress.earlier_rows, "held-out", self.progress.iteration).num_rows:
+                self.measure("held-out", at_once=True)
+        except Abandoned:
+            pass
+        return Outcome(self.run_folder, self.progress.iteration, stop.signal)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all of the recipe's meta-updates are done."""
+        return self.progress.iteration == self.recipe.iterations
+
+    def update_or_revert(self) -> bool:
+        """One iteration, or, where it fails or is abandoned, the checkpoint of what was before it; was it validated?"""
         progress, stop = self.progress, self.training.stop
-        while progress.iteration < self.recipe.iterations and not stop.signal:
-            metrics = self.iterate(progress.iteration)
+        before, revert = replace(progress, lines=list(progress.lines)), savepoint(self.learner)
+        began = time.perf_counter()
+        stop.seconds_left = lambda: statistics.median(usual) - (time.perf_counter() - began) if usual else None
+        usual = self.durations
+        try:
+            with stop.abandonable():
+                metrics = self.iterate(progress.iteration)
             progress.iteration += 1
-            last = progress.iteration == self.recipe.iterations
-            validated = last or self.due(self.recipe.evaluation.every)
+            validated = self.finished or self.due(self.recipe.evaluation.every)
             if validated:
                 metrics |= self.validate()
             self.note(metrics)
-            best = validated and best_iteration(progress.lines, self.recipe.algorithm) == progress.iteration
-            if last or best or stop.signal or self.due(self.recipe.checkpoints.every):
+        except (Exception, Abandoned):
+            stop.shield()
+            revert()
+            self.progress = before
+            with suppress(UserError, OSError):  # what went wrong first is what the user is told
                 self.checkpoint()
-        if not stop.signal and not of_evaluation(progress.earlier_rows, "held-out", progress.iteration).num_rows:
-            self.measure("held-out")
-        return Outcome(self.run_folder, progress.iteration, stop.signal)
+            raise
+        self.durations.append(time.perf_counter() - began)
+        return validated
 
     def note(self, metrics: Mapping[str, float]) -> None:
         """Write and report one iteration's metrics."""
@@ -209,21 +252,13 @@ class Loop:
             "environment_steps": self.progress.environment_steps,
             **training_returns(plan.rounds, batch),
             **learned,
-            **self.reward_terms(batch),
+            **reward_terms(self.training.family.reward_terms, batch),
             "unstable_episodes": sum(int(one.unstable.sum()) for one in batch),
             "seconds_sampling": sampling,
             "seconds_learning": learning,
             "steps_per_second": steps / (ended - began),
             "seconds_elapsed": ended - self.started,
         }
-
-    def reward_terms(self, batch: TrialBatch) -> dict[str, float]:
-        """The share of each named reward term in the returns of the last round."""
-        names, values = self.training.family.reward_terms, batch[-1].reward_terms
-        if not names:
-            return {}
-        totals = np.where(batch[-1].valid[..., None], values, 0.0).sum(-2, dtype=np.float64).reshape(-1, len(names))
-        return {f"reward_term_{name}": float(total) for name, total in zip(names, totals.mean(0), strict=True)}
 
     @contextmanager
     def pipelined_sampling(self, iteration: int) -> Iterator[None]:
@@ -243,8 +278,12 @@ class Loop:
         else:
             with ThreadPoolExecutor(1) as beside:
                 pending = beside.submit(self.sample, self.learner.plan(iteration), iteration, weights)
-                yield
-                self.prefetched = pending.result()
+                try:
+                    yield
+                    self.prefetched = pending.result()
+                except BaseException:
+                    self.training.sampler.cancel()  # or the thread would be waited for
+                    raise
 
     def sample(self, plan: Plan, iteration: int, weights: Weights) -> tuple[TrialBatch, float]:
         """The meta-batch that the learner planned, and the seconds that sampling it took."""
@@ -257,8 +296,8 @@ class Loop:
         batches = training.sampler.run(training.agent, training.family, weights, shards)
         return concatenate(batches), time.perf_counter() - began
 
-    def measure(self, split: str) -> pa.Table:
-        """Adaptation rows on a frozen set; they join adaptation.parquet."""
+    def measure(self, split: str, *, at_once: bool = False) -> pa.Table:
+        """Adaptation rows on a frozen set; they join adaptation.parquet. `at_once`: the first Ctrl-C abandons it."""
         job = EvaluationJob(
             agent=self.training.agent,
             family=self.training.family,
@@ -268,7 +307,8 @@ class Loop:
             tasks_per_shard=self.recipe.sampling.tasks_per_shard,
             origin=Origin(self.run_id, self.recipe.agent_name, self.recipe.seed, self.progress.iteration),
         )
-        rows = evaluate(job, self.training.sampler)
+        with self.training.stop.abandonable(at_once=at_once):
+            rows = evaluate(job, self.training.sampler)
         self.rows.append(rows)
         known = pa.concat_tables(self.rows).unify_dictionaries()
         self.run_folder.write_rows(known)
@@ -287,9 +327,11 @@ class Loop:
         return metrics
 
     def checkpoint(self) -> None:
-        """Everything that the run needs to be resumed here."""
-        self.training.log.sync()
+        """Everything that the run needs to be resumed here, unless it is there already."""
         progress, folder = self.progress, self.run_folder.checkpoints
+        if progress.iteration in checkpoints.iterations(folder):
+            return
+        self.training.log.sync()
         state = run_state(self.learner, progress.environment_steps, progress.behaviour_weights)
         checkpoints.save(folder, progress.iteration, self.recipe.agent_name, state)
         checkpoints.prune(folder, self.recipe.checkpoints.keep, best_iteration(progress.lines, self.recipe.algorithm))
@@ -297,21 +339,3 @@ class Loop:
     def due(self, every: int) -> bool:
         """Whether something done every so many iterations is due; 0 means never."""
         return every > 0 and self.progress.iteration % every == 0
-
-
-def training_returns(rounds: Sequence[Round], batch: TrialBatch) -> dict[str, float]:
-    """Mean return at the steps of the training trials' adaptation curve; each episode of a round is one."""
-    places = [(number, episode) for number, one in enumerate(rounds) for episode in range(one.episodes)]
-    metrics = {}
-    for step in selected_steps(len(places)):
-        number, episode = places[step]
-        of_round = batch[number]
-        if rounds[number].episodes == 1:
-            metrics[f"return_round_{step}"] = float(of_round.row_returns().mean())
-        else:
-            mask = of_round.valid & (of_round.episode == episode)
-            returns = np.where(mask, of_round.reward, 0.0).sum(-1, dtype=np.float64)
-            metrics[f"return_round_{step}"] = float(returns[mask.any(-1)].mean())
-    if all(one.rollouts == 1 for one in rounds):
-        metrics["trial_return"] = float(sum(of_round.row_returns().mean() for of_round in batch))
-    return metrics

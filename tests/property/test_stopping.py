@@ -1,0 +1,123 @@
+"""A stop at any moment repeats at most one update, and the resumed run has the bits of an undisturbed one."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from agents.maml import MAMLLearner
+from agents.pearl import PEARLLearner
+from agents.reptile import ReptileLearner
+from agents.rl2 import RL2Learner
+from agents.varibad import VariBADLearner
+from tests.helpers import TINY_PEARL
+from tests.property.test_resume import SMALL, common
+from trainers.recipes.schema import Recipe
+from trainers.runs import checkpoints
+from trainers.training import loop, setup
+from trainers.training.loop import Loop
+
+AGENTS = {
+    "maml": (MAMLLearner, []),
+    "reptile": (ReptileLearner, ["agent={name: reptile, meta_batch_size: 3, rollouts: 3, hidden_sizes: [8]}"]),
+    "rl2": (RL2Learner, []),
+    "varibad": (VariBADLearner, []),
+    "pearl": (PEARLLearner, TINY_PEARL),
+}
+
+
+def recipe(name, *more):
+    if name in ("rl2", "varibad"):
+        shipped = f"grid_navi_{name}"
+        sizes = ["agent.meta_batch_size=3", "sampling.tasks_per_shard=2"]
+        small = [one for one in SMALL if not one.startswith(("agent.", "evaluation="))]
+        measured = "evaluation={every: 2, validation_tasks: 3, held_out_tasks: 4, rounds: 1, rollouts: 1}"
+        return Recipe.load(shipped, [*small, *sizes, measured, *more])
+    return Recipe.load("point_nav_maml", [*SMALL, *AGENTS[name][1], *more])
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    out = tmp_path_factory.mktemp("straight")
+    for name in AGENTS:
+        loop.train(recipe(name), out / name)
+    return out
+
+
+def signalled(original, number, when, *, after):
+    """The same function, but that this process is sent a signal in its `when`th call, before or after its work."""
+    calls = []
+
+    def wrapped(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == when and not after:
+            os.kill(os.getpid(), number)
+        result = original(*args, **kwargs)
+        if len(calls) == when and after:
+            os.kill(os.getpid(), number)
+        return result
+
+    return wrapped
+
+
+@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize("phase", ["learning", "validating"])
+def test_sigterm_abandons_the_update_and_nothing_else(tmp_path, straight, monkeypatch, name, phase):
+    """At the end of the update of iteration 5, when all has changed; or when iteration 4 is measured."""
+    learner = AGENTS[name][0]
+    with monkeypatch.context() as patch:
+        if phase == "learning":
+            patch.setattr(learner, "update", signalled(learner.update, signal.SIGTERM, 5, after=True))
+        else:
+            patch.setattr(loop, "evaluate", signalled(loop.evaluate, signal.SIGTERM, 2, after=False))
+        outcome = loop.train(recipe(name, "checkpoints.every=100"), tmp_path / "run")
+    whole = 4 if phase == "learning" else 3
+    assert (outcome.stopped_by, outcome.iteration) == ("SIGTERM", whole)
+    assert checkpoints.iterations(tmp_path / "run" / "checkpoints")[-1] == whole, "one update is lost, no more"
+    outcome = loop.run(setup.open_for_resume(tmp_path / "run"))
+    assert outcome.stopped_by is None
+    assert common(tmp_path / "run") == common(straight / name)
+
+
+def test_ctrl_c_finishes_the_update_with_its_validation(tmp_path, straight, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(MAMLLearner, "update", signalled(MAMLLearner.update, signal.SIGINT, 4, after=False))
+        outcome = loop.train(recipe("maml", "checkpoints.every=100"), tmp_path / "run")
+    assert (outcome.stopped_by, outcome.iteration) == ("SIGINT", 4)
+    loop.run(setup.open_for_resume(tmp_path / "run"))
+    assert common(tmp_path / "run") == common(straight / "maml")
+
+
+def test_ctrl_c_does_not_wait_for_the_evaluation_at_the_end(tmp_path, straight, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "evaluate", signalled(loop.evaluate, signal.SIGINT, 4, after=False))
+        outcome = loop.train(recipe("maml"), tmp_path / "run")
+    assert (outcome.stopped_by, outcome.iteration) == ("SIGINT", 6)
+    assert loop.run(setup.open_for_resume(tmp_path / "run")).stopped_by is None
+    assert common(tmp_path / "run") == common(straight / "maml")
+
+
+def test_an_update_that_fails_leaves_the_checkpoint_of_what_was_before_it(tmp_path, straight, monkeypatch):
+    def fails(self, batch):
+        if self._updates == 4:
+            raise RuntimeError("broken")
+        return update(self, batch)
+
+    update = MAMLLearner.update
+    with monkeypatch.context() as patch:
+        patch.setattr(MAMLLearner, "update", fails)
+        with pytest.raises(RuntimeError, match="broken"):
+            loop.train(recipe("maml", "checkpoints.every=100"), tmp_path / "run")
+    assert checkpoints.iterations(tmp_path / "run" / "checkpoints")[-1] == 4
+    loop.run(setup.open_for_resume(tmp_path / "run"))
+    assert common(tmp_path / "run") == common(straight / "maml")
+
+
+def test_a_signal_while_a_checkpoint_is_written_waits_for_it(tmp_path, monkeypatch):
+    checkpoint = signalled(Loop.checkpoint, signal.SIGTERM, 1, after=False)
+    monkeypatch.setattr(Loop, "checkpoint", checkpoint)
+    outcome = loop.train(recipe("maml"), tmp_path / "run")
+    assert (outcome.stopped_by, outcome.iteration) == ("SIGTERM", 2)
+    assert checkpoints.iterations(tmp_path / "run" / "checkpoints") == [0, 2]
