@@ -18,7 +18,7 @@ AGAIN_S = 1.0  # until an `Abandoned` that was swallowed on its way is raised on
 
 
 class Abandoned(BaseException):
-    """The current computation is given up; the state from before it is saved. Raised by a signal, in the main thread."""
+    """The current computation is given up; the state from before it is saved. Raised by signals."""
 
 
 def silent(sentence: str) -> None:

@@ -79,7 +79,6 @@ def replace_what_cannot_be_printed() -> None:
             stream.reconfigure(errors="acclimate.similar")
 
 
-
 def say(sentence: str) -> None:
     """A sentence for the user while a command runs, above what is live."""
     console.print(sentence, soft_wrap=True)
