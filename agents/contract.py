@@ -9,106 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import gymnasium
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, model_validator
-from pydantic.fields import FieldInfo
+
+from agents.configuration import Config as Config
+from agents.configuration import renamed_keys as renamed_keys
+from agents.configuration import with_todays_names as with_todays_names
 
 Weights = Mapping[str, torch.Tensor]
 
 
 class AgentError(ValueError):
     """An agent or learner was asked for something it cannot do; the message is a sentence for the user."""
-
-
-class Config(BaseModel):
-    """Base of every configuration: typed, range-checked, no unknown keys, frozen.
-
-    Class attributes:
-        renamed: earlier names of keys, and the names they have today; a subclass inherits those of its bases. Both are
-            read, so that recipes and run folders of earlier versions stay valid (docs/adr/0008-recipe-keys.md).
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-    renamed: ClassVar[Mapping[str, str]] = {}
-
-    @classmethod
-    def earlier_names(cls) -> dict[str, str]:
-        """Earlier names of this class's keys, with today's: its own `renamed` and that of every base class."""
-        merged: dict[str, str] = {}
-        for base in reversed(cls.__mro__):
-            merged |= vars(base).get("renamed", {})
-        return {old: new for old, new in merged.items() if new in cls.model_fields and old not in cls.model_fields}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _accept_earlier_names(cls, data: Any) -> Any:
-        if not isinstance(data, Mapping):
-            return data
-        earlier = {old: new for old, new in cls.earlier_names().items() if old in data}
-        for old, new in earlier.items():
-            if new in data:
-                raise ValueError(f"{old} is the earlier name of {new}, and both are given; keep {new}")
-        return {earlier.get(key, key): value for key, value in data.items()}
-
-
-def renamed_keys(config_class: type[Config], data: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Keys of `data` that are given by an earlier name, as (earlier, today's) dotted names, nested sections included.
-
-    Args:
-        config_class: the configuration that `data` is meant for.
-        data: what a recipe or an override says, maybe incomplete. Where a section is one of several kinds and `data`
-            does not name the kind, the earlier names of all of them count.
-        prefix: of the dotted names, such as `agent.`.
-    """
-    found: list[tuple[str, str]] = []
-    _translate((config_class,), data, (prefix, prefix), found)
-    return found
-
-
-def with_todays_names(config_class: type[Config], data: Mapping[str, Any]) -> dict[str, Any]:
-    """The same data with today's names of keys, nested sections included; see `renamed_keys`.
-
-    A key that is given by both names is left as it is, for the configuration to refuse.
-    """
-    return _translate((config_class,), data, ("", ""), [])
-
-
-def _translate(
-    kinds: Sequence[type[Config]], data: Mapping[str, Any], prefixes: tuple[str, str], found: list[tuple[str, str]]
-) -> dict[str, Any]:
-    """`data` of one of these configurations in today's names; appends (earlier, today's) dotted names to `found`."""
-    earlier = {old: new for kind in kinds for old, new in kind.earlier_names().items() if old in data}
-    translated = {}
-    for key, value in data.items():
-        today = earlier.get(key, key)
-        names = f"{prefixes[0]}{key}", f"{prefixes[1]}{today}"
-        if today != key:
-            found.append(names)
-        if isinstance(value, Mapping):
-            fields_named = [kind.model_fields[today] for kind in kinds if today in kind.model_fields]
-            sections = [section for field in fields_named for section in _sections(field, value)]
-            value = _translate(sections, value, (f"{names[0]}.", f"{names[1]}."), found)
-        translated[key if today in data else today] = value
-    return translated
-
-
-def _sections(field: FieldInfo, value: Mapping[str, Any]) -> list[type[Config]]:
-    """The configurations that a field may hold; of a tagged union the one that the value's tag names, if it does."""
-    nodes, members = [field.annotation], []
-    while nodes:
-        node = nodes.pop(0)
-        if isinstance(node, type) and issubclass(node, Config):
-            members.append(node)
-        nodes.extend(get_args(node))
-    tag = field.discriminator
-    if not isinstance(tag, str):
-        return members
-    named = [member for member in members if value.get(tag) in get_args(member.model_fields[tag].annotation)]
-    return named or members
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from envs.errors import TaskError
 from envs.task import SPLITS, Kind, Task, TaskFamily, TaskSet
+from envs.yaml_text import load_json
 
 
 def load_task_set(path: Path, family: TaskFamily) -> TaskSet:
@@ -21,8 +21,8 @@ def load_task_set(path: Path, family: TaskFamily) -> TaskSet:
     try:
         if not path.is_file():
             raise OSError("it is no file")
-        data = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
+        data = load_json(path.read_text())
+    except (OSError, ValueError) as error:
         raise TaskError(f"{path} is not a task set: {error}") from error
     if isinstance(data, Mapping) and "tasks" not in data and "hash" in data:
         return _draw_again(path, data, family)

@@ -17,7 +17,6 @@ from typing import Any
 
 import mujoco
 import numpy as np
-import yaml
 from pydantic import ValidationError
 
 from envs.distributions import Distribution, Uniform
@@ -35,6 +34,7 @@ from envs.mujoco.terrains import TERRAINS
 from envs.mujoco.terrains.base import SQUARE, STRIP, Terrain
 from envs.task import Task
 from envs.validation import sentence
+from envs.yaml_text import load_yaml
 
 
 class DescribedFamily(Locomotion):
@@ -248,8 +248,8 @@ def load(path: Path) -> DescribedFamily:
     try:
         if not path.is_file():
             raise OSError("it is no file")
-        data = yaml.safe_load(path.read_text())
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        data = load_yaml(path.read_text())
+    except (OSError, ValueError) as error:
         raise TaskError(f"{path} is not a YAML description: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(data, dict):
         raise TaskError(f"{path} is no description of a family: it must be a mapping of keys such as name and mjcf")

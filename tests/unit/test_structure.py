@@ -322,13 +322,18 @@ def test_the_two_strict_bases_are_one(base):
     class Section(base):
         renamed = {"discount": "gamma"}
         gamma: float = 0.9
+        sizes: tuple[int, ...] = ()
 
     assert base.model_config == {"extra": "forbid", "frozen": True, "allow_inf_nan": False}
     assert Section.model_validate({"discount": 0.5}).gamma == Section.model_validate({"gamma": 0.5}).gamma == 0.5
+    assert Section.model_validate({"sizes": 64}).sizes == Section.model_validate({"sizes": "64"}).sizes == (64,)
     for wrong, says in (
         ({"discount": 0.5, "gamma": 0.5}, "discount is the earlier name of gamma, and both are given; keep gamma"),
         ({"gama": 0.5}, "Extra inputs"),
         ({"gamma": float("nan")}, "finite"),
+        ({"gamma": True}, "valid number"),
+        ({"sizes": [1, True]}, "valid integer"),
+        ({"sizes": [2**63]}, "valid integer"),
     ):
         with pytest.raises(ValidationError, match=says):
             Section.model_validate(wrong)

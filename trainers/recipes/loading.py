@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from agents.contract import Config, renamed_keys, with_todays_names
 from envs.validation import nearest
+from envs.yaml_text import TextError, load_yaml
 from trainers.errors import RecipeError
 from trainers.files import read_text
 
@@ -38,8 +37,8 @@ def find(name: str) -> Path:
 def read(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file, as it is written; RecipeError if there is none."""
     try:
-        data = yaml.safe_load(read_text(path))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        data = load_yaml(read_text(path))
+    except (OSError, ValueError) as error:
         raise RecipeError(f"{path} is not a YAML recipe: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(data, dict):
         raise RecipeError(f"{path} is not a recipe: it must be a mapping of keys such as seed, iterations and family")
@@ -128,9 +127,9 @@ def _parsed(override: str) -> tuple[list[str], Any]:
     if not equals or not key:
         raise RecipeError(f"{override!r} is no override; write key=value, such as iterations=50 or agent.rollouts=10")
     try:
-        return key.split("."), yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"the value of {key} is not YAML: {text!r}") from error
+        return key.split("."), load_yaml(text)
+    except TextError as error:
+        raise RecipeError(f"the value of {key} is not YAML: {text!r} ({error})") from error
 
 
 def _set(data: dict[str, Any], keys: Sequence[str], value: Any) -> None:

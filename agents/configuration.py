@@ -1,0 +1,166 @@
+"""Configurations of algorithms: the base of every one, and keys by their earlier names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic.fields import FieldInfo
+
+_LARGEST = 2**63  # integers are stored in 64 bits, with a sign
+
+
+class Config(BaseModel):
+    """Base of every configuration: typed, range-checked, no unknown keys, frozen.
+
+    A section that is one of several kinds may be given by the name of its kind alone.
+
+    Class attributes:
+        renamed: earlier names of keys, and the names they have today; a subclass inherits those of its bases. Both are
+            read, so that recipes and run folders of earlier versions stay valid (docs/adr/0008-recipe-keys.md).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    renamed: ClassVar[Mapping[str, str]] = {}
+
+    @classmethod
+    def earlier_names(cls) -> dict[str, str]:
+        """Earlier names of this class's keys, with today's: its own `renamed` and that of every base class."""
+        merged: dict[str, str] = {}
+        for base in reversed(cls.__mro__):
+            merged |= vars(base).get("renamed", {})
+        return {old: new for old, new in merged.items() if new in cls.model_fields and old not in cls.model_fields}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_earlier_names(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        earlier = {old: new for old, new in cls.earlier_names().items() if old in data}
+        for old, new in earlier.items():
+            if new in data:
+                raise ValueError(f"{old} is the earlier name of {new}, and both are given; keep {new}")
+        todays = {earlier.get(key, key): value for key, value in data.items()}
+        fields = cls.model_fields
+        return {key: as_written(fields[key], value) if key in fields else value for key, value in todays.items()}
+
+
+def as_written(field: FieldInfo, value: Any) -> Any:
+    """A value as it was meant: one number where a list is wanted is a list of one. The twin is envs/validation.py.
+
+    A boolean where none is wanted and an integer beyond 64 bits come back as `Unusable`.
+    """
+    annotation = field.annotation
+    if isinstance(value, str) and isinstance(field.discriminator, str):
+        return {field.discriminator: value}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_usable(annotation, one) for one in value)
+    usable = _usable(annotation, value)
+    return [usable] if _is_list_alone(annotation) and _is_number(value) else usable
+
+
+def _usable(annotation: Any, value: Any) -> Any:
+    kinds = _leaves(annotation)
+    if isinstance(value, bool):
+        return value if kinds & {bool, Any, True, False} else Unusable(value)
+    whole = isinstance(value, int) or (isinstance(value, float) and float not in kinds and value.is_integer())
+    return Unusable(value) if whole and abs(value) >= _LARGEST else value
+
+
+class Unusable:
+    """Stands for a value that pydantic would read as another one, so that it is refused where it stands."""
+
+    def __init__(self, given: Any) -> None:
+        self.given = given
+
+    def __repr__(self) -> str:
+        return repr(self.given)
+
+
+def _leaves(annotation: Any) -> set[Any]:
+    """Plain types and literal values anywhere in an annotation."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _leaves(get_args(annotation)[0])
+    if origin is Literal:
+        return set(get_args(annotation))
+    if origin is None:
+        return {annotation}
+    return set().union(*(_leaves(part) for part in get_args(annotation) if part is not Ellipsis))
+
+
+def _is_list_alone(annotation: Any) -> bool:
+    """Whether only a list of any length is meant, or None."""
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) is tuple:
+        return Ellipsis in get_args(annotation)
+    parts = [part for part in get_args(annotation) if part is not type(None)]
+    return len(parts) == 1 and type(None) in get_args(annotation) and _is_list_alone(parts[0])
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, str):
+        try:
+            float(value)
+        except ValueError:
+            return False
+        return True
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def renamed_keys(config_class: type[Config], data: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Keys of `data` that are given by an earlier name, as (earlier, today's) dotted names, nested sections included.
+
+    Args:
+        config_class: the configuration that `data` is meant for.
+        data: what a recipe or an override says, maybe incomplete. Where a section is one of several kinds and `data`
+            does not name the kind, the earlier names of all of them count.
+        prefix: of the dotted names, such as `agent.`.
+    """
+    found: list[tuple[str, str]] = []
+    _translate((config_class,), data, (prefix, prefix), found)
+    return found
+
+
+def with_todays_names(config_class: type[Config], data: Mapping[str, Any]) -> dict[str, Any]:
+    """The same data with today's names of keys, nested sections included; see `renamed_keys`.
+
+    A key that is given by both names is left as it is, for the configuration to refuse.
+    """
+    return _translate((config_class,), data, ("", ""), [])
+
+
+def _translate(
+    kinds: Sequence[type[Config]], data: Mapping[str, Any], prefixes: tuple[str, str], found: list[tuple[str, str]]
+) -> dict[str, Any]:
+    """`data` of one of these configurations in today's names; appends (earlier, today's) dotted names to `found`."""
+    earlier = {old: new for kind in kinds for old, new in kind.earlier_names().items() if old in data}
+    translated = {}
+    for key, value in data.items():
+        today = earlier.get(key, key)
+        names = f"{prefixes[0]}{key}", f"{prefixes[1]}{today}"
+        if today != key:
+            found.append(names)
+        if isinstance(value, Mapping):
+            fields_named = [kind.model_fields[today] for kind in kinds if today in kind.model_fields]
+            sections = [section for field in fields_named for section in _sections(field, value)]
+            value = _translate(sections, value, (f"{names[0]}.", f"{names[1]}."), found)
+        translated[key if today in data else today] = value
+    return translated
+
+
+def _sections(field: FieldInfo, value: Mapping[str, Any]) -> list[type[Config]]:
+    """The configurations that a field may hold; of a tagged union the one that the value's tag names, if it does."""
+    nodes, members = [field.annotation], []
+    while nodes:
+        node = nodes.pop(0)
+        if isinstance(node, type) and issubclass(node, Config):
+            members.append(node)
+        nodes.extend(get_args(node))
+    tag = field.discriminator
+    if not isinstance(tag, str):
+        return members
+    named = [member for member in members if value.get(tag) in get_args(member.model_fields[tag].annotation)]
+    return named or members
