@@ -11,28 +11,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
-import gymnasium
 import numpy as np
 import torch
 
 from agents.configuration import Config as Config
 from agents.configuration import renamed_keys as renamed_keys
 from agents.configuration import with_todays_names as with_todays_names
+from agents.interface import Interface as Interface
 
 Weights = Mapping[str, torch.Tensor]
 
 
 class AgentError(ValueError):
     """An agent or learner was asked for something it cannot do; the message is a sentence for the user."""
-
-
-@dataclass(frozen=True)
-class Interface:
-    """The part of a task family that an agent may know: its spaces and its horizon, never a task."""
-
-    observation_space: gymnasium.Space
-    action_space: gymnasium.Space
-    episode_steps: int
 
 
 @dataclass(frozen=True)
