@@ -22,13 +22,15 @@ from envs.task import TaskFamily
 from trainers.errors import UsageError
 from trainers.process import torch_threads
 from trainers.recipes.assembling import interface_of
+from trainers.recipes.registry import AnyFamily
 from trainers.runs.run_folder import Run
 
 
 def load(
-    run: str | Path,
+    run: Run | str | Path,
     *,
-    checkpoint: str = "last",
+    family: AnyFamily | None = None,
+    checkpoint: str | int = "last",
     rollouts: int | None = None,
     deterministic: bool = False,
     seed: int = 0,
@@ -36,7 +38,8 @@ def load(
     """The agent of a run, ready to adapt.
 
     Args:
-        run: a run folder.
+        run: a run, or its folder.
+        family: in the place of the one that the run names, where that was defined in a script or a notebook.
         checkpoint: last, best (on the validation tasks) or an iteration.
         rollouts: episodes between two adaptations; None takes those of the run's evaluation. Agents that adapt at
             every episode or step take 1.
@@ -47,13 +50,13 @@ def load(
         RunFolderError, RecipeError: the folder or its checkpoint cannot be used.
         UsageError: there is no round of so many rollouts.
     """
-    opened = Run.open(Path(run))
-    family = opened.family()
-    agent, weights, _ = opened.load(family, checkpoint)
+    opened = Run.of(run, family=family)
+    of_run = opened.family()
+    agent, weights, _ = opened.load(of_run, str(checkpoint))
     return OnlineAgent(
         agent,
         weights,
-        family,
+        of_run,
         rollouts=opened.recipe.evaluation.rollouts if rollouts is None else rollouts,
         deterministic=deterministic,
         seed=seed,

@@ -445,9 +445,9 @@ def test_the_command_measures_baselines_on_the_runs_tasks(bandit_run, tmp_path, 
     assert result.exit_code == 0, result.output
     assert f"baseline {name}" in " ".join(result.output.split())
     summary = json.loads(target.read_text())
-    assert (summary["agent"], summary["training_seeds"], len(summary["rounds"])) == (name, 0, 10)
+    assert (summary["agent"], summary["training_seeds"], len(summary["adaptation_step"])) == (name, 0, 10)
     assert summary["task_set_hash"] == json.loads((bandit_run / "tasks" / "held-out.json").read_text())["hash"]
-    success_probs = np.array([task["params"]["chances"] for task in summary["tasks"]])
+    success_probs = np.array([task["parameters"]["chances"] for task in summary["tasks"]])
     exact = {"random": success_probs.mean(-1), "oracle": success_probs.max(-1)}
     if name in exact:
         error = 0.5 / np.sqrt(30 * 20 * 10)

@@ -73,7 +73,7 @@ def test_evaluate_writes_the_documented_json(finished, tmp_path):
     target = tmp_path / "result.json"
     assert call("evaluate", finished, "--rounds", 2, "--json", target).exit_code == 0
     result = json.loads(target.read_text())
-    assert result["rounds"] == [0, 1, 2]
+    assert result["adaptation_step"] == [0, 1, 2]
     assert result["split"] == "held-out"
     assert result["policy"] == "stochastic"
     assert len(result["tasks"]) == 4

@@ -124,13 +124,16 @@ def test_summary_has_the_documented_keys():
     table = rows_of((batch([[1, 2], [3, 4]], [[3, 1], [2, 2]]),), [Round("query", 2)], TASKS, Origin("r", "a", 0, 0))
     summarised = summary(curve([table, table], "stochastic"), TASKS)
     assert set(summarised) == {
-        "family", "split", "task_set_hash", "policy", "training_seeds", "rounds", "env_steps", "mean", "iqm", "ci95",
-        "tasks", "task_count", "share_above_zero",
+        "family", "split", "task_set_hash", "policy", "training_seeds", "adaptation_step", "env_steps", "mean", "iqm",
+        "ci95", "tasks", "task_count", "share_above_zero",
     }  # fmt: skip
-    assert summarised["rounds"] == [0]
+    assert summarised["adaptation_step"] == [0]
     assert summarised["training_seeds"] == 2
     # Task 0: rollouts return 3 and 2, task 1: 6 and 8.
-    assert summarised["tasks"] == [{"params": {"x": 0.0}, "returns": [2.5]}, {"params": {"x": 1.0}, "returns": [7.0]}]
+    assert summarised["tasks"] == [
+        {"parameters": {"x": 0.0}, "returns": [2.5]},
+        {"parameters": {"x": 1.0}, "returns": [7.0]},
+    ]
     assert summarised["mean"] == [4.75]
     assert summarised["share_above_zero"] == [1.0]
     assert summarised["task_count"] == 2

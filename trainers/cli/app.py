@@ -176,23 +176,6 @@ def main(
 ) -> None:
     """Meta-reinforcement learning: train agents that adapt, measure how fast they do."""
     set_verbosity(Verbosity.QUIET if quiet else Verbosity.VERBOSE if verbose else Verbosity.NORMAL)
-    refuse_shadowed_packages()
-
-
-def refuse_shadowed_packages() -> None:
-    """`agents`, `envs`, `trainers` are common names: another distribution's must not answer for ours (ADR 1)."""
-    import agents
-    import envs
-
-    here = Path(__file__).resolve().parents[2]
-    for package in (agents, envs):
-        found = Path(package.__file__ or "").resolve()
-        if found.parents[1] != here:
-            problem(
-                f"the package {package.__name__} is imported from {found.parent}, not from {here}; "
-                "another package of that name comes first: leave its folder or uninstall it"
-            )
-            raise typer.Exit(2)
 
 
 def entry() -> None:

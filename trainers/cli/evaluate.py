@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from trainers.cli.console import console, problems
+from trainers.cli.options import Family
 from trainers.cli.summary_table import print_summary
 
 
@@ -18,17 +22,19 @@ def evaluate(
     deterministic: Annotated[bool, typer.Option(help="measure by probe rollouts without action noise")] = False,
     untrained: Annotated[bool, typer.Option(help="measure the fresh initialisation: the negative control")] = False,
     context: Annotated[
-        str, typer.Option(help="own; none or another task's: the controls of agents that infer their task")
+        str, typer.Option(help="own; none or another task's: controls, the agent as it is without what it has seen")
     ] = "own",
     checkpoint: Annotated[str, typer.Option(help="last, best (on the validation tasks), or an iteration")] = "last",
     agent: Annotated[
         str | None, typer.Option(help="measure a baseline in the run's place, such as random or oracle")
     ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Ray workers; 0 computes in this process")] = 0,
-    json_file: Annotated[Path | None, typer.Option("--json", help="also write the summary to this file")] = None,
+    family: Family = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="also write the summary to this file; - is stdout")
+    ] = None,
 ) -> None:
     """Measure adaptation on frozen tasks; several seeds are pooled."""
-    from trainers.errors import UsageError
     from trainers.evaluation.run_evaluation import EvaluationRequest, evaluate_runs
 
     request = EvaluationRequest(
@@ -41,11 +47,38 @@ def evaluate(
         checkpoint=checkpoint,
         baseline=agent,
         workers=workers,
+        family=family,
     )
+    to_stdout = json_file is not None and str(json_file) == "-"
+    if json_file is not None and not to_stdout:
+        refuse_unwritable(json_file)
     summary = evaluate_runs(request)
-    print_summary(summary)
-    if json_file is not None:
-        try:
-            json_file.write_text(json.dumps(summary, indent=1) + "\n")
-        except OSError as error:
-            raise UsageError(f"{json_file} cannot be written ({error.strerror}); name another file") from error
+    print_summary(summary, problems if to_stdout else console)  # stdout is the summary's alone
+    text = json.dumps(summary, indent=1) + "\n"
+    if to_stdout:
+        typer.echo(text, nl=False)
+    elif json_file is not None:
+        with cannot_be_written(json_file):
+            json_file.write_text(text)
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Raises UsageError if a file cannot be written, before anything is computed for it; leaves the file as it is."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        return  # a pipe or a device: opening it to see would be noticed at its other end
+    existed = path.exists()
+    with cannot_be_written(path):
+        path.open("a").close()
+    if not existed:
+        path.unlink()
+
+
+@contextmanager
+def cannot_be_written(path: Path) -> Iterator[None]:
+    """Raises UsageError in the place of an OSError."""
+    from trainers.errors import UsageError
+
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"--json {path} cannot be written ({error.strerror}); name another file") from error

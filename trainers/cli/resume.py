@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from trainers.cli.options import Family
 from trainers.cli.running import train_and_report
 
 
@@ -15,9 +16,10 @@ def resume(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="such as iterations=90, to go further")
     ] = None,
+    family: Family = None,
 ) -> None:
     """Go on with a run after any death, to the same bits; or extend a finished one."""
     from trainers.runs.run_folder import run_folders
     from trainers.training.setup import open_for_resume
 
-    train_and_report([open_for_resume(folder, overrides or []) for folder in run_folders(run)])
+    train_and_report([open_for_resume(folder, overrides or [], family=family) for folder in run_folders(run)])

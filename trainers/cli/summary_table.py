@@ -4,27 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
 from trainers.cli.console import console
 
 
-def print_summary(summary: dict[str, Any]) -> None:
-    """Print an evaluation's adaptation curve step by step, and what was gained."""
+def print_summary(summary: dict[str, Any], to: Console = console) -> None:
+    """Print an evaluation's adaptation curve step by step, and what was gained; its title names a control."""
     from trainers.runs.metrics import selected_steps
 
     seeds = summary["training_seeds"]
     measured = f"{seeds} training seed{'s' if seeds > 1 else ''}" if seeds else f"baseline {summary['agent']}"
+    control = f", control: {summary['control']}" if summary.get("control") else ""
     title = (
         f"{summary['family']}, {summary['task_count']:,} {summary['split']} tasks (set {summary['task_set_hash']}), "
-        f"{summary['policy']} policy, {measured}"
+        f"{summary['policy']} policy, {measured}{control}"
     )
     rates = summary.get("success_rate")
     columns = ["adaptations", "steps on the task", "mean return", "95 % interval", "IQM"] + ["success"] * bool(rates)
     table = Table(*columns, box=None, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
-    for step in selected_steps(len(summary["rounds"])):
+    for step in selected_steps(len(summary["adaptation_step"])):
         low, high = summary["ci95"][step]
         table.add_row(
             str(step),
@@ -34,9 +36,9 @@ def print_summary(summary: dict[str, Any]) -> None:
             f"{summary['iqm'][step]:.2f}",
             *([f"{rates[step]:.0%}"] if rates else []),
         )
-    console.print(title, soft_wrap=True)
-    console.print(table)
+    to.print(title, soft_wrap=True)
+    to.print(table)
     for name, label in (("gain", "gained by adapting"), ("trial_total", "return of a whole trial")):
         if name in summary:
             low, high = summary[name]["ci95"]
-            console.print(f"{label}: {summary[name]['mean']:.2f} ({low:.2f} … {high:.2f})")
+            to.print(f"{label}: {summary[name]['mean']:.2f} ({low:.2f} … {high:.2f})")

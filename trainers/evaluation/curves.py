@@ -107,7 +107,7 @@ def summary(result: Curve, task_set: TaskSet) -> dict[str, Any]:
         "task_set_hash": task_set.digest,
         "policy": result.policy,
         "training_seeds": len(result.returns_STP),
-        "rounds": list(range(len(result.mean))),
+        "adaptation_step": list(range(len(result.mean))),
         "env_steps": result.env_steps.tolist(),
         "mean": result.mean.tolist(),
         "iqm": result.iqm.tolist(),
@@ -115,7 +115,7 @@ def summary(result: Curve, task_set: TaskSet) -> dict[str, Any]:
         "share_above_zero": (result.returns_STP > 0).mean((0, 1)).tolist(),
         "task_count": len(result.parameters),
         "tasks": [
-            {"params": parameters, "returns": returns_P.tolist()}
+            {"parameters": parameters, "returns": returns_P.tolist()}
             for parameters, returns_P in zip(
                 result.parameters[:listed], result.returns_STP.mean(0)[:listed], strict=True
             )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import pyarrow as pa
 import torch
@@ -13,6 +14,7 @@ import torch
 from agents.common.ablations import Context, ablate_context
 from agents.contract import Weights, policy_weights
 from envs.task import TaskFamily, TaskSet
+from envs.validation import nearest
 from trainers.errors import RunFolderError, UsageError
 from trainers.evaluation.curves import curve, summary
 from trainers.evaluation.evaluator import EvaluationJob, Origin
@@ -20,6 +22,7 @@ from trainers.evaluation.evaluator import evaluate as evaluate_job
 from trainers.process import keep_freed_memory
 from trainers.recipes import registry
 from trainers.recipes.assembling import build, interface_of
+from trainers.recipes.registry import AnyFamily
 from trainers.recipes.schema import Evaluation
 from trainers.runs.run_folder import Run, find_runs
 from trainers.sampling.samplers import make_sampler
@@ -33,6 +36,7 @@ class EvaluationRequest:
 
     Attributes:
         path: a run folder, or a folder of `seed-*` run folders that are pooled.
+        family: in the place of the one that the runs name, as in `Run.open`.
         split: validation, held-out, ood, or a file of tasks.
         rounds: adaptations of a trial; None as in the runs' recipe.
         deterministic: measure by probe rollouts without action noise.
@@ -49,9 +53,16 @@ class EvaluationRequest:
     deterministic: bool = False
     untrained: bool = False
     context: Context = "own"
-    checkpoint: str = "last"
+    checkpoint: str | int = "last"
     baseline: str | None = None
     workers: int = 0
+    family: AnyFamily | None = None
+
+    @property
+    def control(self) -> str | None:
+        """The negative control that is measured, in the words of its options; None where it is none."""
+        parts = ["untrained"] * self.untrained + [f"context {self.context}"] * (self.context != "own")
+        return ", ".join(parts) or None
 
     @property
     def policy(self) -> str:
@@ -59,9 +70,60 @@ class EvaluationRequest:
         return "deterministic" if self.deterministic else "stochastic"
 
 
-def evaluate(path: Path | str, split: str = "held-out", **fields: Any) -> dict[str, Any]:
-    """`evaluate_runs` in one call: the further fields are those of `EvaluationRequest`."""
-    return evaluate_runs(EvaluationRequest(Path(path), split, **fields))
+class EvaluationOptions(TypedDict, total=False):
+    """The further arguments of `evaluate`, which are the attributes of `EvaluationRequest`."""
+
+    rounds: int | None
+    deterministic: bool
+    untrained: bool
+    context: Context
+    checkpoint: str | int
+    baseline: str | None
+    workers: int
+    family: AnyFamily | None
+
+
+def evaluate(run: Run | str | Path, split: str = "held-out", **options: Unpack[EvaluationOptions]) -> dict[str, Any]:
+    """Measure adaptation on frozen tasks, as `acclimate evaluate` does; several seeds are pooled.
+
+    Args:
+        run: a run, its folder, or a folder of `seed-*` run folders that are pooled.
+        split: validation, held-out, ood, or a file of tasks.
+        rounds: adaptations of a trial; None as in the runs' recipe.
+        deterministic: measure by probe rollouts without action noise.
+        untrained: measure the fresh initialisation: the negative control.
+        context: own; none or another: what the agent does without its own context, or with another task's.
+        checkpoint: last, best (on the validation tasks), or an iteration.
+        baseline: measure the baseline of this name in the run's place, such as random or oracle.
+        workers: Ray workers; 0 computes in this process.
+        family: in the place of the one that the run names, where that was defined in a script or a notebook.
+
+    Returns:
+        the summary, as `acclimate evaluate --json` writes it: at each `adaptation_step` the environment steps spent on
+        the task before (`env_steps`), `mean`, `iqm` and 95 % interval (`ci95`) of the return over tasks; `tasks` one
+        by one with their `parameters`; and the negative `control` that was measured, None if it was none.
+
+    Raises:
+        UsageError, RunFolderError: what is asked for does not go together, or does not go with the runs.
+    """
+    if unknown := set(options) - set(EvaluationOptions.__annotations__):
+        known = EvaluationOptions.__annotations__
+        raise UsageError(f"evaluate has no argument {min(unknown)}; {nearest(min(unknown), known)}")
+    named = run if isinstance(run, Run) else None
+    request = EvaluationRequest(named.path if named else Path(run), split, **options)  # type: ignore[arg-type]
+    if named and request.family is None:
+        request = replace(request, family=named.recipe.family)
+    return evaluate_runs(request)
+
+
+# help() and notebooks show the options one by one, with their defaults.
+_OPTIONS = [
+    Parameter(name, Parameter.KEYWORD_ONLY, default=getattr(EvaluationRequest, name), annotation=kind)
+    for name, kind in EvaluationRequest.__annotations__.items()
+    if name in EvaluationOptions.__annotations__
+]
+_FIRST = list(signature(evaluate).parameters.values())[:2]
+evaluate.__signature__ = signature(evaluate).replace(parameters=[*_FIRST, *_OPTIONS])  # type: ignore[attr-defined]
 
 
 def evaluate_runs(request: EvaluationRequest) -> dict[str, Any]:
@@ -82,7 +144,7 @@ def evaluate_runs(request: EvaluationRequest) -> dict[str, Any]:
 
 def _measure_runs(request: EvaluationRequest) -> dict[str, Any]:
     _, task_set, tables = rows_of_runs(request)
-    return summary(curve(tables, request.policy), task_set)
+    return summary(curve(tables, request.policy), task_set) | {"control": request.control}
 
 
 def rows_of_runs(request: EvaluationRequest) -> tuple[list[Run], TaskSet, list[pa.Table]]:
@@ -91,7 +153,7 @@ def rows_of_runs(request: EvaluationRequest) -> tuple[list[Run], TaskSet, list[p
     Raises:
         RunFolderError: the runs are of different recipes.
     """
-    runs = find_runs(request.path)
+    runs = find_runs(request.path, family=request.family)
     first = runs[0]
     for run in runs:
         if run.recipe.title != first.recipe.title:
@@ -103,14 +165,14 @@ def rows_of_runs(request: EvaluationRequest) -> tuple[list[Run], TaskSet, list[p
 
 
 def _measure_baseline(request: EvaluationRequest, name: str) -> dict[str, Any]:
-    run = find_runs(request.path)[0]
+    run = find_runs(request.path, family=request.family)[0]
     family = run.family(task_in_observation=registry.baseline(name).needs_task)
     task_set = run.task_set(family, request.split)
     job = baseline_job(
         name, family, task_set, _settings(request, run), run.recipe.sampling.tasks_per_shard, request.deterministic
     )
     measured = summary(curve(_measure([job], request.workers), request.policy), task_set)
-    return measured | {"agent": name, "training_seeds": 0}
+    return measured | {"agent": name, "training_seeds": 0, "control": None}
 
 
 def baseline_job(
@@ -134,7 +196,7 @@ def _job_of_run(request: EvaluationRequest, run: Run, family: TaskFamily, task_s
         weights: Weights = policy_weights(learner)
         iteration = 0
     else:
-        agent, weights, iteration = run.load(family, request.checkpoint)
+        agent, weights, iteration = run.load(family, str(request.checkpoint))
     tasks_per_shard = run.recipe.sampling.tasks_per_shard
     return EvaluationJob(
         agent=ablate_context(agent, request.context),

@@ -1,4 +1,8 @@
-"""Families, algorithms and baselines by listed name or by import path `package.module:Name`."""
+"""Families, algorithms and baselines by listed name or by import path `package.module:Name`.
+
+What a script, a notebook or a function defines has no import path that another process could follow: it is given to the
+registry as it is, and found by the name that `give` returns for as long as this process lives.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,9 @@ import sys
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
+from operator import attrgetter
 from pathlib import Path
+from pkgutil import extend_path
 from typing import Any, ClassVar, Protocol, get_args
 
 from agents import ALGORITHMS
@@ -17,6 +23,9 @@ from envs.oracle import OracleWrapper
 from envs.task import Kind, TaskFamily
 from envs.validation import nearest
 from trainers.errors import RecipeError
+
+AnyFamily = str | Path | type[TaskFamily] | TaskFamily  # by name, or as it is
+_GIVEN: dict[str, Any] = {}  # what no import path leads to, by the name that stands for it in recipes
 
 
 class Baseline(Protocol):
@@ -30,6 +39,49 @@ class Baseline(Protocol):
 
     def __call__(self, interface: Interface, episodes: int) -> Agent:
         """The agent; AgentError where it cannot serve the interface."""
+
+
+def give(thing: AnyFamily | Algorithm) -> str:
+    """The name by which a family or an algorithm is found in this process; that of a name is the name.
+
+    A class, or a value that a module holds, is named `module:Name`. Anything else can be found only here: what is
+    defined in a script or a notebook (`__main__:Name`) or inside a function, and a family made with arguments.
+    """
+    if isinstance(thing, (str, Path)):
+        return str(thing)
+    kind = thing if isinstance(thing, type) else type(thing)
+    name = f"{kind.__module__}:{kind.__qualname__}"
+    if not isinstance(thing, type):
+        home = thing.config if isinstance(thing, Algorithm) else kind
+        name = _held_as(thing, home.__module__) or f"{name}(...)"
+        while (
+            _GIVEN.get(name, thing) is not thing
+        ):  # a class that is defined anew takes its name over, a value does not
+            name += "'"
+    if name not in _GIVEN and _imported(name) is thing:
+        return name
+    _GIVEN[name] = thing
+    return name
+
+
+def _held_as(thing: Any, module: str) -> str | None:
+    """`module:NAME` of a value that its module, or the script, holds."""
+    for place in (module, "__main__"):
+        for attribute, value in vars(sys.modules[place]).items() if place in sys.modules else ():
+            if value is thing:
+                return f"{place}:{attribute}"
+    return None
+
+
+def _imported(name: str) -> Any:
+    """The thing that another process would import by this name; None if it could not."""
+    module, _, attribute = name.partition(":")
+    if module == "__main__" or module not in sys.modules or find_spec(module) is None:
+        return None
+    try:
+        return attrgetter(attribute)(sys.modules[module])
+    except AttributeError:
+        return None
 
 
 def family(name: str, *, task_in_observation: bool = False) -> TaskFamily:
@@ -81,14 +133,24 @@ def baseline(name: str) -> Baseline:
 
 
 def _import(name: str, listed: Mapping[str, str], key: str) -> Any:
+    if name in _GIVEN:
+        return _GIVEN[name]
     path = listed.get(name, name)
     module_name, colon, attribute = path.partition(":")
     if not colon:
         raise RecipeError(
             f"{key}: there is no {name!r}; {nearest(name, listed)}; your own is named package.module:Name"
         )
+    if module_name == "__main__" or not all(part.isidentifier() for part in attribute.split(".")):
+        passed_on = "; or pass the class on in Python: acclimate.Run.open(run, family=...)" if key == "family" else ""
+        raise RecipeError(
+            f"{key}: {name} was defined in a script, a notebook or a function of another process; put it into a module "
+            f"and name that (--family my_module:MyClass){passed_on}"
+        )
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # a user's own module lies where the command is run
+        if (package := sys.modules.get(module_name.partition(".")[0])) and hasattr(package, "__path__"):
+            package.__path__ = extend_path(package.__path__, package.__name__)  # so may one in a folder named as ours
     try:
         refuse_foreign_code(module_name, key)
         module = import_module(module_name)
@@ -96,9 +158,12 @@ def _import(name: str, listed: Mapping[str, str], key: str) -> Any:
         raise
     except (ImportError, ValueError) as error:
         raise RecipeError(f"{key}: {name} cannot be imported ({error}); check the path and the installation") from error
-    if not hasattr(module, attribute):
-        raise RecipeError(f"{key}: module {module_name} has no {attribute}; {nearest(attribute, vars(module))}")
-    found = getattr(module, attribute)
+    try:
+        found = attrgetter(attribute)(module)
+    except AttributeError:
+        raise RecipeError(
+            f"{key}: module {module_name} has no {attribute}; {nearest(attribute, vars(module))}"
+        ) from None
     if isinstance(found, type) and (lacking := getattr(found, "__abstractmethods__", None)):
         raise RecipeError(f"{key}: {name} must define {', '.join(sorted(lacking))}")
     return found

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import json
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -32,11 +32,20 @@ _MOST_PATHS = 4  # of a round on a task
 INK, FAINT, BAND = "#1f3b57", "#9db4c8", "#1f3b5733"
 
 
-def adaptation_curve(finished: FinishedRun) -> Path:
+class ShownFigure(Figure):
+    """A figure that a notebook shows as it is, without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        content = io.BytesIO()
+        self.savefig(content, format="png", dpi=110)
+        return content.getvalue()
+
+
+def adaptation_curve(finished: FinishedRun) -> Figure:
     """Return against experience on the task: mean with its interval, the tasks faintly behind it if they are few."""
     run, result, split = finished.run, finished.curve, finished.task_set.split
     reference_returns = mean_reference_returns(finished.family, finished.task_set)
-    figure, axes = _axes(6.4, 4.2)
+    figure, axes = shown_axes(6.4, 4.2)
     returns_TP = result.returns_STP.mean(0)
     tasks = len(returns_TP)
     if few := tasks <= _MOST_LINES:
@@ -58,7 +67,7 @@ def adaptation_curve(finished: FinishedRun) -> Path:
     learner = f"{run.recipe.learner}, {result.policy} policy"
     axes.set_title(f"Adaptation on {split} tasks of {run.recipe.family}\n{learner}", fontsize=11)
     axes.legend(framealpha=0.8, edgecolor="none", fontsize=9, loc="best")
-    return _save(figure, run.path / "adaptation_curve.png")
+    return figure
 
 
 def _label_steps(axes: Axes, result: Curve) -> None:
@@ -82,11 +91,11 @@ def _label_steps(axes: Axes, result: Curve) -> None:
         )
 
 
-def learning_curve(finished: FinishedRun) -> Path:
+def learning_curve(finished: FinishedRun) -> Figure:
     """Return on the training and validation tasks, before and after each adaptation, against environment steps."""
     run = finished.run
     lines = read(run.path / "metrics.jsonl")
-    figure, axes = _axes(6.4, 4.2)
+    figure, axes = shown_axes(6.4, 4.2)
     names = set().union(*lines)  # an off-policy agent's first iteration has fewer rounds
     rounds = sorted(int(name.rpartition("_")[2]) for name in names if name.startswith("return_round_"))
     rounds = rounds if len(rounds) <= _MOST_CURVES else [rounds[0], rounds[len(rounds) // 2], rounds[-1]]
@@ -110,16 +119,13 @@ def learning_curve(finished: FinishedRun) -> Path:
     axes.set_title(f"Meta-training of {run.recipe.title}", fontsize=11)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.legend(framealpha=0.8, edgecolor="none", fontsize=8, loc="best")
-    return _save(figure, run.path / "learning_curve.png")
+    return figure
 
 
-def adaptation_during_training(finished: FinishedRun) -> Path | None:
+def adaptation_during_training(finished: FinishedRun) -> Figure | None:
     """The validation tasks' adaptation curves at every evaluation; None if there were fewer than two."""
-    run = finished.run
-    layers = layers_of("validation", run.rows())
-    if layers.frame["iteration"].nunique() < 2:
-        return None
-    return _save(adaptation_layers(layers), run.path / "adaptation_during_training.png")
+    layers = layers_of("validation", finished.run.rows())
+    return adaptation_layers(layers) if layers.frame["iteration"].nunique() >= 2 else None
 
 
 def adaptation_layers(layers: Layers, panels: int = 8) -> Figure:
@@ -131,7 +137,7 @@ def adaptation_layers(layers: Layers, panels: int = 8) -> Figure:
     iterations = sorted(frame["iteration"].unique())
     colours = dict(zip(iterations, _round_colours(max(len(iterations), 2))[-len(iterations) :], strict=True))
     tasks = sorted(frame["task"].unique())[:panels]
-    figure = Figure(figsize=(10.5, 4.4), layout="constrained")
+    figure = ShownFigure(figsize=(10.5, 4.4), layout="constrained")
     panes: Any = figure.subfigures(1, 2, width_ratios=(1.0, 1.5))
     left, right = panes
     mean = left.subplots()
@@ -177,7 +183,7 @@ def short(parameters: str, most: int = 34) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def trajectories(finished: FinishedRun, panels: int = 6) -> Path | None:
+def trajectories(finished: FinishedRun, panels: int = 6) -> Figure | None:
     """Episodes from above on a few tasks, one colour for each adaptation; None if the family has no plan view."""
     run, agent, family, task_set = finished.run, finished.agent, finished.family, finished.task_set
     tasks = task_set.tasks[:panels]
@@ -190,7 +196,7 @@ def trajectories(finished: FinishedRun, panels: int = 6) -> Path | None:
     with torch_threads(1):
         batch = run_trials(agent, family, finished.weights, Shard(tasks, rounds, keys))
     columns = min(3, len(tasks))
-    figure = Figure(figsize=(3.1 * columns, 3.2 * -(-len(tasks) // columns) + 0.5), layout="constrained")
+    figure = ShownFigure(figsize=(3.1 * columns, 3.2 * -(-len(tasks) // columns) + 0.5), layout="constrained")
     grid = figure.subplots(-(-len(tasks) // columns), columns, squeeze=False).reshape(-1)
     colours = _round_colours(len(batch))
     named = np.unique(np.linspace(0, len(batch) - 1, 4).round().astype(int))  # what titles and legend have room for
@@ -209,7 +215,7 @@ def trajectories(finished: FinishedRun, panels: int = 6) -> Path | None:
     figure.suptitle(
         f"{task_set.split} tasks of {run.recipe.family}; titles: mean returns in the legend's order", fontsize=11
     )
-    return _save(figure, run.path / "trajectories.png")
+    return figure
 
 
 def _draw_paths(axes: Axes, batch: TrialBatch, task: int, view: PlanView, colours: list[str]) -> None:
@@ -247,13 +253,9 @@ def _round_colours(count: int) -> list[str]:
     return [matplotlib.colors.to_hex(shade) for shade in shades]
 
 
-def _axes(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), layout="constrained")
+def shown_axes(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure, in inches, with one pair of axes."""
+    figure = ShownFigure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    figure.savefig(path, dpi=150)
-    return path

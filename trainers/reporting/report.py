@@ -63,7 +63,7 @@ def write_report(run: Run, summary: dict[str, Any], plots: Sequence[Path], itera
         .render(
             title=run.recipe.title,
             summary=summary,
-            steps=selected_steps(len(summary["rounds"])),
+            steps=selected_steps(len(summary["adaptation_step"])),
             seed=run.recipe.seed,
             iteration=iteration,
             plots=encoded,

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any, overload
+
+from matplotlib.figure import Figure
 
 from agents.contract import Agent, Weights
 from envs.task import TaskFamily, TaskSet
+from envs.validation import nearest
+from trainers.errors import DrawingError, UsageError
 from trainers.evaluation.curves import Curve, curve
-from trainers.reporting import PLOTS
+from trainers.reporting import COMPARISON, PLOTS
+from trainers.runs import checkpoints
 from trainers.runs.rows import of_evaluation
-from trainers.runs.run_folder import Run
+from trainers.runs.run_folder import Run, find_runs
 
 
 @dataclass(frozen=True)
@@ -48,18 +55,68 @@ class FinishedRun:
         )
 
 
-def plot(run: Run | str | Path) -> list[Path]:
-    """Draw every listed plot of a finished run into its folder; return the files made.
+@overload
+def plot(runs: Run | str | Path, kind: None = None) -> list[Path]: ...  # type: ignore[overload-overlap]
+@overload
+def plot(runs: Run | str | Path, kind: str) -> Figure: ...
+@overload
+def plot(runs: Sequence[Run | str | Path], kind: None = None) -> Figure: ...
+def plot(runs: Run | str | Path | Sequence[Run | str | Path], kind: str | None = None) -> list[Path] | Figure:
+    """Draw a finished run, or compare several.
+
+        plot("runs/first")                              every listed plot, into its folder: the files made
+        plot("runs/first", "adaptation_curve")          one of them, as a Matplotlib figure; nothing is written
+        plot(["runs/first", "runs/three"])              their adaptation curves in one figure
 
     Args:
-        run: a run, or its folder.
+        runs: a run or its folder; or several, of which each may be a folder of `seed-*` runs that are pooled.
+        kind: of one run: adaptation_curve, learning_curve, adaptation_during_training or trajectories.
+
+    Returns:
+        the files made, or a figure: a notebook shows it, `figure.savefig("curve.png")` writes it.
 
     Raises:
-        RunFolderError: it is no run folder, or lacks a checkpoint or held-out rows.
+        RunFolderError: a folder is no run folder, or lacks a checkpoint or held-out rows.
+        UsageError: there is no such kind, or it is asked for of several runs.
+        DrawingError: this kind shows nothing of this run.
     """
-    finished = FinishedRun.read(run if isinstance(run, Run) else Run.open(Path(run)))
+    if not isinstance(runs, (Run, str, Path)):
+        if kind is not None:
+            raise UsageError(f"plot draws {kind} of one run; leave kind out to compare the adaptation of several")
+        return _listed(COMPARISON)({_label(one): _pooled(one) for one in runs})
+    if kind is None:
+        return _draw_all(FinishedRun.read(Run.of(runs)))
+    if kind not in PLOTS:
+        raise UsageError(f"there is no plot {kind}; {nearest(kind, PLOTS)}")
+    figure = _listed(PLOTS[kind])(FinishedRun.read(Run.of(runs)))
+    if figure is None:
+        raise DrawingError(f"{kind} shows nothing of this run; the kinds are {', '.join(PLOTS)}")
+    return figure
+
+
+def _draw_all(finished: FinishedRun) -> list[Path]:
     made = []
-    for place in PLOTS.values():
-        module, _, name = place.partition(":")
-        made.append(getattr(import_module(module), name)(finished))
-    return [path for path in made if path is not None]
+    for name, place in PLOTS.items():
+        figure = _listed(place)(finished)
+        if figure is not None:
+            made.append(finished.run.path / f"{name}.png")
+            figure.savefig(made[-1], dpi=150)
+    return made
+
+
+def _listed(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
+
+
+def _label(run: Run | str | Path) -> str:
+    path = run.path if isinstance(run, Run) else Path(run)
+    first = run if isinstance(run, Run) else find_runs(path)[0]
+    return f"{path.name}: {first.recipe.learner}"
+
+
+def _pooled(run: Run | str | Path) -> Curve:
+    """The last held-out curve of a run, or of several seeds."""
+    runs = [run] if isinstance(run, Run) else find_runs(run)
+    tables = [of_evaluation(one.rows(), "held-out", checkpoints.iterations(one.checkpoints)[-1]) for one in runs]
+    return curve(tables, "stochastic")

@@ -14,8 +14,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import pandas as pd
 import pyarrow as pa
 import torch
 
@@ -27,8 +28,9 @@ from trainers.errors import RunError, RunFolderError, UsageError
 from trainers.files import json_bytes, sync_folder, write_synced
 from trainers.recipes import registry
 from trainers.recipes.assembling import build
+from trainers.recipes.registry import AnyFamily
 from trainers.recipes.schema import Recipe
-from trainers.runs import checkpoints, metrics, provenance, rows
+from trainers.runs import checkpoints, frames, metrics, provenance, rows
 from trainers.runs.restoring import restore, restore_weights, run_state
 from trainers.runs.selection import best_iteration
 
@@ -81,13 +83,29 @@ class Run:
         return cls(path, recipe)
 
     @classmethod
-    def open(cls, path: Path) -> Run:
-        """An existing run folder, whose config.yaml is read here and not again; RunFolderError if it is none."""
+    def open(cls, path: str | Path, *, family: AnyFamily | None = None) -> Run:
+        """An existing run folder, whose config.yaml is read here and not again; RunFolderError if it is none.
+
+        `family` stands in for the one that the recipe names: a class, an instance or a name. A run whose family was
+        defined in a script or a notebook needs it in any other process.
+        """
+        path = Path(path)
         if not (path / "config.yaml").is_file():
             raise RunFolderError(
                 f"{path} is not a run folder: it has no config.yaml; name what `acclimate train` wrote"
             )
-        return cls(path, Recipe.load(path / "config.yaml", quiet=True))
+        recipe = Recipe.load(path / "config.yaml", quiet=True)
+        if family is None:
+            return cls(path, recipe)
+        named = recipe.model_copy(update={"family": registry.give(family)})
+        return cls(path, named, config_differs=named != recipe)
+
+    @classmethod
+    def of(cls, run: Run | str | Path, *, family: AnyFamily | None = None) -> Run:
+        """A run as it is, or the one in a folder of this name; `family` as in `open`."""
+        if not isinstance(run, Run):
+            return cls.open(run, family=family)
+        return run if family is None else cls.open(run.path, family=family)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -182,6 +200,26 @@ class Run:
         """All adaptation rows of the run so far."""
         return rows.read(self.rows_file, self.id, self.recipe.agent_name)
 
+    def adaptation(self, split: str = "held-out", *, iteration: int | Literal["last", "all"] = "last") -> pd.DataFrame:
+        """The adaptation rows of a split as a data frame: one row for each episode of an evaluation.
+
+        Its columns are those of `trainers.runs.rows.ROWS`, but that each task parameter has columns of its own in the
+        place of `parameters` (`trainers.runs.frames`).
+
+        Args:
+            split: validation or held-out, or another one that was measured while the run was trained.
+            iteration: of the evaluation: the last one, all, or after so many meta-updates.
+
+        Raises:
+            RunFolderError: there is no such evaluation.
+        """
+        table = self.rows() if self.rows_file.exists() else rows.ROWS.empty_table()
+        return frames.adaptation(table, split, iteration, str(self.path))
+
+    def metrics(self) -> pd.DataFrame:
+        """The metrics of each iteration as a data frame, a row for each; metrics.schema.json says what they mean."""
+        return frames.metrics(metrics.read(self.metrics_file) if self.metrics_file.exists() else [])
+
     def truncate_to(self, iteration: int) -> tuple[list[dict[str, float]], pa.Table]:
         """Take away the metrics and adaptation rows of later iterations; returns what is left of both.
 
@@ -227,8 +265,9 @@ class Run:
         return restore(learner, self.recipe, checkpoints.newest(self.checkpoints))
 
 
-def run_folders(path: Path) -> list[Path]:
+def run_folders(path: str | Path) -> list[Path]:
     """The run folder of this name, or the run folders `seed-*` in it."""
+    path = Path(path)
     if (path / "config.yaml").is_file():
         return [path]
     seeds = sorted(folder for folder in path.glob("seed-*") if folder.is_dir()) if path.is_dir() else []
@@ -237,6 +276,6 @@ def run_folders(path: Path) -> list[Path]:
     return seeds
 
 
-def find_runs(path: Path) -> list[Run]:
-    """The run in a folder, or the runs in its `seed-*` folders."""
-    return [Run.open(folder) for folder in run_folders(path)]
+def find_runs(path: str | Path, *, family: AnyFamily | None = None) -> list[Run]:
+    """The run in a folder, or the runs in its `seed-*` folders; `family` as in `Run.open`."""
+    return [Run.open(folder, family=family) for folder in run_folders(path)]

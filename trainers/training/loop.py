@@ -36,7 +36,7 @@ from trainers.stopping import Abandoned, StopRequest
 from trainers.training.returns import reward_terms, training_returns
 from trainers.training.setup import choose_device, create_run, described_metrics, planned_tasks
 
-Report = Callable[[Mapping[str, float]], None]
+Report = Callable[[Mapping[str, float]], object]  # given each iteration's metrics; returns True to stop the run
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Outcome:
 
     run: Run
     iteration: int
-    stopped_by: str | None  # name of the signal, or None when the run is complete
+    stopped_by: str | None  # name of the signal, "callback", or None when the run is complete
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Training:
         family, agent, learner: who learns what.
         sampler: runs the shards.
         task_sets: the frozen ones, by split.
-        log, trackers, report: who is given each iteration's metrics.
+        log, trackers, report: who is given each iteration's metrics; `report` may stop the run.
         stop: says when to stop early.
     """
 
@@ -229,7 +229,9 @@ class Loop:
         """Write and report one iteration's metrics."""
         self.training.log.write(metrics)
         self.progress.lines.append(metrics)
-        self.training.report(metrics)
+        wants_to_stop = self.training.report(metrics) is True
+        if wants_to_stop and self.progress.iteration < self.recipe.iterations:  # the last iteration ends anyway
+            self.training.stop.request("callback")
         for tracker in self.training.trackers:
             tracker.log(metrics)
 

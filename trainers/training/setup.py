@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 
-from agents.contract import Learner, MetricInfo, Plan
+from agents.contract import AgentError, Learner, MetricInfo, Plan
 from envs.check import check_no_leak
 from envs.task import Task, TaskFamily, TaskSet
 from envs.task_sets import check_disjoint
 from trainers.errors import DeviceError, RecipeError
 from trainers.recipes import registry
 from trainers.recipes.assembling import build
+from trainers.recipes.registry import AnyFamily
 from trainers.recipes.schema import Recipe
 from trainers.runs import checkpoints
 from trainers.runs.metrics import describe
@@ -33,7 +34,9 @@ def create_run(recipe: Recipe, out: Path) -> Run:
     sets = frozen_task_sets(recipe, family)
     planned_tasks(learner.plan(0), family, sets.get("train"), recipe.seed, 0)
     described_metrics(learner, recipe, family)
-    created_with: dict[str, Any] = {} if recipe.init is None else {"init": warm_start(learner, Path(recipe.init))}
+    created_with: dict[str, Any] = (
+        {} if recipe.init is None else {"init": warm_start(learner, recipe.agent_name, Path(recipe.init))}
+    )
     if family.digest is not None:
         created_with["family_sha256"] = family.digest
     return Run.create(out, recipe, sets.values(), learner, created_with)
@@ -50,9 +53,12 @@ def create_runs(recipe: str | Path, out: Path, overrides: Sequence[str] = (), se
     return [create_run(of_seed, out / f"seed-{of_seed.seed}") for of_seed in recipes]
 
 
-def open_for_resume(path: Path, overrides: Sequence[str] = ()) -> Run:
-    """A run to resume; `overrides` may extend it (iterations=...) and change what does not decide its numbers."""
-    run = Run.open(path)
+def open_for_resume(path: Path, overrides: Sequence[str] = (), *, family: AnyFamily | None = None) -> Run:
+    """A run to resume; `overrides` may extend it (iterations=...) and change what does not decide its numbers.
+
+    `family` is as in `Run.open`; the resumed run names it from then on.
+    """
+    run = Run.open(path, family=family)
     if not overrides:
         return run
     recipe = run.recipe.with_overrides(overrides, str(path / "config.yaml"))
@@ -62,14 +68,22 @@ def open_for_resume(path: Path, overrides: Sequence[str] = ()) -> Run:
             f"{path} has done {done} meta-updates already, so iterations={recipe.iterations} is less than it has; "
             "name as many or more"
         )
-    return replace(run, recipe=recipe, config_differs=recipe != run.recipe)
+    return replace(run, recipe=recipe, config_differs=run.config_differs or recipe != run.recipe)
 
 
-def warm_start(learner: Learner, path: Path) -> dict[str, Any]:
+def warm_start(learner: Learner, agent_name: str, path: Path) -> dict[str, Any]:
     """Give a fresh learner the weights of another run's last checkpoint; returns what provenance should say of it."""
     run = Run.open(path)
     _, weights, iteration = run.load(run.family())
-    learner.load_weights(weights)
+    try:
+        learner.load_weights(weights)
+    except AgentError as error:
+        other = run.recipe.agent_name
+        whose = f"of {other}, and this recipe trains {agent_name}" if other != agent_name else f"of another {other}"
+        raise RecipeError(
+            f"init: {path} is a run {whose}: its weights do not fit ({error}); name a run of {agent_name} with the "
+            "same networks and spaces, or leave init out"
+        ) from error
     where = run.checkpoint("last")
     return {
         "run": str(path.resolve()),
