@@ -297,10 +297,12 @@ class PEARLLearner:
         return metrics | {"replay_steps": int(self.replay.counts.sum())}
 
     def _measure_observations(self, batch: TrialBatch) -> None:
-        observations = np.concatenate([trials.observation[trials.valid] for trials in batch]).astype(np.float64)
+        encoder = self.networks.encoder
+        features = [encoder.prepare(trials.observation[trials.valid]).numpy() for trials in batch]
+        observations, numbers = np.concatenate(features).astype(np.float64), encoder.numbers.numpy()
         deviation = observations.std(0)
-        self._statistics["mean"].copy_(torch.as_tensor(observations.mean(0)))
-        self._statistics["scale"].copy_(torch.as_tensor(np.where(deviation > 1e-6, deviation, 1.0)))
+        self._statistics["mean"].copy_(torch.as_tensor(np.where(numbers, observations.mean(0), 0.0)))
+        self._statistics["scale"].copy_(torch.as_tensor(np.where(numbers & (deviation > 1e-6), deviation, 1.0)))
 
     def _store(self, batch: TrialBatch) -> None:
         """Add every step to its task's replay buffer, and those of context rounds to its buffer of contexts."""

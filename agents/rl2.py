@@ -64,12 +64,12 @@ class Network:
             "actor": init_mlp(self._actor, generator, last_scale=0.01) | self.policy.init_spread(),
             "critic": init_mlp(self._critic, generator, last_scale=0.1),
         }
-        return whole(parts)
+        return whole(parts) | self.policy.init_encoder(generator)
 
     def heads(
         self, parameters: Mapping[str, Tensor], output: Tensor, observation: Tensor
     ) -> tuple[Distribution, Tensor]:
-        """The policy's distribution and the value, at memory outputs [..., rows, H]."""
+        """The policy's distribution and the value, at memory outputs [..., rows, H] and encoded observations."""
         features = torch.cat([output, observation], -1)
         actor, critic = part(parameters, "actor"), part(parameters, "critic")
         outputs = self._head(actor, self._actor, features, observation)
@@ -193,16 +193,20 @@ class RL2Learner(InContextLearner):
         network, memory = self.agent.network, part(self.parameters, "memory")
         states, values = [network.memory.initial_state(memory, inputs[0].shape[1])], []
         for segment, observation in zip(inputs, observations, strict=True):
-            outputs, state = network.memory.sequence(memory, segment, states[-1])
-            values.append(network.heads(self.parameters, outputs, observation)[1])
+            encoded = network.policy.encoder(self.parameters, observation)
+            read = self.agent.trial_inputs.with_encoded(segment, encoded)
+            outputs, state = network.memory.sequence(memory, read, states[-1])
+            values.append(network.heads(self.parameters, outputs, encoded)[1])
             states.append(state)
         return torch.cat(values), states[:-1]
 
     def _evaluate_actions(self, inputs: Tensor, observation: Tensor, state: MemoryState) -> tuple[Distribution, Tensor]:
         """Action distributions and values of segments [L, C, ...] that start from these hidden states."""
         network = self.agent.network
-        outputs, _ = network.memory.sequence(part(self.parameters, "memory"), inputs, state)
-        return network.heads(self.parameters, outputs, observation)
+        encoded = network.policy.encoder(self.parameters, observation)
+        read = self.agent.trial_inputs.with_encoded(inputs, encoded)
+        outputs, _ = network.memory.sequence(part(self.parameters, "memory"), read, state)
+        return network.heads(self.parameters, outputs, encoded)
 
 
 RL2 = Algorithm(RL2Config, RL2Agent, RL2Learner)

@@ -26,6 +26,7 @@ from agents.contract import AgentError, Algorithm, Interface, MetricInfo, RoundB
 from agents.functional.elbo import kl_to_previous, reparameterise
 from agents.functional.parameters import Parameters, part, whole
 from agents.nets.decoders import Decoders, GaussianReward, RewardDecoder
+from agents.nets.encoders import PART
 from agents.nets.memories import GRUConfig
 from agents.nets.memory_kinds import MemoryConfig, make_memory
 from agents.nets.mlp import Activation, init_mlp, mlp
@@ -94,7 +95,7 @@ class Networks:
             "critic": init_mlp(self._critic, generator, last_scale=0.1),
             "decoder": self.decoders.init(generator),
         }
-        return whole(parts)
+        return whole(parts) | self.policy.init_encoder(generator)
 
     def belief(self, parameters: Mapping[str, Tensor], output: Tensor) -> Belief:
         """Mean and log-variance [..., D] at the encoder's outputs [..., rows, H]."""
@@ -104,7 +105,7 @@ class Networks:
     def heads(
         self, parameters: Mapping[str, Tensor], observation: Tensor, belief: Belief
     ) -> tuple[Distribution, Tensor]:
-        """The policy's distribution and the value at observations [..., rows, O]."""
+        """The policy's distribution and the value at encoded observations [..., rows, E]."""
         beliefs = RunningStatistics.normalise(parameters, torch.cat(belief, -1), "believed")
         features = torch.cat([observation, beliefs], -1)
         actor, critic = part(parameters, "actor"), part(parameters, "critic")
@@ -140,9 +141,9 @@ class VariBADAgent(InContextAgent[VariBADState]):
             reward_scale=config.reward_scale,
         )
         discrete = isinstance(interface.observation_space, gymnasium.spaces.Discrete)
-        if config.reward_decoder.per_observation and (not discrete or config.normalise_observations):
+        if config.reward_decoder.per_observation and not discrete:
             raise AgentError(
-                "reward_decoder.per_observation is for Discrete observations that are not normalised, not for "
+                "reward_decoder.per_observation is for Discrete observations, not for "
                 f"{interface.observation_space}; set it false"
             )
         self.networks = Networks(config, self.trial_inputs)
@@ -182,7 +183,7 @@ class VariBADLearner(InContextLearner):
     def __init__(self, agent: VariBADAgent, config: VariBADConfig, seed: int, device: torch.device) -> None:
         self.config = config
         super().__init__(agent, config, agent.networks.init(torch.Generator().manual_seed(seed)), device)
-        acting = ("actor", "critic", *(("encoder", "belief") if config.policy_into_encoder else ()))
+        acting = ("actor", "critic", PART, *(("encoder", "belief") if config.policy_into_encoder else ()))
         self._ppo = PPO(config, self._of(acting), agent.trial_inputs.policy, agent.trial_inputs.trial_steps, seed)
         self._vae = torch.optim.Adam(
             list(self._of(("encoder", "belief", "decoder")).values()),
@@ -224,16 +225,19 @@ class VariBADLearner(InContextLearner):
         """Update actor and critic; return metrics and the beliefs [steps, 2 D] that the policy acted on."""
         agent, encoded = self.agent, self.encode_trials(trials)
         parameters = {**self.parameters, **self.statistics_tensors()}
+        encode, with_encoded = agent.trial_inputs.policy.encoder, agent.trial_inputs.with_encoded
         with torch.no_grad():
-            belief = self._beliefs(encoded.inputs)
-            _, value = agent.networks.heads(parameters, encoded.observation, belief)
+            observed = encode(parameters, encoded.observation)
+            belief = self._beliefs(with_encoded(encoded.inputs, observed))
+            _, value = agent.networks.heads(parameters, observed, belief)
         advantage, target = self._ppo.advantages(value, encoded.reward, encoded.valid)
         sequences = Sequences(encoded.action, encoded.log_prob, advantage, target, encoded.valid)
         if self.config.policy_into_encoder:
 
             def evaluate_actions(indices: Tensor) -> tuple[Distribution, Tensor]:
-                beliefs = self._beliefs(encoded.inputs[:, indices])
-                return agent.networks.heads(parameters, encoded.observation[:, indices], beliefs)
+                observed = encode(parameters, encoded.observation[:, indices])
+                beliefs = self._beliefs(with_encoded(encoded.inputs[:, indices], observed))
+                return agent.networks.heads(parameters, observed, beliefs)
 
         else:  # beliefs are constants: every step is a sequence of its own, and minibatches mix those of all trials
             sequences = sequences.map(lambda tensor: tensor[encoded.valid][None])
@@ -241,7 +245,7 @@ class VariBADLearner(InContextLearner):
 
             def evaluate_actions(indices: Tensor) -> tuple[Distribution, Tensor]:
                 beliefs = mean[:, indices], log_variance[:, indices]
-                return agent.networks.heads(parameters, observation[:, indices], beliefs)
+                return agent.networks.heads(parameters, encode(parameters, observation[:, indices]), beliefs)
 
         metrics = self._ppo.update(sequences, evaluate_actions)
         with torch.no_grad():
@@ -321,12 +325,17 @@ class VariBADLearner(InContextLearner):
         return loss, terms.detach()
 
     def _encoder_inputs(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Normalised observations and next ones [L, B, O] of stored trials, and the encoder's inputs [L, B, I]."""
-        statistics = self.statistics_tensors()
-        observation, next_observation = (
-            RunningStatistics.normalise(statistics, batch[name]).to(self.device)
-            for name in ("observation", "next_observation")
-        )
+        """Encoded observations and next ones [L, B, E] of stored trials, and the memory's inputs [L, B, I].
+
+        They are constants here: images are encoded by what the policy has learned, which decoders neither move nor see
+        past.
+        """
+        statistics, encode = self.statistics_tensors(), self.agent.trial_inputs.policy.encoder
+        with torch.no_grad():
+            observation, next_observation = (
+                encode(self.parameters, RunningStatistics.normalise(statistics, batch[name]).to(self.device))
+                for name in ("observation", "next_observation")
+            )
         step = {name: batch[name].to(self.device) for name in ("action", "reward", "ended")}
         last = {name: torch.cat([torch.zeros_like(value[:1]), value[:-1]]) for name, value in step.items()}
         time = torch.arange(len(observation), device=self.device)[:, None]

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium.utils.env_checker import check_env
 
+from envs.checked import CheckedEnv, make_checked
 from envs.errors import TaskError
 from envs.signals import STEP_SIGNALS, declared_by
+from envs.spaces import ObservationReader
 from envs.task import KINDS, SPLITS, Task, TaskFamily
 from envs.task_sets import check_disjoint
 
@@ -55,14 +60,45 @@ def check_task_family(family: TaskFamily) -> list[Finding]:
         ("no global random state is touched", _no_global_random),
         ("reference returns are in order: blind <= bayes <= oracle", _reference_returns),
     ]
-    findings = []
-    for name, check in checks:
-        try:
-            problem = check(family)
-        except Exception as error:  # someone else's code: whatever it raises is the finding
-            problem = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        findings.append(Finding(name, problem))
-    return findings
+    findings: list[Finding] = []
+    with without_gymnasiums_warnings():
+        for name, check in checks:
+            try:
+                problem = check(family)
+            except TaskError as error:
+                problem = str(error)
+            except Exception as error:  # someone else's code: whatever it raises is the finding
+                problem = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            findings.append(Finding(name, problem))
+    return _each_problem_once(findings)
+
+
+@contextmanager
+def without_gymnasiums_warnings() -> Iterator[None]:
+    """No warnings of Gymnasium's: what matters of them is a finding."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"(?s).*WARN: ")
+        yield
+
+
+def _each_problem_once(findings: Sequence[Finding]) -> list[Finding]:
+    """Join checks that stopped at the same problem, however far they had come, to the first of them."""
+    first: dict[str, Finding] = {}
+    joined: list[Finding] = []
+    stopped: dict[str, int] = {}
+    for finding in findings:
+        key = re.sub(r" \((reset|step \d+ of the episode)?,? ?(task \{.*\})?\)", "", finding.problem or "")
+        if key and key in first:
+            stopped[key] = stopped.get(key, 0) + 1
+            continue
+        if key:
+            first[key] = finding
+        joined.append(finding)
+    for key, more in stopped.items():
+        at = joined.index(first[key])
+        others = f"{more} more check{'s' if more > 1 else ''}"
+        joined[at] = replace(first[key], problem=f"{first[key].problem} ({others} stopped at the same)")
+    return joined
 
 
 def check_no_leak(family: TaskFamily) -> None:
@@ -82,25 +118,35 @@ def some_tasks(family: TaskFamily, count: int = _TASKS) -> list[Task]:
 
 def fixed_actions(space: gymnasium.Space, steps: int, rows: int, seed: int = 0) -> np.ndarray:
     """Return the same random actions for every row, [steps, rows, ...]."""
-    sampler = gymnasium.spaces.utils.flatten_space(space) if not hasattr(space, "sample") else space
-    sampler.seed(seed)
-    actions = np.array([sampler.sample() for _ in range(steps)])
+    if isinstance(space, (gymnasium.spaces.Dict, gymnasium.spaces.Tuple)):
+        raise TaskError(
+            f"actions of a {type(space).__name__} space are not served by any agent; declare one Box or MultiDiscrete "
+            "action space and split the action in the environment's step"
+        )
+    space.seed(seed)
+    actions = np.array([space.sample() for _ in range(steps)])
     return np.repeat(actions[:, None], rows, axis=1)
 
 
-def play(env: gymnasium.Env, actions: np.ndarray, seed: int) -> Trajectory:
-    """Play these actions in a single environment until it ends."""
-    observation, _ = env.reset(seed=seed)
-    observations, rewards, ended, infos = [np.asarray(observation, float)], [], [], []
-    for action in actions:
-        observation, reward, terminated, truncated, info = env.step(action)
-        observations.append(np.asarray(observation, float))
+def play(env: gymnasium.Env, actions: np.ndarray, seed: int, task: Task | None = None) -> Trajectory:
+    """Play these actions in a single environment until it ends.
+
+    Raises:
+        TaskError: what it gives is not what it declares; `task` is named.
+    """
+    reader = ObservationReader(env.observation_space)
+    checked = CheckedEnv(env, reader, task)
+    observations = np.empty((len(actions) + 1, *(reader.space.shape or ())), reader.space.dtype)
+    checked.reset(observations, 0, seed, None)
+    rewards, ended, infos = [], [], []
+    for step, action in enumerate(actions):
+        reward, terminated, truncated, info = checked.step(action, observations, step + 1)
         rewards.append(float(reward))
         ended.append(bool(terminated or truncated))
         infos.append(info)
         if ended[-1]:
             break
-    return Trajectory(np.array(observations), np.array(rewards), np.array(ended), infos)
+    return Trajectory(observations[: len(rewards) + 1].astype(float), np.array(rewards), np.array(ended), infos)
 
 
 def _trajectories(family: TaskFamily, tasks: Sequence[Task], seed: int = 0) -> list[Trajectory]:
@@ -109,8 +155,8 @@ def _trajectories(family: TaskFamily, tasks: Sequence[Task], seed: int = 0) -> l
 
 
 def _play_once(family: TaskFamily, task: Task, actions: np.ndarray, seed: int = 0) -> Trajectory:
-    env = family.make_env(task)
-    played = play(env, actions, seed)
+    env = make_checked(family.make_env, task)
+    played = play(env, actions, seed, task)
     env.close()
     return played
 
@@ -156,7 +202,7 @@ def _plain_data(family: TaskFamily) -> str | None:
 
 
 def _gymnasium(family: TaskFamily) -> str | None:
-    env = family.make_env(some_tasks(family)[0])
+    env = make_checked(family.make_env, some_tasks(family)[0])
     check_env(env.unwrapped, skip_render_check=True)
     env.close()
     return None
@@ -165,7 +211,8 @@ def _gymnasium(family: TaskFamily) -> str | None:
 def _repeatable(family: TaskFamily) -> str | None:
     tasks = some_tasks(family)
     for task, first, again in zip(tasks, _trajectories(family, tasks), _trajectories(family, tasks), strict=True):
-        if not (np.array_equal(first.observation, again.observation) and np.array_equal(first.reward, again.reward)):
+        same = zip((first.observation, first.reward), (again.observation, again.reward), strict=True)
+        if not all(np.array_equal(one, other, equal_nan=True) for one, other in same):
             return f"task {task.parameters} played twice with one seed and the same actions went two ways"
     return None
 
@@ -280,14 +327,12 @@ def _batched(family: TaskFamily) -> str | None:
     batched.close()
     for row, seed in enumerate(seeds):
         task = tasks[row // rows]
-        env = family.make_env(task)
-        alone = play(env, actions[:, row], seed)
-        env.close()
+        alone = _play_once(family, task, actions[:, row], seed)
         length = len(alone.reward)
         together = np.array(observations)[: length + 1, row]
         if not (
-            np.allclose(together, alone.observation, rtol=1e-5, atol=1e-6)
-            and np.allclose(np.array(rewards)[:length, row], alone.reward, rtol=1e-5, atol=1e-6)
+            np.allclose(together, alone.observation, rtol=1e-5, atol=1e-6, equal_nan=True)
+            and np.allclose(np.array(rewards)[:length, row], alone.reward, rtol=1e-5, atol=1e-6, equal_nan=True)
         ):
             return f"row {row} of the batched environment and a single one of task {task.parameters} part ways"
     return None

@@ -13,12 +13,14 @@ from gymnasium.vector.utils import batch_space
 
 from envs.distributions import Value
 from envs.errors import TaskError
+from envs.spaces import stored_space
 from envs.task import PlanView, Split, Task, TaskFamily, TaskSet
 from envs.vector import SingleEnv
 
 
 def _with_task(inner: gymnasium.Space, entries: int) -> gymnasium.spaces.Box:
-    """The space of flat observations of `inner`, one-hot where it is discrete, with a task vector behind."""
+    """The space of flat stored observations of `inner`, one-hot where discrete, with a task vector behind."""
+    inner = stored_space(inner)
     size = int(inner.n) if isinstance(inner, gymnasium.spaces.Discrete) else int(np.prod(inner.shape or ()))
     return gymnasium.spaces.Box(-np.inf, np.inf, (size + entries,), np.float32)
 

@@ -19,6 +19,7 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import VectorEnv
 
+from envs.checked import make_checked
 from envs.distributions import Choice, Distribution, Integer, LogUniform, Uniform, Value, plain_value
 from envs.errors import TaskError
 from envs.vector import LoopVectorEnv
@@ -227,8 +228,9 @@ class TaskFamily(ABC):
 
     def make_vector_env(self, tasks: Sequence[Task], rows: int) -> VectorEnv:
         """One batched environment of `rows` rows for each task, task by task; see `envs.vector`."""
-        envs = [self.make_env(task) for task in tasks for _ in range(rows)]
-        return LoopVectorEnv(envs, self.episode_steps, can_switch=self.can_switch)
+        of_rows = [task for task in tasks for _ in range(rows)]
+        envs = [make_checked(self.make_env, task) for task in of_rows]
+        return LoopVectorEnv(envs, self.episode_steps, can_switch=self.can_switch, tasks=of_rows)
 
     def reference_returns(self, task: Task) -> dict[str, float]:
         """Known returns of an episode: `blind` (best without learning the task), `bayes`, `oracle`; {} if unknown."""
@@ -330,14 +332,14 @@ class TaskFamily(ABC):
 
     @cached_property
     def _spaces(self) -> tuple[gymnasium.Space, gymnasium.Space]:
-        env = self.make_env(self.sample(1, np.random.default_rng(0), "train")[0])
+        env = make_checked(self.make_env, self.sample(1, np.random.default_rng(0), "train")[0])
         spaces = env.observation_space, env.action_space
         env.close()
         return spaces
 
     @property
     def observation_space(self) -> gymnasium.Space:
-        """Of a single environment."""
+        """Of a single environment, as it declares it; `envs.spaces` says how such observations are stored."""
         return self._spaces[0]
 
     @property

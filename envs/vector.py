@@ -23,8 +23,10 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from envs.checked import CheckedEnv, name_of
 from envs.errors import TaskError
 from envs.signals import stack_signals
+from envs.spaces import ObservationReader
 
 
 class BatchedEnv(VectorEnv):
@@ -117,14 +119,34 @@ class BatchedEnv(VectorEnv):
 
 
 class LoopVectorEnv(BatchedEnv):
-    """Any single environments as one batched environment: the default for a family that only has `make_env`."""
+    """Any single environments as one batched environment: the default for a family that only has `make_env`.
 
-    def __init__(self, envs: Sequence[gymnasium.Env], episode_steps: int, *, can_switch: bool = False) -> None:
-        space = envs[0].observation_space
-        if not isinstance(space, (gymnasium.spaces.Box, gymnasium.spaces.Discrete)):
-            raise TaskError(f"observations must be of a Box or Discrete space, not {space}; wrap the environment")
-        super().__init__(len(envs), space, envs[0].action_space, episode_steps)
+    What each of them gives is compared with what it declares (`envs.checked`), and its observations are stored as one
+    array (`envs.spaces`): `single_observation_space` is the space of that.
+    """
+
+    def __init__(
+        self,
+        envs: Sequence[gymnasium.Env],
+        episode_steps: int,
+        *,
+        can_switch: bool = False,
+        tasks: Sequence[Any] | None = None,
+    ) -> None:
+        """Join `envs`, one a row. `can_switch`: they follow schedules; `tasks`: of each row, for messages."""
         self.envs = list(envs)
+        space = envs[0].observation_space
+        of_rows = [None] * len(envs) if tasks is None else list(tasks)
+        for env, task in zip(envs, of_rows, strict=True):
+            if not _agree(env.observation_space, space) or not _agree(env.action_space, envs[0].action_space):
+                raise TaskError(
+                    f"{name_of(env, task)} of {getattr(task, 'parameters', 'one task')} declares other spaces "
+                    f"({env.observation_space}, {env.action_space}) than that of another task ({space}, "
+                    f"{envs[0].action_space}); all tasks of a family share their spaces"
+                )
+        self._reader = ObservationReader(space)
+        super().__init__(len(envs), self._reader.space, envs[0].action_space, episode_steps)
+        self._checked = [CheckedEnv(env, self._reader, task) for env, task in zip(envs, of_rows, strict=True)]
         self._seeds: list[int | None] = [None] * len(envs)
         self._early = np.zeros(len(envs), bool)
         self._can_switch = can_switch
@@ -134,21 +156,29 @@ class LoopVectorEnv(BatchedEnv):
             self._seeds[row] = seeds[row]
 
     def _reset_rows(self, rows: np.ndarray) -> np.ndarray:
-        observations = []
-        for row in rows:
+        observation = self._empty(len(rows))
+        for position, row in enumerate(rows):
             # Only environments that follow schedules get the episode: others may not know the option.
             options = {"episode": int(self._episode[row])} if self._can_switch else None
-            observations.append(self.envs[row].reset(seed=self._seeds[row], options=options)[0])
+            self._checked[row].reset(observation, position, self._seeds[row], options)
             self._seeds[row] = None  # a later reset of the row goes on with the environment's own generator
-        return np.array(observations)
+        return observation
 
     def _step_rows(
         self, rows: np.ndarray | slice, actions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-        outcomes = [self.envs[row].step(action) for row, action in zip(self._indices(rows), actions, strict=True)]
-        observation, reward, terminated, truncated, infos = zip(*outcomes, strict=True)
+        moving = self._indices(rows)
+        observation = self._empty(len(moving))
+        outcomes = [
+            self._checked[row].step(action, observation, position)
+            for position, (row, action) in enumerate(zip(moving.tolist(), actions, strict=True))
+        ]
+        reward, terminated, truncated, infos = zip(*outcomes, strict=True)
         self._early[rows] = truncated  # a time limit of the environment's own, before the family's horizon
-        return np.array(observation), np.array(reward, float), np.array(terminated, bool), stack_signals(infos)
+        return observation, np.array(reward, float), np.array(terminated, bool), stack_signals(infos)
+
+    def _empty(self, rows: int) -> np.ndarray:
+        return np.empty((rows, *self._observation.shape[1:]), self._observation.dtype)
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
         observation, reward, terminated, _, info = super().step(actions)
@@ -161,6 +191,13 @@ class LoopVectorEnv(BatchedEnv):
     def close(self, **kwargs: Any) -> None:
         for env in self.envs:
             env.close()
+
+
+def _agree(one: gymnasium.Space, other: gymnasium.Space) -> bool:
+    """Whether two spaces have the same shape and type; bounds of boxes may differ."""
+    if isinstance(one, gymnasium.spaces.Box) and isinstance(other, gymnasium.spaces.Box):
+        return one.shape == other.shape and one.dtype == other.dtype
+    return one is other or one == other
 
 
 class SingleEnv(gymnasium.Env):

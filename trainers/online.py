@@ -18,6 +18,8 @@ import gymnasium
 import numpy as np
 
 from agents.contract import Agent, Round, RoundBatch, Weights
+from envs.errors import TaskError
+from envs.spaces import ObservationReader
 from envs.task import TaskFamily
 from trainers.errors import UsageError
 from trainers.process import torch_threads
@@ -87,6 +89,7 @@ class OnlineAgent:
             raise UsageError(f"rollouts is {rollouts}, but a round has at least 1 episode")
         self.family = family
         self.interface = interface_of(family)
+        self._reader = ObservationReader(self.interface.observation_space)
         self._agent, self._weights = agent, weights
         self._round: Round = agent.trial_rounds(1, rollouts)[0]
         self._deterministic = deterministic
@@ -109,7 +112,7 @@ class OnlineAgent:
         """The action for an observation, within the bounds of the action space.
 
         Args:
-            observation: as the environment gives it; its shape is the family's.
+            observation: as the environment gives it, a Dict's or a Tuple's too; of the family's observation space.
 
         Returns:
             action, of the action space's shape and type; a Python int where that is discrete.
@@ -124,7 +127,7 @@ class OnlineAgent:
         taken = action[0, 0]
         if isinstance(space, gymnasium.spaces.Box):
             return np.clip(taken, space.low, space.high).astype(space.dtype)
-        return int(taken)
+        return int(taken) if isinstance(space, gymnasium.spaces.Discrete) else taken.astype(space.dtype)
 
     def observe(self, observation: Any, reward: float, terminated: bool, truncated: bool) -> None:
         """Take in the outcome of the action: the next observation, its reward, and whether the episode ended.
@@ -165,7 +168,7 @@ class OnlineAgent:
         if not (rows[-1][-1]["terminated"] | rows[-1][-1]["truncated"]).all():
             raise UsageError("an episode is under way, and agents adapt between episodes; go on until it ends")
         with torch_threads(1):
-            self._start = self._state = self._agent.adapt(self._weights, self._state, _batch(self._round.label, rows))
+            self._start = self._state = self._agent.adapt(self._weights, self._state, self._batch(rows))
         self.adaptations += 1
         self._rows, self._episode_of_row, self._waiting = [[]], 0, None
 
@@ -193,26 +196,33 @@ class OnlineAgent:
             raise UsageError(f"{what} was called before begin_trial; call begin_trial at the start of each new task")
 
     def _checked(self, observation: Any) -> np.ndarray:
-        """The observation with the axes [1, 1, ...] of one trial and one row."""
+        """The observation as it is stored, with the axes [1, 1, ...] of one trial and one row."""
         space = self.interface.observation_space
-        array = np.asarray(observation)
-        if array.shape != space.shape or not np.isfinite(array).all():
+        try:
+            stored = np.asarray(self._reader.read(observation))
+        except TaskError as error:
             raise UsageError(
-                f"the observation has shape {array.shape} and must be finite numbers of shape {space.shape}, as in "
-                f"{self.family.name}; give the agent what its family observes"
+                f"{error} of {self.family.name}; give the agent what its family observes, an element of {space}"
+            ) from error
+        if not np.isfinite(stored).all():
+            raise UsageError(
+                f"the observation of {self.family.name} must be finite, not {observation}; nothing was recorded"
             )
-        return array.astype(space.dtype)[None, None]
+        return stored[None, None]
 
+    def _batch(self, rows: list[list[dict[str, np.ndarray]]]) -> RoundBatch:
+        """Rows of steps as a round of one trial, [1, R, L, ...], padded at the end with an element of the space."""
+        longest = max(map(len, rows))
+        observations, actions = self._reader.space, self.interface.action_space
+        spaces = {"observation": observations, "next_observation": observations, "action": actions}
 
-def _batch(label: str, rows: list[list[dict[str, np.ndarray]]]) -> RoundBatch:
-    """Rows of steps as a round of one trial, [1, R, L, ...], padded at the end."""
-    longest = max(map(len, rows))
+        def column(name: str) -> np.ndarray:
+            first = rows[0][0][name]
+            padding = np.asarray(getattr(spaces.get(name), "start", 0))
+            array = np.full((1, len(rows), longest, *first.shape[2:]), padding, first.dtype)
+            for number, row in enumerate(rows):
+                array[0, number, : len(row)] = np.stack([step[name][0, 0] for step in row])
+            return array
 
-    def column(name: str) -> np.ndarray:
-        first = rows[0][0][name]
-        array = np.zeros((1, len(rows), longest, *first.shape[2:]), first.dtype)
-        for number, row in enumerate(rows):
-            array[0, number, : len(row)] = np.stack([step[name][0, 0] for step in row])
-        return array
-
-    return RoundBatch(label=label, task_id=np.zeros(1, np.int64), **{name: column(name) for name in rows[0][0]})
+        arrays = {name: column(name) for name in rows[0][0]}
+        return RoundBatch(label=self._round.label, task_id=np.zeros(1, np.int64), **arrays)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import gymnasium
 import numpy as np
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 
 from agents.baselines.base import Baseline
 from agents.contract import AgentError, Interface
@@ -20,10 +20,11 @@ class Random(Baseline):
     def __init__(self, interface: Interface, episodes: int) -> None:
         super().__init__(interface, episodes)
         space = interface.action_space
-        bounded = isinstance(space, gymnasium.spaces.Box) and space.is_bounded("both")
-        if not (isinstance(space, gymnasium.spaces.Discrete) or (bounded and np.issubdtype(space.dtype, np.floating))):
+        bounded = isinstance(space, Box) and space.is_bounded("both") and np.issubdtype(space.dtype, np.floating)
+        if not (bounded or isinstance(space, (Discrete, MultiDiscrete, MultiBinary))):
             raise AgentError(
-                f"the random agent takes Discrete actions or a Box of bounded real ones, not {space}; bound the space"
+                "the random agent takes Discrete, MultiDiscrete or MultiBinary actions or a Box of bounded real ones, "
+                f"not {space}; bound the space"
             )
 
     def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
@@ -33,8 +34,12 @@ class Random(Baseline):
         if noise is None:
             raise AgentError("the random agent is nothing but noise; measure it without --deterministic")
         space = self.interface.action_space
-        if isinstance(space, gymnasium.spaces.Discrete):
+        if isinstance(space, Discrete):
             return int(space.start) + (noise[..., 0] * np.float64(space.n)).astype(np.int64), state
-        assert isinstance(space, gymnasium.spaces.Box)
-        fraction = noise.reshape(*noise.shape[:2], *space.shape)
+        fraction = noise.reshape(*noise.shape[:2], *(space.shape or ()))
+        if isinstance(space, MultiDiscrete):
+            return space.start + (fraction * space.nvec.astype(np.float64)).astype(np.int64), state
+        if isinstance(space, MultiBinary):
+            return (fraction * 2.0).astype(np.int64), state
+        assert isinstance(space, Box)
         return (space.low + fraction * (space.high - space.low)).astype(space.dtype), state

@@ -54,7 +54,7 @@ class InContextAgent(ABC, Generic[S]):
 
     @abstractmethod
     def decide(self, weights: Weights, state: S, observation: Tensor, inputs: Tensor) -> tuple[Distribution, S]:
-        """The policy at encoded observations [B, O], and the state after reading inputs [B, I]."""
+        """The policy at encoded observations [B, E], and the state after reading inputs [B, I]."""
 
     def trial_rounds(self, adaptations: int, rollouts: int) -> tuple[Round, ...]:
         return single_row_trial(adaptations, rollouts)
@@ -63,14 +63,14 @@ class InContextAgent(ABC, Generic[S]):
         return self.trial_inputs.policy.draw_noise(rng, shape)
 
     def encode(self, weights: Weights, observation: np.ndarray) -> Tensor:
-        """Observations [..., *shape] as inputs of the network: one-hot or flat, and normalised."""
+        """Stored observations [..., *shape] as features [..., O]: one-hot or flat, and normalised."""
         return RunningStatistics.normalise(weights, self.trial_inputs.policy.encode(observation))
 
     @torch.no_grad()
     def act(
         self, weights: Weights, state: S, observation: np.ndarray, noise: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray, S]:
-        encoded = self.encode(weights, observation)[:, 0]
+        encoded = self.trial_inputs.policy.encoder(weights, self.encode(weights, observation)[:, 0])
         inputs = self.trial_inputs.step_inputs(encoded, state.last, state.steps)
         distribution, state = self.decide(weights, state, encoded, inputs)
         row_noise = None if noise is None else torch.as_tensor(noise)[:, 0]
@@ -92,8 +92,8 @@ class InContextAgent(ABC, Generic[S]):
 class EncodedTrials:
     """Whole trials as inputs of the networks, time first: L steps of B trials, on the learner's device."""
 
-    observation: Tensor  # [L, B, O], encoded
-    inputs: Tensor  # [L, B, I]
+    observation: Tensor  # [L, B, O], features
+    inputs: Tensor  # [L, B, ...], beginning with them: see `TrialInputs.with_encoded`
     action: Tensor  # [L, B, *shape]
     reward: Tensor  # [L, B]
     log_prob: Tensor  # [L, B]
@@ -112,8 +112,8 @@ class InContextLearner:
         self.agent, self.device = agent, device
         self.parameters = {name: value.to(device).requires_grad_() for name, value in initial.items()}
         cpu = torch.device("cpu")  # trials are encoded there
-        size = agent.trial_inputs.observation_size
-        self.statistics = RunningStatistics(size, cpu) if config.normalise_observations else None
+        size, numbers = agent.trial_inputs.feature_size, agent.trial_inputs.policy.encoder.numbers
+        self.statistics = RunningStatistics(size, cpu, numbers=numbers) if config.normalise_observations else None
         self._plan = Plan(config.meta_batch_size, agent.trial_rounds(config.episodes_per_trial - 1, 1))
 
     def plan(self, iteration: int) -> Plan:

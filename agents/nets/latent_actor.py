@@ -18,7 +18,9 @@ from torch import Tensor
 
 from agents.contract import AgentError, Interface, RoundBatch
 from agents.functional.parameters import Parameters
+from agents.nets.encoders import make_encoder
 from agents.nets.ensembles import init_ensemble
+from agents.nets.policies import check_actions
 
 
 class LatentActor:
@@ -27,7 +29,7 @@ class LatentActor:
     Shapes: O observation entries, A action entries, Z latent entries, W numbers of a context's transition.
 
     Args:
-        interface: the family's spaces, both flat boxes; that of actions is bounded.
+        interface: the family's spaces: observations without images, and a bounded flat box of actions.
         latent_size: Z.
         hidden_sizes: of the policy and the critics.
         encoder_sizes: hidden ones of the encoder.
@@ -43,15 +45,18 @@ class LatentActor:
         encoder_sizes: Sequence[int],
         sees_next: bool,
     ) -> None:
-        observation, action = interface.observation_space, interface.action_space
-        for space, role in ((observation, "observations"), (action, "actions")):
-            if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
-                raise AgentError(f"this agent takes flat Box {role}, not {space}; choose another agent for this family")
-        assert isinstance(observation, gymnasium.spaces.Box)
-        assert isinstance(action, gymnasium.spaces.Box)
+        action, self.encoder = interface.action_space, make_encoder(interface.observation_space)
+        check_actions(action)
+        if not isinstance(action, gymnasium.spaces.Box):
+            raise AgentError(f"this agent takes flat Box actions, not {action}; choose another agent for this family")
+        if self.encoder.images:
+            raise AgentError(
+                f"this agent's networks read no images, and {interface.observation_space} holds one; maml, reptile, "
+                "rl2 and varibad read them"
+            )
         if not np.isfinite([action.low, action.high]).all():
             raise AgentError(f"this agent's actions fill a bounded space, but {action} has no bounds; bound it")
-        self.observations, self.actions, self.latents = observation.shape[0], action.shape[0], latent_size
+        self.observations, self.actions, self.latents = self.encoder.input_size, action.shape[0], latent_size
         self.middle = torch.as_tensor((action.high + action.low) / 2).float()
         self.half_range = torch.as_tensor((action.high - action.low) / 2).float()
         self.sees_next = sees_next
@@ -83,8 +88,8 @@ class LatentActor:
         return torch.cat((before, self.centred(batch.action), outcome, after), -1).flatten(1, 2)
 
     def normalised(self, statistics: Parameters, observation: np.ndarray) -> Tensor:
-        """Observations [..., O], shifted and scaled by `mean` and `scale`."""
-        return (torch.as_tensor(observation).float() - statistics["mean"]) / statistics["scale"]
+        """Stored observations [..., *shape] as features [..., O], shifted and scaled by `mean` and `scale`."""
+        return (self.encoder.prepare(observation) - statistics["mean"]) / statistics["scale"]
 
     def centred(self, action: np.ndarray) -> Tensor:
         """Actions [..., A] of the family's space, as ones in [-1, 1]."""

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from agents.contract import AgentError
-from agents.functional.parameters import Parameters
+from agents.functional.parameters import Parameters, whole
+from agents.nets.encoders import PART, make_encoder
 from agents.nets.mlp import Activation, init_mlp, mlp
 
 Distribution = tuple[Tensor, ...]
@@ -32,16 +33,20 @@ class Policy(ABC):
     def __init__(
         self, observation_space: gymnasium.Space, outputs: int, hidden_sizes: Sequence[int], activation: Activation
     ) -> None:
-        self.input_size = encoded_size(observation_space)
-        self._discrete_observation = isinstance(observation_space, gymnasium.spaces.Discrete)
-        self._first_observation = int(getattr(observation_space, "start", 0))
+        self.encoder = make_encoder(observation_space)
+        self.input_size = self.encoder.input_size
         self.output_size = outputs
-        self._sizes = (self.input_size, *hidden_sizes, outputs)
+        self._sizes = (self.encoder.size, *hidden_sizes, outputs)
         self._activation = activation
 
     def init(self, generator: torch.Generator) -> Parameters:
         """Fresh parameters; the last layer is small, so that the first policy hardly depends on the observation."""
-        return init_mlp(self._sizes, generator, last_scale=0.01) | self.init_spread()
+        parameters = init_mlp(self._sizes, generator, last_scale=0.01) | self.init_spread()
+        return parameters | self.init_encoder(generator)
+
+    def init_encoder(self, generator: torch.Generator) -> Parameters:
+        """Fresh parameters of the observation encoder, drawn after all others; {} where it has none."""
+        return whole({PART: self.encoder.init(generator)})
 
     def init_spread(self) -> Parameters:
         """Fresh parameters of the action's spread, where it is no output of the network."""
@@ -51,14 +56,11 @@ class Policy(ABC):
         """Moves meta-parameters, in place, back to where the policy wants them kept; nowhere by default."""
 
     def encode(self, observation: np.ndarray) -> Tensor:
-        """Observations [..., *shape] as float32 features [..., O]: flat, or one-hot where they are discrete."""
-        values = torch.as_tensor(observation)
-        if self._discrete_observation:
-            return torch.nn.functional.one_hot(values.long() - self._first_observation, self.input_size).float()
-        return values.float()
+        """Stored observations [..., *shape] as float32 features [..., O]; see `Encoder.prepare`."""
+        return self.encoder.prepare(observation)
 
     def _network(self, parameters: Parameters, features: Tensor) -> Tensor:
-        return mlp(parameters, len(self._sizes) - 1, self._activation, features)
+        return mlp(parameters, len(self._sizes) - 1, self._activation, self.encoder(parameters, features))
 
     def distribution(self, parameters: Parameters, features: Tensor) -> Distribution:
         """Distribution parameters of the action at features [..., rows, O]."""
@@ -216,16 +218,68 @@ class Categorical(Policy):
         return -(distribution[0].exp() * distribution[0]).sum(-1)
 
 
-def encoded_size(observation_space: gymnasium.Space) -> int:
-    """Number of features of an encoded observation; raises AgentError for spaces with no plain encoding."""
-    if isinstance(observation_space, gymnasium.spaces.Discrete):
-        return int(observation_space.n)
-    if isinstance(observation_space, gymnasium.spaces.Box) and len(observation_space.shape) == 1:
-        return int(observation_space.shape[0])
-    raise AgentError(
-        f"this agent takes flat Box or Discrete observations, not {observation_space}; "
-        "wrap the environment in gymnasium.wrappers.FlattenObservation"
-    )
+class MultiCategorical(Policy):
+    """Independent choices, one for each entry of a MultiDiscrete or MultiBinary action; Gumbel-max as in Categorical.
+
+    The distribution is the log-probabilities of all choices side by side, [..., sum of the choices' sizes].
+    """
+
+    def __init__(
+        self,
+        observation_space: gymnasium.Space,
+        action_space: gymnasium.spaces.MultiDiscrete | gymnasium.spaces.MultiBinary,
+        hidden_sizes: Sequence[int],
+        activation: Activation,
+    ) -> None:
+        self._shape = action_space.shape
+        if isinstance(action_space, gymnasium.spaces.MultiDiscrete):
+            self._choices = [int(count) for count in action_space.nvec.reshape(-1)]
+            first = np.broadcast_to(action_space.start, self._shape).reshape(-1)
+        else:
+            self._choices, first = [2] * math.prod(self._shape), np.zeros(math.prod(self._shape))
+        self._first = torch.as_tensor(first.astype(np.int64))
+        super().__init__(observation_space, sum(self._choices), hidden_sizes, activation)
+        self.noise_size = self.output_size
+
+    def of_outputs(self, parameters: Parameters, outputs: Tensor) -> Distribution:
+        return (torch.cat([torch.log_softmax(block, -1) for block in self._blocks(outputs)], -1),)
+
+    def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        return rng.gumbel(size=(*shape, self.noise_size)).astype(np.float32)
+
+    def sample(self, distribution: Distribution, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+        scores = distribution[0] if noise is None else distribution[0] + noise
+        indices = torch.stack([block.argmax(-1) for block in self._blocks(scores)], -1)
+        action = (indices + self._first).reshape(*indices.shape[:-1], *self._shape)
+        return action, self.log_prob(distribution, action)
+
+    def one_hot(self, action: Tensor) -> Tensor:
+        """Actions [..., *shape] as [..., sum of the choices' sizes] float32, one-hot in each block."""
+        chosen = self._indices(action).unbind(-1)
+        blocks = [torch.nn.functional.one_hot(one, n) for one, n in zip(chosen, self._choices, strict=True)]
+        return torch.cat(blocks, -1).float()
+
+    def log_prob(self, distribution: Distribution, action: Tensor) -> Tensor:
+        indices, blocks = self._indices(action), self._blocks(distribution[0])
+        chosen = [block.gather(-1, indices[..., one : one + 1]) for one, block in enumerate(blocks)]
+        return torch.cat(chosen, -1).sum(-1)
+
+    def kl(self, old: Distribution, new: Distribution) -> Tensor:
+        return (old[0].exp() * (old[0] - new[0])).sum(-1)  # of independent choices: the sum of theirs
+
+    def fisher(self, distribution: Distribution, tangent: Distribution) -> Distribution:
+        return (distribution[0].exp() * tangent[0],)  # block by block as in Categorical
+
+    def entropy(self, distribution: Distribution) -> Tensor:
+        return -(distribution[0].exp() * distribution[0]).sum(-1)
+
+    def _indices(self, action: Tensor) -> Tensor:
+        """Actions [..., *shape] as indices [..., choices] that count from 0."""
+        flat = action.long().reshape(*action.shape[: action.ndim - len(self._shape)], len(self._choices))
+        return flat - self._first.to(flat.device)
+
+    def _blocks(self, values: Tensor) -> tuple[Tensor, ...]:
+        return values.split(self._choices, -1)
 
 
 def make_policy(
@@ -235,11 +289,42 @@ def make_policy(
     activation: Activation,
     std: ActionStd,
 ) -> Policy:
-    """The policy of an action space: Gaussian for a flat Box, where `std` counts, Categorical for Discrete actions."""
-    if isinstance(action_space, gymnasium.spaces.Box) and len(action_space.shape) == 1:
+    """The policy of an action space: Gaussian for a flat Box of real numbers, where `std` counts, else Categorical.
+
+    Raises:
+        AgentError: for other action spaces, and observation spaces of no fixed size.
+    """
+    check_actions(action_space)
+    if isinstance(action_space, gymnasium.spaces.Box):
         return Gaussian(observation_space, action_space, hidden_sizes, activation, std)
     if isinstance(action_space, gymnasium.spaces.Discrete):
         return Categorical(observation_space, action_space, hidden_sizes, activation)
-    raise AgentError(
-        f"this agent takes flat Box or Discrete actions, not {action_space}; wrap the environment accordingly"
-    )
+    assert isinstance(action_space, (gymnasium.spaces.MultiDiscrete, gymnasium.spaces.MultiBinary))
+    return MultiCategorical(observation_space, action_space, hidden_sizes, activation)
+
+
+def check_actions(space: gymnasium.Space) -> None:
+    """Raise AgentError for an action space that no agent serves, with what to declare instead."""
+    if isinstance(space, gymnasium.spaces.Box):
+        if not np.issubdtype(space.dtype, np.floating):
+            raise AgentError(
+                f"a Box of whole numbers ({space}) is no action space of an agent; declare Discrete or MultiDiscrete "
+                "actions, or a Box of real numbers that the environment rounds"
+            )
+        if len(space.shape) != 1 or not space.shape[0]:
+            raise AgentError(
+                f"a Box of actions has one axis, not the shape {space.shape}; declare shape "
+                f"({max(1, math.prod(space.shape))},) and reshape the action in the environment's step"
+            )
+    elif isinstance(space, (gymnasium.spaces.Dict, gymnasium.spaces.Tuple)):
+        raise AgentError(
+            f"actions of a {type(space).__name__} space are served by no agent; declare one Box or MultiDiscrete space "
+            "and split the action in the environment's step"
+        )
+    elif not isinstance(
+        space, (gymnasium.spaces.Discrete, gymnasium.spaces.MultiDiscrete, gymnasium.spaces.MultiBinary)
+    ):
+        raise AgentError(
+            f"actions of a {type(space).__name__} space are served by no agent; declare a Box, Discrete, MultiDiscrete "
+            "or MultiBinary space"
+        )

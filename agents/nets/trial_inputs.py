@@ -11,7 +11,7 @@ from torch import Tensor
 
 from agents.contract import AgentError, Interface, Round, RoundBatch, Weights
 from agents.functional.parameters import Parameters
-from agents.nets.policies import Categorical, Policy
+from agents.nets.policies import Categorical, MultiCategorical, Policy
 
 
 def single_row_trial(adaptations: int, rollouts: int) -> tuple[Round, ...]:
@@ -30,6 +30,9 @@ def single_row_trial(adaptations: int, rollouts: int) -> tuple[Round, ...]:
 
 class TrialInputs:
     """Features of a step: the observation, and the action, reward and end of the step before.
+
+    The observation is that of the policy's encoder, E entries of `observation_size`; where the space holds images, an
+    encoder with parameters of the network makes it of `feature_size` features, O (agents/nets/encoders.py).
 
     [observation, last action, last reward, whether it ended an episode, fraction of the trial that is over, and with
     `pairs` the last (observation, action) as one one-hot vector and that vector times the reward]
@@ -56,7 +59,7 @@ class TrialInputs:
         self.policy, self.trial_steps = policy, trial_steps
         self._action_space = interface.action_space
         self._offset, self._scale = reward_offset, reward_scale
-        self.observation_size = policy.input_size
+        self.observation_size, self.feature_size = policy.encoder.size, policy.input_size
         discrete = isinstance(interface.observation_space, gymnasium.spaces.Discrete)
         if pairs and not (discrete and isinstance(policy, Categorical)):
             raise AgentError(
@@ -64,7 +67,7 @@ class TrialInputs:
                 f"{interface.action_space}; set it false"
             )
         self.pair_size = policy.input_size * policy.output_size if pairs else 0
-        self.size = policy.input_size + policy.output_size + 3 + 2 * self.pair_size
+        self.size = self.observation_size + policy.output_size + 3 + 2 * self.pair_size
 
     def empty_last_step(self, rows: int) -> dict[str, Tensor]:
         """Encoding of the step before a trial's first one: zeros."""
@@ -90,7 +93,7 @@ class TrialInputs:
 
     def encode_action(self, action: np.ndarray) -> Tensor:
         """Actions as the environment took them: clipped to their bounds, or one-hot."""
-        if isinstance(self.policy, Categorical):
+        if isinstance(self.policy, (Categorical, MultiCategorical)):
             return self.policy.one_hot(torch.as_tensor(action))
         assert isinstance(self._action_space, gymnasium.spaces.Box)
         return torch.as_tensor(np.clip(action, self._action_space.low, self._action_space.high)).float()
@@ -107,12 +110,18 @@ class TrialInputs:
             parts += [last["pair"], last["pair"] * last["reward"].unsqueeze(-1)]
         return torch.cat(parts, -1)
 
+    def with_encoded(self, inputs: Tensor, encoded: Tensor) -> Tensor:
+        """Inputs that begin with the features [..., O] of observations, with these [..., E] in their place."""
+        if not self.policy.encoder.images:
+            return inputs
+        return torch.cat([encoded, inputs[..., self.feature_size :]], -1)
+
     def sequence_inputs(self, trials: RoundBatch, observation: Tensor) -> Tensor:
-        """Features [L, B, size] of every step of trials [B, 1, L, ...], as the agent computed them step by step.
+        """Inputs [L, B, ...] of every step of trials [B, 1, L, ...], as the agent computed them step by step.
 
         Args:
             trials: one row each.
-            observation: [L, B, O], encoded.
+            observation: [L, B, O], features, which the inputs begin with: see `with_encoded`.
         """
         arrays = trials.action, trials.reward, trials.terminated | trials.truncated
         encoded = self.last_step(observation, *(time_first(array) for array in arrays))
@@ -132,7 +141,11 @@ class RunningStatistics:
     MIN_RATE = 0.05  # weight of the newest batch once the average has settled
     CLIP = 10.0  # normalised values are clipped to this many standard deviations
 
-    def __init__(self, size: int, device: torch.device, name: str = "observation") -> None:
+    def __init__(
+        self, size: int, device: torch.device, name: str = "observation", numbers: Tensor | None = None
+    ) -> None:
+        """`numbers` [size] bool: the entries to normalise, of observations those of no image and no one-hot."""
+        self._numbers = None if numbers is None or bool(numbers.all()) else numbers.to(device)
         mean, deviation = torch.zeros(size, device=device), torch.ones(size, device=device)
         self.tensors: Parameters = {f"{name}/mean": mean, f"{name}/deviation": deviation}
         self.settled = (
@@ -151,4 +164,5 @@ class RunningStatistics:
         """Average in a batch of values [steps, O]; update number 0 replaces statistics that are not settled."""
         rate = self.MIN_RATE if self.settled else max(self.MIN_RATE, 1.0 / (updates + 1))
         for value, now in zip(self.tensors.values(), (values.mean(0), values.std(0) + 1e-3), strict=True):
-            value += rate * (now - value)
+            change = rate * (now - value)
+            value += change if self._numbers is None else torch.where(self._numbers, change, 0.0)

@@ -109,11 +109,19 @@ def test_a_missing_parameter_is_an_error_and_not_a_default():
 
 
 def test_spaces_it_cannot_serve_are_refused_in_a_sentence():
-    picture = gymnasium.spaces.Box(0, 255, (8, 8, 3))
-    with pytest.raises(AgentError, match="FlattenObservation"):
-        make_policy(picture, ACTION, (4,), "tanh", ActionStd(1, 0.1))
-    with pytest.raises(AgentError, match="actions"):
-        make_policy(BOX, gymnasium.spaces.MultiBinary(3), (4,), "tanh", ActionStd(1, 0.1))
+    of_any_length = gymnasium.spaces.Sequence(gymnasium.spaces.Discrete(2))
+    with pytest.raises(AgentError, match="no fixed size"):
+        make_policy(of_any_length, ACTION, (4,), "tanh", ActionStd(1, 0.1))
+    actions = {
+        "split the action": gymnasium.spaces.Dict(arm=ACTION),
+        "split the": gymnasium.spaces.Tuple([ACTION]),
+        "whole numbers": gymnasium.spaces.Box(0, 4, (1,), np.int64),
+        r"shape \(6,\) and reshape": gymnasium.spaces.Box(-1, 1, (2, 3)),
+        "served by no agent": gymnasium.spaces.Text(3),
+    }
+    for said, space in actions.items():
+        with pytest.raises(AgentError, match=said):
+            make_policy(BOX, space, (4,), "tanh", ActionStd(1, 0.1))
 
 
 def test_the_unadapted_deviation_has_a_floor_that_an_adapted_one_may_leave():

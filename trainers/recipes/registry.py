@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Protocol, get_args
 
 from agents import ALGORITHMS
 from agents.baselines import BASELINES
-from agents.contract import Agent, Algorithm, Interface
+from agents.contract import Agent, AgentError, Algorithm, Interface
 from envs import FAMILIES
 from envs.oracle import OracleWrapper
 from envs.task import Kind, TaskFamily
@@ -122,6 +122,20 @@ def algorithm(name: str) -> Algorithm:
     if not isinstance(found, Algorithm):
         raise RecipeError(f"agent.name: {name} is {type(found).__name__}, not an agents.contract.Algorithm")
     return found
+
+
+def who_serves(interface: Interface) -> dict[str, str | None]:
+    """Every listed algorithm, by name: None if its agent serves these spaces as it is by default, else why not."""
+    served: dict[str, str | None] = {}
+    for name in ALGORITHMS:
+        found = algorithm(name)
+        try:
+            found.make_agent(found.config(), interface)
+        except AgentError as error:
+            served[name] = str(error)
+        else:
+            served[name] = None
+    return served
 
 
 def baseline(name: str) -> Baseline:

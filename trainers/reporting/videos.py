@@ -79,6 +79,8 @@ def _panel(
     actions, rewards = batch.action[0, 0, 0][valid], batch.reward[0, 0, 0][valid]
     if isinstance(env.action_space, gymnasium.spaces.Box):
         actions = np.clip(actions, env.action_space.low, env.action_space.high)
+    elif isinstance(env.action_space, (gymnasium.spaces.MultiDiscrete, gymnasium.spaces.MultiBinary)):
+        actions = actions.astype(env.action_space.dtype)
     observation, _ = env.reset(seed=seed, options={"episode": episode})
     path, frames, total = [observation], [], 0.0
     for step, (action, reward) in enumerate(zip(actions, rewards, strict=True)):

@@ -17,7 +17,9 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from agents.contract import Agent, Round, RoundBatch, TrialBatch, Weights
+from envs.errors import TaskError
 from envs.signals import STEP_SIGNALS, declared_by, readable_by
+from envs.spaces import is_plain
 from envs.task import Task, TaskFamily
 from trainers.errors import SamplingError
 from trainers.sampling.random_streams import generator, reset_seeds
@@ -115,7 +117,13 @@ class _Player:
 
     def _environment(self, rollouts: int) -> VectorEnv:
         if rollouts not in self._environments:
-            self._environments[rollouts] = self._family.make_vector_env(self.tasks, rollouts)
+            env = self._family.make_vector_env(self.tasks, rollouts)
+            if not is_plain(env.single_observation_space):
+                raise TaskError(
+                    f"{self._family.name}: the rows of its own make_vector_env observe {env.single_observation_space}, "
+                    "which is not one array; leave make_vector_env out, or store them as envs.spaces does"
+                )
+            self._environments[rollouts] = env
         return self._environments[rollouts]
 
     def _signal(self, name: str, info: Mapping[str, np.ndarray], rows: tuple[int, int]) -> np.ndarray:
@@ -145,6 +153,8 @@ def _step(
     space = env.single_action_space
     if isinstance(space, gymnasium.spaces.Box):  # the environment gets it clipped, the learner as it was drawn
         sent = np.minimum(np.maximum(sent, space.low), space.high)  # half the price of np.clip
+    elif isinstance(space, (gymnasium.spaces.MultiDiscrete, gymnasium.spaces.MultiBinary)):
+        sent = sent.astype(space.dtype, copy=False)
     *outcome, info = env.step(sent)
     names = ("next_observation", "reward", "terminated", "truncated")
     return {name: array.reshape(*rows, *array.shape[1:]) for name, array in zip(names, outcome, strict=True)}, info
@@ -158,12 +168,13 @@ def _for_agents(batch: RoundBatch) -> RoundBatch:
 class _Recorder:
     """Arrays of a round, time first while it runs: each step is one contiguous write.
 
-    Padding is 0, or the first element of a Discrete space that starts elsewhere; `spaces` are those of fields by name.
+    Padding is 0, or the first element of a Discrete or MultiDiscrete space that starts elsewhere; `spaces` are those of
+    fields by name.
     """
 
     def __init__(self, rows: tuple[int, int], steps: int, spaces: Mapping[str, gymnasium.Space]) -> None:
         self._shape = (steps, *rows)
-        self._padding = {name: int(getattr(space, "start", 0)) for name, space in spaces.items()}
+        self._padding = {name: np.asarray(getattr(space, "start", 0)) for name, space in spaces.items()}
         self._arrays: dict[str, np.ndarray] = {}
 
     def write(self, step: int, values: Mapping[str, np.ndarray]) -> None:
@@ -171,7 +182,7 @@ class _Recorder:
             self._arrays = {
                 name: np.full(
                     (*self._shape, *value.shape[2:]),
-                    self._padding.get(name, 0),
+                    self._padding.get(name, np.asarray(0)),
                     np.float32 if value.dtype.kind == "f" else value.dtype,
                 )
                 for name, value in values.items()

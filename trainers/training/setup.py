@@ -27,9 +27,9 @@ from trainers.sampling.random_streams import generator, random_key
 
 def create_run(recipe: Recipe, out: Path) -> Run:
     """Make the run folder, with the checkpoint of iteration 0; everything that can be refused is refused before."""
-    check_no_leak(registry.family(recipe.family))
     family = registry.family(recipe.family, task_in_observation=recipe.task_in_observation)
-    agent, learner = build(recipe, family, choose_device(recipe.device))
+    agent, learner = build(recipe, family, choose_device(recipe.device))  # refuses spaces that it cannot serve
+    check_no_leak(registry.family(recipe.family))
     agent.trial_rounds(recipe.evaluation.rounds, recipe.evaluation.rollouts)
     sets = frozen_task_sets(recipe, family)
     planned_tasks(learner.plan(0), family, sets.get("train"), recipe.seed, 0)
