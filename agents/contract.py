@@ -66,7 +66,8 @@ class RoundBatch:
 
     Attributes:
         label: the round's label.
-        observation, next_observation: [..., R, L, *observation shape]; next is the true one, also at an episode's end.
+        observation, next_observation: [..., R, L, *shape], stored observations: as the space has them where it is a Box
+            or Discrete, else flat (docs/adr/0010-spaces.md); next is the true one, also at an episode's end.
         action: [..., R, L, *action shape].
         reward: [..., R, L] float32, in the family's own units.
         log_prob: [..., R, L] float32, of the action when it was taken.

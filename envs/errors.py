@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -14,22 +15,23 @@ class EnvironmentFailure(TaskError):
     """The user's own environment raised an exception, `__cause__`; the message says where and with which task.
 
     Attributes:
-        user_traceback: the traceback of that exception as text. It survives a worker process, which `__cause__`
-            does not.
+        frames: where that exception was raised, oldest first.
+        raised: the exception itself, as text. Both survive a worker process, which `__cause__` does not.
     """
 
-    def __init__(self, message: str, user_traceback: str = "") -> None:
+    def __init__(self, message: str, frames: Sequence[traceback.FrameSummary] = (), raised: Sequence[str] = ()) -> None:
         super().__init__(message)
-        self.user_traceback = user_traceback
+        self.frames, self.raised = tuple(frames), tuple(raised)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (str(self), self.user_traceback)
+        return type(self), (str(self), self.frames, self.raised)
 
     @classmethod
     def of(cls, error: Exception, doing: str, where: str) -> EnvironmentFailure:
-        """The failure of an exception: "X raised KeyError: 'goal' in its reset (task ...); mend ..."."""
+        """The failure of an exception: "X, in its reset, raised KeyError: 'goal' (task ...); mend the environment"."""
         said = " ".join(str(error).split())
         message = f"{doing} raised {type(error).__name__}{f': {said}' if said else ''}{where}; mend the environment"
-        # The first frame is ours, which called the environment.
-        frames = traceback.format_exception(type(error), error, error.__traceback__ and error.__traceback__.tb_next)
-        return cls(message, "".join(frames))
+        frames = traceback.extract_tb(error.__traceback__)
+        for frame in frames:
+            _ = frame.line  # read while the file is at hand
+        return cls(message, frames, traceback.format_exception_only(error))

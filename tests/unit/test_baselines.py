@@ -384,7 +384,7 @@ DISCRETE = gymnasium.spaces.Discrete
         ("belief", (DISCRETE(25), DISCRETE(4), 15), r"GridNavi \(25 cells, 5 moves, 15 steps\), not 25 obs.*, 4 act"),
         ("oracle", (gymnasium.spaces.Box(0, 1, (7,)), DISCRETE(5), 9), "knows bandits, tabular MDPs and GridNavi"),
         ("random", (DISCRETE(1), gymnasium.spaces.Box(-np.inf, 1, (2,)), 1), "bound the space"),
-        ("random", (DISCRETE(1), gymnasium.spaces.MultiDiscrete([2, 3]), 1), "bound the space"),
+        ("random", (DISCRETE(1), gymnasium.spaces.Box(0, 4, (2,), np.int64), 1), "bound the space"),
         ("bayes", (DISCRETE(1), DISCRETE(5), 1), "5 arms and 50 pulls have [0-9,]+ states: measure gittins"),
         ("bayes", (DISCRETE(1), DISCRETE(90), 1), "90 arms and 50 pulls have too many states"),
     ],
