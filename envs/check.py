@@ -10,19 +10,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-import gymnasium
 import numpy as np
 from gymnasium.utils.env_checker import check_env
 
-from envs.checked import CheckedEnv, make_checked
+from envs.checked import make_checked
 from envs.errors import TaskError
 from envs.signals import STEP_SIGNALS, declared_by
-from envs.spaces import ObservationReader
 from envs.task import KINDS, SPLITS, Task, TaskFamily
 from envs.task_sets import check_disjoint
+from envs.trajectories import STEPS, TASKS, Trajectory, fixed_actions, play_once, some_tasks, trajectories
 
-_STEPS = 50  # of a comparison: enough to tell tasks apart, short enough for slow simulators
-_TASKS = 6
 _ATTEMPTS = 16  # action sequences to tell two tasks apart by
 
 
@@ -32,16 +29,6 @@ class Finding:
 
     check: str
     problem: str | None
-
-
-@dataclass(frozen=True)
-class Trajectory:
-    """Trajectory of one row under given actions."""
-
-    observation: np.ndarray  # [L + 1, O]
-    reward: np.ndarray  # [L]
-    ended: np.ndarray  # [L] bool
-    infos: list[dict[str, Any]]
 
 
 def check_task_family(family: TaskFamily) -> list[Finding]:
@@ -107,60 +94,6 @@ def check_no_leak(family: TaskFamily) -> None:
         raise TaskError(f"{family.name} leaks its task: {problem}")
 
 
-# -- tasks, actions and trajectories to compare
-
-
-def some_tasks(family: TaskFamily, count: int = _TASKS) -> list[Task]:
-    """Return distinct training tasks; a finite family may have fewer."""
-    drawn = family.sample(count if family.kind != "finite" else 8 * count, np.random.default_rng(0), "train")
-    return list(dict.fromkeys(drawn))[:count]
-
-
-def fixed_actions(space: gymnasium.Space, steps: int, rows: int, seed: int = 0) -> np.ndarray:
-    """Return the same random actions for every row, [steps, rows, ...]."""
-    if isinstance(space, (gymnasium.spaces.Dict, gymnasium.spaces.Tuple)):
-        raise TaskError(
-            f"actions of a {type(space).__name__} space are not served by any agent; declare one Box or MultiDiscrete "
-            "action space and split the action in the environment's step"
-        )
-    space.seed(seed)
-    actions = np.array([space.sample() for _ in range(steps)])
-    return np.repeat(actions[:, None], rows, axis=1)
-
-
-def play(env: gymnasium.Env, actions: np.ndarray, seed: int, task: Task | None = None) -> Trajectory:
-    """Play these actions in a single environment until it ends.
-
-    Raises:
-        TaskError: what it gives is not what it declares; `task` is named.
-    """
-    reader = ObservationReader(env.observation_space)
-    checked = CheckedEnv(env, reader, task)
-    observations = np.empty((len(actions) + 1, *(reader.space.shape or ())), reader.space.dtype)
-    checked.reset(observations, 0, seed, None)
-    rewards, ended, infos = [], [], []
-    for step, action in enumerate(actions):
-        reward, terminated, truncated, info = checked.step(action, observations, step + 1)
-        rewards.append(float(reward))
-        ended.append(bool(terminated or truncated))
-        infos.append(info)
-        if ended[-1]:
-            break
-    return Trajectory(observations[: len(rewards) + 1].astype(float), np.array(rewards), np.array(ended), infos)
-
-
-def _trajectories(family: TaskFamily, tasks: Sequence[Task], seed: int = 0) -> list[Trajectory]:
-    actions = fixed_actions(family.action_space, min(_STEPS, family.episode_steps), 1)[:, 0]
-    return [_play_once(family, task, actions, seed) for task in tasks]
-
-
-def _play_once(family: TaskFamily, task: Task, actions: np.ndarray, seed: int = 0) -> Trajectory:
-    env = make_checked(family.make_env, task)
-    played = play(env, actions, seed, task)
-    env.close()
-    return played
-
-
 # -- the checks
 
 
@@ -182,13 +115,13 @@ def _splits(family: TaskFamily) -> str | None:
     for split in SPLITS:
         if split == "ood" and not family.has_ood:
             continue
-        first, again = (family.sample(_TASKS, np.random.default_rng(7), split) for _ in range(2))
+        first, again = (family.sample(TASKS, np.random.default_rng(7), split) for _ in range(2))
         if first != again:
             return f"two generators with the same seed gave different {split} tasks; draw from `rng` alone"
         for task in first:
             family.check_task(task)
         if split != "ood":
-            sets.append(family.task_set(split, _TASKS, 0))
+            sets.append(family.task_set(split, TASKS, 0))
     check_disjoint(family.kind, sets)
     return None
 
@@ -210,7 +143,7 @@ def _gymnasium(family: TaskFamily) -> str | None:
 
 def _repeatable(family: TaskFamily) -> str | None:
     tasks = some_tasks(family)
-    for task, first, again in zip(tasks, _trajectories(family, tasks), _trajectories(family, tasks), strict=True):
+    for task, first, again in zip(tasks, trajectories(family, tasks), trajectories(family, tasks), strict=True):
         same = zip((first.observation, first.reward), (again.observation, again.reward), strict=True)
         if not all(np.array_equal(one, other, equal_nan=True) for one, other in same):
             return f"task {task.parameters} played twice with one seed and the same actions went two ways"
@@ -225,10 +158,10 @@ def _tasks_differ(family: TaskFamily) -> str | None:
     played: list[Trajectory] = []
     for attempt in range(_ATTEMPTS):
         # Later attempts hold one action: random ones stay near the start, where a sparse reward may be silent.
-        actions = fixed_actions(family.action_space, min(_STEPS, family.episode_steps), 1, seed=attempt)[:, 0]
+        actions = fixed_actions(family.action_space, min(STEPS, family.episode_steps), 1, seed=attempt)[:, 0]
         if attempt:
             actions = np.repeat(actions[:1], len(actions), axis=0)
-        played = [_play_once(family, task, actions) for task in tasks]
+        played = [play_once(family, task, actions) for task in tasks]
         alike = {(i, j) for i, j in alike if _same(played[i], played[j])}
         if not alike:
             return None
@@ -256,7 +189,7 @@ def leak(family: TaskFamily) -> str | None:
     task as the reward does.
     """
     tasks = some_tasks(family)
-    played = _trajectories(family, tasks)
+    played = trajectories(family, tasks)
     first = np.stack([trajectory.observation[0].reshape(-1) for trajectory in played])
     if not family.reset_depends_on_task and (moved := np.flatnonzero(np.ptp(first, axis=0) > 0)).size:
         return (
@@ -312,7 +245,7 @@ def _first_bad(values: np.ndarray) -> int:
 
 def _batched(family: TaskFamily) -> str | None:
     tasks = some_tasks(family, 3)
-    rows, steps = 2, min(_STEPS, family.episode_steps)
+    rows, steps = 2, min(STEPS, family.episode_steps)
     actions = fixed_actions(family.action_space, steps, len(tasks) * rows)
     batched = family.make_vector_env(tasks, rows)
     if batched.num_envs != len(tasks) * rows:
@@ -327,7 +260,7 @@ def _batched(family: TaskFamily) -> str | None:
     batched.close()
     for row, seed in enumerate(seeds):
         task = tasks[row // rows]
-        alone = _play_once(family, task, actions[:, row], seed)
+        alone = play_once(family, task, actions[:, row], seed)
         length = len(alone.reward)
         together = np.array(observations)[: length + 1, row]
         if not (
@@ -343,7 +276,7 @@ def _signals(family: TaskFamily) -> str | None:
     env = family.make_vector_env(tasks, 1)
     env.reset(seed=list(range(len(tasks))))  # type: ignore[arg-type]
     declared = declared_by(family)
-    for action in fixed_actions(family.action_space, min(_STEPS, family.episode_steps), len(tasks)):
+    for action in fixed_actions(family.action_space, min(STEPS, family.episode_steps), len(tasks)):
         *_, terminated, truncated, info = env.step(action)
         for name, signal in STEP_SIGNALS.items():
             if name not in info:
@@ -367,7 +300,7 @@ def _kind_of(values: np.ndarray) -> str:
 
 def _no_global_random(family: TaskFamily) -> str | None:
     before = _global_state()
-    _trajectories(family, some_tasks(family, 2))
+    trajectories(family, some_tasks(family, 2))
     family.sample(3, np.random.default_rng(0), "train")
     if before != _global_state():
         return "it draws from NumPy's global generator; use the environment's np_random and the rng it is given"
