@@ -119,7 +119,7 @@ class ObservationReader:
             self._write_leaves(observation, out[row])
 
     def read(self, observation: Any) -> np.ndarray:
-        """What is stored of one observation, a new array."""
+        """One observation as it is stored, a new array."""
         out = np.zeros((1, *(self.space.shape or ())), self.space.dtype)
         self.write(observation, out, 0)
         return out[0]
@@ -207,7 +207,7 @@ def as_declared(value: Any, space: gymnasium.Space, name: str) -> np.ndarray:
 
 
 def describe(value: Any) -> str:
-    """What a value is, in a few words: `a dict`, `float64 of shape (2,)`, `None`."""
+    """A value in a few words: `a dict`, `float64 of shape (2,)`, `None`."""
     if value is None:
         return "None"
     if isinstance(value, np.ndarray):

@@ -151,7 +151,7 @@ def _he(shape: tuple[int, ...], fan_in: int, generator: torch.Generator) -> Tens
 
 @dataclass(frozen=True, eq=False)
 class Encoder:
-    """What a network reads of an observation; shapes: O features, E entries of the encoded observation.
+    """The features that a network reads of an observation. Shapes: O features, E entries of the encoded observation.
 
     Attributes:
         space: of observations, as the family declares it.

@@ -1,4 +1,4 @@
-"""What an environment gives is compared with what it declares; every refusal is one sentence."""
+"""Environments are held to what they declare; every refusal is one sentence."""
 
 from __future__ import annotations
 

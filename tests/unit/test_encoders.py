@@ -146,10 +146,10 @@ def test_the_meta_gradient_through_convolutions_is_that_of_finite_differences(ac
     directions = torch.randn(8, len(start), generator=generator, dtype=torch.float64)
     for direction in directions:
         shift = 1e-6 * direction / direction.norm()
-        ahead, behind = (
+        forward, backward = (
             objective.loss_terms(unflatten(start + sign * shift, parameters), rounds, old).loss for sign in (1, -1)
         )
-        slope = (ahead - behind) / 2e-6
+        slope = (forward - backward) / 2e-6
         assert float(exact @ direction / direction.norm()) == pytest.approx(slope, rel=1e-3, abs=1e-6)
     product = objective.fisher_product(parameters, rounds, damping=0.0)
     v, w = directions[:2]
