@@ -164,6 +164,11 @@ class Refusal:
             return self._missing([self._place(error["loc"]) for error in by_type["missing"]])
         return self._invalid(errors[0])
 
+    def first_unknown(self) -> str | None:
+        """The first key that there is not, dotted; None if all are known."""
+        unknown = [error for error in self.error.errors() if error["type"] == "extra_forbidden"]
+        return self.prefix + self._place(unknown[0]["loc"]).key if unknown else None
+
     def _unknown(self, error: Any) -> str:
         place = self._place(error["loc"])
         key = self.prefix + place.key

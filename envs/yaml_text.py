@@ -72,8 +72,10 @@ def load_yaml(text: str) -> Any:
         raise TextError(" ".join(str(error).split())[:200]) from None
 
 
-def dump_yaml(data: Any) -> str:
-    """YAML that `load_yaml` reads as the same data."""
+def dump_yaml(data: Any, *, flow: bool = False) -> str:
+    """YAML that `load_yaml` reads as the same data; `flow` writes a mapping in one line, without its braces."""
+    if flow:
+        return yaml.dump(data, Dumper=_Dumper, sort_keys=False, default_flow_style=True, width=10**6).strip()[1:-1]
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False)
 
 

@@ -7,6 +7,10 @@ COMMANDS = {
     "evaluate": "trainers.cli.evaluate:evaluate",
     "render": "trainers.cli.render:render",
     "embed": "trainers.cli.embed:embed",
+    "recipes": "trainers.cli.recipes:recipes",
+    "agents": "trainers.cli.agents:agents",
+    "baselines": "trainers.cli.baselines:baselines",
     "families": "trainers.cli.families:families",
+    "describe": "trainers.cli.describe:describe",
     "check": "trainers.cli.check:check",
 }

@@ -9,9 +9,11 @@ import time
 from collections.abc import Mapping
 from enum import IntEnum
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 # Names of files and families are text, never markup or emoji: runs/[lr]first, my:Family:
 console = Console(highlight=False, emoji=False, markup=False)
@@ -44,6 +46,14 @@ def note(text: str) -> None:
     """Print a line about what is being done, unless quiet."""
     if _verbosity >= Verbosity.NORMAL:
         console.print(text, soft_wrap=True)
+
+
+def entry(name: str, *lines: str) -> None:
+    """Print an entry of a list: its name, and lines about it; in a terminal each is cut to its width."""
+    fits: dict[str, Any] = {"no_wrap": True, "overflow": "ellipsis"} if console.is_terminal else {"soft_wrap": True}
+    console.print(Text(name, style="bold"), **fits)
+    for line in lines:
+        console.print(Text(f"  {line}"), **fits)
 
 
 def detail(text: str) -> None:

@@ -22,16 +22,25 @@ SHIPPED = Path(__file__).resolve().parents[2] / "configs"
 Translate = Callable[[Mapping[str, Any]], tuple[dict[str, Any], list[tuple[str, str]]]]
 
 
+def shipped() -> dict[str, Path]:
+    """The recipes that come with Acclimate, by name."""
+    return {file.stem: file for file in sorted(SHIPPED.glob("*.yaml"))}
+
+
 def find(name: str) -> Path:
     """The recipe file of this name: a path, or one of the recipes that come with Acclimate."""
     path = Path(name)
     if path.is_file():
         return path
-    shipped = {file.stem: file for file in SHIPPED.glob("*.yaml")}
+    if path.is_dir() and name not in shipped():
+        run = f": train {path / 'config.yaml'} anew, or resume it" if (path / "config.yaml").is_file() else ""
+        raise RecipeError(f"{name} is a folder, not a recipe{run or '; name the YAML file in it'}")
     stem = path.name.removesuffix(".yaml")
-    if path.parent in (Path(), Path("configs")) and stem in shipped:
-        return shipped[stem]
-    raise RecipeError(f"there is no recipe {name}; {nearest(stem, shipped)}; a recipe of your own is a path")
+    if path.parent in (Path(), Path("configs")) and stem in shipped():
+        return shipped()[stem]
+    close = nearest(stem, shipped())
+    hint = close if close.startswith("did") else "acclimate recipes lists them"
+    raise RecipeError(f"there is no recipe {name}; {hint}; a recipe of your own is a path")
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -75,18 +84,24 @@ def in_todays_names(
     """
     changed, found = translate(data)
     for override in overrides:
-        keys, value = _parsed(override)
-        nested: Any = value
-        for key in reversed(keys):
-            nested = {key: nested}
-        nested, earlier = translate(nested)
+        todays, value, earlier = parsed_override(override, translate)
         found += earlier
-        todays = []
-        for _ in keys:
-            ((key, nested),) = nested.items()
-            todays.append(key)
-        _set(changed, todays, nested)
+        _set(changed, todays, value)
     return changed, found
+
+
+def parsed_override(override: str, translate: Translate) -> tuple[list[str], Any, list[tuple[str, str]]]:
+    """(sections and key in today's names, value, the earlier names in it) of `section.key=value`."""
+    keys, value = _parsed(override)
+    nested: Any = value
+    for key in reversed(keys):
+        nested = {key: nested}
+    nested, earlier = translate(nested)
+    todays = []
+    for _ in keys:
+        ((key, nested),) = nested.items()
+        todays.append(key)
+    return todays, nested, earlier
 
 
 def translation(schema: type[Config], agent_schema: type[Config]) -> Translate:
@@ -107,6 +122,17 @@ def say_todays_names(found: Sequence[tuple[str, str]]) -> None:
     if found:
         names = ", ".join(f"{earlier} is called {today} now" for earlier, today in dict.fromkeys(found))
         print(f"acclimate: {names}; both are read", file=sys.stderr)
+
+
+def dotted(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values by dotted keys, those of nested sections too."""
+    found: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            found |= dotted(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
 
 
 def _size(node: Any, limit: int = MOST_VALUES) -> int:

@@ -7,7 +7,7 @@ registry as it is, and found by the name that `give` returns for as long as this
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from operator import attrgetter
@@ -84,26 +84,28 @@ def _imported(name: str) -> Any:
         return None
 
 
-def family(name: str, *, task_in_observation: bool = False) -> TaskFamily:
+def family(
+    name: str, *, task_in_observation: bool = False, near: Sequence[Path] = (), digest: str | None = None
+) -> TaskFamily:
     """An instance of the family of this name: a listed one, `package.module:Name`, or a description's YAML file.
 
-    With `task_in_observation` its observations hold the task, for an oracle.
+    With `task_in_observation` its observations hold the task, for an oracle. `near` and `digest` help to find the
+    file: see `described_family`.
     """
-    made = _family(name)
+    described = name.endswith((".yaml", ".yml"))
+    made = described_family(name, near, digest) if described else _family(name)
     return OracleWrapper(made) if task_in_observation else made
 
 
 def _family(name: str) -> TaskFamily:
-    if name.endswith((".yaml", ".yml")):
-        from envs.mujoco import described  # MuJoCo is only needed by those who use it
-
-        return described.load(Path(name))
     found = _import(name, FAMILIES, "family")
     if isinstance(found, type) and issubclass(found, TaskFamily):
         try:
             made = found()
         except TypeError as error:
             raise RecipeError(f"family: {name} cannot be made without arguments ({error})") from error
+        except Exception as error:
+            raise RecipeError(f"family: {name} raises {_named(error)} when it is made; mend it") from error
     elif isinstance(found, TaskFamily):
         made = found
     else:
@@ -146,6 +148,44 @@ def baseline(name: str) -> Baseline:
     return found  # type: ignore[return-value]
 
 
+def described_family(name: str, near: Sequence[Path] = (), digest: str | None = None) -> TaskFamily:
+    """The family of a description's YAML file: of the first place that has it as it was, else of the first that has it.
+
+    Args:
+        name: a path, relative to the folder where the command is run.
+        near: other folders that it may be relative to, and other paths of the file itself.
+        digest: of the family that is looked for, if it is known.
+
+    Raises:
+        RecipeError: it is in none of these places.
+        TaskError: it is no description of a family.
+    """
+    from envs.mujoco import described  # MuJoCo is only needed by those who use it
+
+    places = [Path(name), *(place / name if place.is_dir() else place for place in near)]
+    there = [place for place in places if place.is_file()]
+    if not there and len(places) > 1:
+        looked = ", ".join(dict.fromkeys(str(place.absolute()) for place in places))
+        raise RecipeError(f"family: {name} is nowhere to be found (looked for {looked}); put the file back")
+    made = [described.load(place) for place in there[:1] or places[:1]]
+    for place in there[1:]:
+        if digest is None or made[-1].digest == digest:
+            break
+        made.append(described.load(place))
+    return made[-1] if made[-1].digest == digest else made[0]
+
+
+def _named(error: BaseException) -> str:
+    """An exception's kind and message, in one line."""
+    message = " ".join(str(error).split())[:200]
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def imported(name: str) -> Any:
+    """Whatever stands at `package.module:Name`."""
+    return _import(name, {}, "name")
+
+
 def _import(name: str, listed: Mapping[str, str], key: str) -> Any:
     if name in _GIVEN:
         return _GIVEN[name]
@@ -172,6 +212,10 @@ def _import(name: str, listed: Mapping[str, str], key: str) -> Any:
         raise
     except (ImportError, ValueError) as error:
         raise RecipeError(f"{key}: {name} cannot be imported ({error}); check the path and the installation") from error
+    except (Exception, SystemExit) as error:
+        raise RecipeError(
+            f"{key}: {name} cannot be imported, for its module raises {_named(error)}; mend it"
+        ) from error
     try:
         found = attrgetter(attribute)(module)
     except AttributeError:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,13 +23,14 @@ from agents.contract import Agent, Learner, Weights
 from envs.task import SPLITS, TaskFamily, TaskSet
 from envs.task_sets import load_task_set
 from trainers import files
-from trainers.errors import RunError, RunFolderError, UsageError
-from trainers.files import json_bytes, sync_folder, write_synced
+from trainers.errors import RunFolderError, UsageError
+from trainers.files import json_bytes, write_synced
 from trainers.recipes import registry
 from trainers.recipes.assembling import build
 from trainers.recipes.registry import AnyFamily
 from trainers.recipes.schema import Recipe
 from trainers.runs import checkpoints, frames, metrics, provenance, rows
+from trainers.runs.making import whole_folder
 from trainers.runs.restoring import restore, restore_weights, run_state
 from trainers.runs.selection import best_iteration
 
@@ -57,29 +57,14 @@ class Run:
 
         `created_with` joins the provenance.
         """
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise RunFolderError(f"{path} already exists and is not empty; name another folder with --out")
-        making = path.with_name(f".{path.name}.making-{os.getpid()}")
-        try:
-            for leftover in path.parent.glob(f".{path.name}.making-*"):  # of a process that died here
-                shutil.rmtree(leftover)
-            (making / "tasks").mkdir(parents=True)
+        with whole_folder(path) as making:
+            (making / "tasks").mkdir()
             write_synced(making / "config.yaml", recipe.to_yaml().encode())
             origin = {"id": secrets.token_hex(8), **provenance.provenance(), **created_with}
             write_synced(making / provenance.FILE, json_bytes(origin))
             for one in task_sets:
                 write_synced(making / "tasks" / f"{one.split}.json", json_bytes(one.to_json(), indent=1))
             checkpoints.save(making / "checkpoints", 0, recipe.agent_name, run_state(learner))
-            making.rename(path)
-            sync_folder(path.parent)
-        except OSError as error:
-            shutil.rmtree(making, ignore_errors=True)
-            raise RunFolderError(
-                f"{path} cannot be written ({error.strerror}); name another folder with --out"
-            ) from error
-        except RunError:
-            shutil.rmtree(making, ignore_errors=True)
-            raise
         return cls(path, recipe)
 
     @classmethod
@@ -161,7 +146,12 @@ class Run:
         One that was read from files must be read from the same ones.
         """
         task_in_observation = self.recipe.task_in_observation if task_in_observation is None else task_in_observation
-        family = registry.family(self.recipe.family, task_in_observation=task_in_observation)
+        name, near, digest = self.recipe.family, [self.path], None
+        if name.endswith((".yaml", ".yml")):
+            noted = self.provenance()
+            near += [Path(noted["family_file"])] if "family_file" in noted else []
+            digest = noted.get("family_sha256")
+        family = registry.family(name, task_in_observation=task_in_observation, near=near, digest=digest)
         if family.digest is not None and family.digest != self.provenance().get("family_sha256"):
             raise RunFolderError(
                 f"{self.recipe.family} or its model file is not what {self.path} was trained on; take back the files "

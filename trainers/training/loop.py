@@ -33,6 +33,7 @@ from trainers.sampling.random_streams import random_key
 from trainers.sampling.samplers import Sampler, make_sampler
 from trainers.sampling.shards import make_shards
 from trainers.stopping import Abandoned, StopRequest
+from trainers.training.memory import memory_named
 from trainers.training.returns import reward_terms, training_returns
 from trainers.training.setup import choose_device, create_run, described_metrics, planned_tasks
 
@@ -127,7 +128,7 @@ def run(run: Run, report: Report = lambda metrics: None, stop: StopRequest | Non
     recipe = run.recipe
     family = run.family()
     agent, learner = build(recipe, family, choose_device(recipe.device))
-    with run.held(), ExitStack() as stack:
+    with run.held(), memory_named(recipe), ExitStack() as stack:
         run.refuse_links()
         iteration, state = run.restore(learner)
         if iteration > recipe.iterations:

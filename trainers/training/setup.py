@@ -20,13 +20,21 @@ from trainers.recipes.assembling import build
 from trainers.recipes.registry import AnyFamily
 from trainers.recipes.schema import Recipe
 from trainers.runs import checkpoints
+from trainers.runs.making import refuse_used
 from trainers.runs.metrics import describe
 from trainers.runs.run_folder import Run
 from trainers.sampling.random_streams import generator, random_key
+from trainers.training.memory import memory_named
 
 
 def create_run(recipe: Recipe, out: Path) -> Run:
     """Make the run folder, with the checkpoint of iteration 0; everything that can be refused is refused before."""
+    refuse_used(out)
+    with memory_named(recipe):
+        return _create_run(recipe, out)
+
+
+def _create_run(recipe: Recipe, out: Path) -> Run:
     family = registry.family(recipe.family, task_in_observation=recipe.task_in_observation)
     agent, learner = build(recipe, family, choose_device(recipe.device))  # refuses spaces that it cannot serve
     check_no_leak(registry.family(recipe.family))
@@ -39,6 +47,7 @@ def create_run(recipe: Recipe, out: Path) -> Run:
     )
     if family.digest is not None:
         created_with["family_sha256"] = family.digest
+        created_with["family_file"] = str(Path(recipe.family).resolve())
     return Run.create(out, recipe, sets.values(), learner, created_with)
 
 
@@ -50,7 +59,10 @@ def create_runs(recipe: str | Path, out: Path, overrides: Sequence[str] = (), se
     if not seeds:
         return [create_run(Recipe.load(recipe, overrides), out)]
     recipes = [Recipe.load(recipe, [*overrides, f"seed={seed}"], quiet=seed != seeds[0]) for seed in seeds]
-    return [create_run(of_seed, out / f"seed-{of_seed.seed}") for of_seed in recipes]
+    folders = [out / f"seed-{of_seed.seed}" for of_seed in recipes]
+    for folder in folders:
+        refuse_used(folder)
+    return [create_run(of_seed, folder) for of_seed, folder in zip(recipes, folders, strict=True)]
 
 
 def open_for_resume(path: Path, overrides: Sequence[str] = (), *, family: AnyFamily | None = None) -> Run:
