@@ -1,12 +1,14 @@
-"""Settings of this process: memory allocator, threads."""
+"""Settings of this process: memory allocator, threads, cores."""
 
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
@@ -26,9 +28,63 @@ def keep_freed_memory() -> None:
             mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
 
 
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def usable_cores(cgroups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
+    """Cores that this process may use: those it may run on, or as many as its cgroup's quota of time fills."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cpu_quota(cgroups, own)
+    return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
+
+
+def cpu_quota(cgroups: Path, own: Path) -> float | None:
+    """Cores' worth of time that cgroups (version 1 or 2) grant this process; None without a limit.
+
+    Args:
+        cgroups: where cgroups are mounted.
+        own: the file with the cgroups of this process. In a container it may name folders that are mounted as the
+            root there, so those of the root count too.
+    """
+    quotas = []
+    for line in own.read_text().splitlines() if own.is_file() else []:
+        _, controllers, name = line.split(":", 2)
+        root = cgroups if not controllers else cgroups / controllers
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        for folder in [root, *(root / part for part in _and_parents(name.strip("/")))]:
+            quotas += _version_1(folder) if controllers else _version_2(folder)
+    return min(quotas, default=None)
+
+
+def _and_parents(name: str) -> list[str]:
+    parts = name.split("/") if name else []
+    return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+
+
+def _version_2(folder: Path) -> list[float]:
+    file = folder / "cpu.max"  # "150000 100000" or "max 100000", microseconds
+    quota, period = file.read_text().split() if file.is_file() else ("max", "1")
+    return [] if quota == "max" else [int(quota) / int(period)]
+
+
+def _version_1(folder: Path) -> list[float]:
+    files = folder / "cpu.cfs_quota_us", folder / "cpu.cfs_period_us"
+    if not all(file.is_file() for file in files):
+        return []
+    quota, period = (int(file.read_text()) for file in files)
+    return [quota / period] if quota > 0 else []
+
+
+def auto_threads() -> int:
+    """Threads that `learner_threads: auto` means: what OMP_NUM_THREADS or MKL_NUM_THREADS says, else usable cores."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        first = os.environ.get(name, "").partition(",")[0].strip()  # OpenMP allows a list, one for each nesting
+        if first.isdecimal() and int(first):
+            return int(first)
+    return usable_cores()
+
+
+def instruction_set() -> str:
+    """The instructions that torch computes with, such as AVX512: another set may give other last bits."""
+    return torch.backends.cpu.get_cpu_capability()
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ import pytest
 
 from envs.navigation.point_nav import PointNav
 from tests.helpers import small_maml, some_tasks
-from trainers.errors import ClusterError
+from trainers.errors import ClusterError, SamplingError
+from trainers.sampling import ray_cluster
 from trainers.sampling.random_streams import random_key
 from trainers.sampling.ray_sampler import RaySampler
 from trainers.sampling.shards import make_shards
 from trainers.sampling.trial_loop import run_trials
+from trainers.stopping import StopRequest
 
 pytestmark = pytest.mark.ray
 FAMILY = PointNav()
@@ -138,3 +141,90 @@ def test_a_worker_that_cannot_be_started_is_a_sentence(sampler, monkeypatch):
     monkeypatch.setattr(made._ray, "get", lost)
     with pytest.raises(ClusterError, match=r"a Ray worker cannot be used \(the node is gone\); .*resume the run"):
         made.run(agent, family, learner.weights(), shards_of(agent, count=2))
+
+
+class Crashing(PointNav):
+    """Its simulator takes the process down."""
+
+    def make_vector_env(self, tasks, rows):
+        os._exit(139)
+
+
+class Hanging(PointNav):
+    """Its simulator never comes back."""
+
+    def make_vector_env(self, tasks, rows):
+        time.sleep(NO_HANG_S)
+
+
+def test_a_shard_whose_workers_all_die_is_given_up_and_its_task_named(sampler):
+    made, agent, learner, _ = sampler
+    wait_for_all(made)
+    with pytest.raises(SamplingError, match=r"3 workers ended, one after the other.*task {'goal_m': .*workers=0"):
+        made.run(agent, Crashing(), learner.weights(), shards_of(agent, count=1))
+
+
+def test_workers_killed_for_memory_are_named_with_what_to_lower(sampler, monkeypatch):
+    made, agent, learner, _ = sampler
+    wait_for_all(made)
+    monkeypatch.setattr(ray_cluster, "out_of_memory_kills", lambda: made._kills + 1)
+    with pytest.raises(ClusterError, match=r"killed for lack of memory .*; lower workers, sampling.tasks_per_shard"):
+        made.run(agent, Crashing(), learner.weights(), shards_of(agent, count=1))
+
+
+def test_the_only_shard_of_a_call_is_taken_over_from_a_worker_that_stands_still(sampler, monkeypatch):
+    """No shard of this call is done that could say how long one takes: earlier calls', or a fixed time, do."""
+    made, agent, learner, family = sampler
+    made.run(agent, family, learner.weights(), shards_of(agent))
+    wait_for_all(made)
+    for seed, earlier in ((4, True), (5, False)):
+        if not earlier:
+            made._durations.clear()
+            monkeypatch.setattr(made, "FIRST_OVERDUE_S", 0.5)
+        victim = process_ids(made)[made._idle[-1]]  # who gets the next shard
+        os.kill(victim, signal.SIGSTOP)
+        try:
+            shards = shards_of(agent, count=1, seed=seed)
+            same_as_in_process(made.run(agent, family, learner.weights(), shards), agent, learner, shards)
+            assert made._calls, "the one that stands still has it too"
+        finally:
+            os.kill(victim, signal.SIGCONT)
+        wait_for_all(made)
+        made.run(agent, family, learner.weights(), shards_of(agent))  # takes its late answer in
+
+
+def test_shards_that_no_worker_finishes_are_given_up_and_their_task_named(sampler, monkeypatch):
+    made, agent, learner, _ = sampler
+    monkeypatch.setattr(made, "_timeout_s", 2.0)
+    with pytest.raises(
+        SamplingError, match=r"no worker has sampled task {'goal.* within 2 s.*sampling.shard_timeout_s"
+    ):
+        made.run(agent, Hanging(), learner.weights(), shards_of(agent, count=1))
+
+
+def test_workers_without_a_free_cpu_are_waited_for_aloud_and_not_for_ever(sampler, monkeypatch):
+    _, agent, learner, family = sampler
+    said = []
+    monkeypatch.setattr(RaySampler, "NOTICE_S", 0.1)
+    monkeypatch.setattr(RaySampler, "START_S", 2.0)
+    second = RaySampler(2, StopRequest(said.append))
+    try:
+        with pytest.raises(ClusterError, match=r"wait.* for a free CPU.* has 3 CPUs, 0 of them free; that was so for"):
+            second.run(agent, family, learner.weights(), shards_of(agent, count=2))
+        assert any("free some, or stop with Ctrl-C" in one for one in said)
+    finally:
+        second.close()
+
+
+def test_ray_is_in_a_session_of_its_own_and_its_death_is_a_sentence_within_seconds(sampler):
+    """Last, for it takes Ray away."""
+    made, agent, learner, _ = sampler
+    ours = [
+        info.process.pid for infos in made._ray._private.worker._global_node.all_processes.values() for info in infos
+    ]
+    assert ours
+    assert all(os.getsid(one) != os.getsid(0) for one in ours)
+    (raylet,) = made._ray._private.worker._global_node.all_processes["raylet"]
+    os.kill(raylet.process.pid, signal.SIGKILL)
+    with pytest.raises(ClusterError, match="Ray's raylet process has ended"):
+        made.run(agent, Hanging(), learner.weights(), shards_of(agent, count=2))

@@ -15,7 +15,8 @@ from trainers.files import read_text
 
 # Keys that do not decide a run's numbers, and how far it goes; device and learner_threads may move last bits.
 MAY_CHANGE = (
-    "iterations", "workers", "device", "learner_threads", "checkpoints", "tensorboard", "wandb", "wandb_project"
+    "iterations", "workers", "device", "learner_threads", "checkpoints", "tensorboard", "wandb", "wandb_project",
+    "sampling.shard_timeout_s",
 )  # fmt: skip
 MOST_VALUES = 100_000
 SHIPPED = Path(__file__).resolve().parents[2] / "configs"
@@ -60,7 +61,7 @@ def refuse_another_run(overrides: Sequence[str]) -> None:
     """Raises RecipeError unless a resumed run stays the same run under these overrides."""
     for override in overrides:
         key = override.partition("=")[0]
-        if key.partition(".")[0] not in MAY_CHANGE:
+        if key not in MAY_CHANGE and key.partition(".")[0] not in MAY_CHANGE:
             raise RecipeError(
                 f"{key} cannot change in a run that is resumed (only {', '.join(MAY_CHANGE)}); "
                 "train a new run, with init=RUN if it should start from this one's weights"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
-from pydantic import Field, NonNegativeInt, PositiveInt, PrivateAttr, ValidationError, field_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, PrivateAttr, ValidationError, field_validator
 
 from agents import ALGORITHMS
 from agents.contract import Algorithm, Config
@@ -20,6 +20,7 @@ class Sampling(Config):
     """How a meta-batch is cut into shards. Part of the result: another size may change the last bits."""
 
     tasks_per_shard: PositiveInt = 10
+    shard_timeout_s: PositiveFloat = 600.0  # seconds after which a shard that no worker finishes counts as hanging
 
 
 class Evaluation(Config):

@@ -2,47 +2,23 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import statistics
+import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
-from agents.contract import Agent, TrialBatch, Weights
+from agents.contract import Agent, Round, TrialBatch, Weights
 from envs.task import TaskFamily
-from trainers.errors import USER_ERRORS, ClusterError
-from trainers.process import keep_freed_memory
+from trainers.errors import USER_ERRORS, ClusterError, SamplingError
+from trainers.process import instruction_set
+from trainers.sampling import ray_cluster
+from trainers.sampling.ray_worker import Worker, pickled
 from trainers.sampling.shards import Shard
-from trainers.sampling.trial_loop import run_trials
 from trainers.stopping import StopRequest
-
-
-class _Worker:
-    """A Ray actor: stateless, but that it keeps the agent and the family that it was last given."""
-
-    def __init__(self) -> None:
-        keep_freed_memory()
-        torch.set_num_threads(1)
-        self._version: int | None = None
-        self._agent_and_family: Any = None
-
-    def run(self, version: int, pickled: Sequence[Any], weights: Weights, shard: Shard) -> TrialBatch:
-        """Run a shard with this version of agent and family, which lie pickled in Ray's store."""
-        if version != self._version:
-            import ray
-
-            # As bytes that are unpickled here: arrays straight out of Ray's store would be read-only views, aligned
-            # otherwise, which changes last bits.
-            self._agent_and_family = ray.cloudpickle.loads(ray.get(pickled[0]))
-            self._version = version
-        own = {name: value.clone() for name, value in weights.items()}  # fresh tensors, for the same reason
-        agent, family = self._agent_and_family
-        return run_trials(agent, family, own, shard)
 
 
 @dataclass
@@ -54,75 +30,197 @@ class _Call:
     since: float
 
 
+@dataclass
+class _Job:
+    """The shards of one call of `run`, and how far they are."""
+
+    shards: Sequence[Shard]
+    weights: Any  # their place in Ray's store
+    waiting: deque[int]
+    results: dict[int, TrialBatch] = field(default_factory=dict)
+    durations: list[float] = field(default_factory=list)  # of shards that are done, s
+    deaths: dict[int, int] = field(default_factory=dict)  # of workers, by the shard that they had
+    first_given: dict[int, float] = field(default_factory=dict)
+    began: float = field(default_factory=time.monotonic)
+
+
 class RaySampler:
     """Runs shards on Ray actors, each next one on the worker that is idle first.
 
-    Ray starts a lost worker again and runs its shard again. A shard that takes much longer than others is also given
-    to an idle worker; the first answer wins, and both are the same. A worker that is still busy with a shard that
-    nobody waits for any more joins in again when it is done.
+    A worker that died is replaced and its shard run again, up to `MOST_DEATHS` times. A shard that takes much longer
+    than others is also given to an idle worker; the first answer wins, and both are the same. A worker that is still
+    busy with a shard that nobody waits for any more joins in again when it is done.
     """
 
     LOOK_S = 0.5  # between looks at what is going on, while nothing is finished
     OVERDUE = 2.0  # times the median duration of the shards that are done
+    FIRST_OVERDUE_S = 30.0  # where none has been done yet
+    MOST_DEATHS = 3  # of workers with the same shard, or before they were ready
+    NOTICE_S = 5.0  # without any worker, until the user is told
+    START_S = 600.0  # without any worker, until it is given up
 
-    def __init__(self, workers: int, stop: StopRequest | None = None) -> None:
+    def __init__(self, workers: int, stop: StopRequest | None = None, shard_timeout_s: float = 600.0) -> None:
         import ray
 
         self._ray = ray
         self._stop = stop or StopRequest()
-        self._cancelled = False
-        self._owns_ray = not ray.is_initialized()
-        if self._owns_ray:
-            # Before `ray.init`, since Ray reads it while starting: quiet its notice about unused accelerators.
-            os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-            address = os.environ.get("RAY_ADDRESS")
-            # On this machine a worker is a process, so more workers than cores is the user's choice to make.
-            local: dict[str, Any] = {} if address else {"num_cpus": workers, "include_dashboard": False}
-            with self._stop.kept():
-                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **local)
-        actor: Any = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=-1)(_Worker)
-        self.actors = [actor.remote() for _ in range(workers)]
-        self._idle = list(range(workers))
+        self._timeout_s = shard_timeout_s
+        self._owns_ray = ray_cluster.start(workers, self._stop)
+        self._deaths = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError)  # of a worker
+        self._actor: Any = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(Worker)
+        self.actors: list[Any] = [None] * workers
+        self._starting: dict[Any, int] = {}  # workers by the reference of their description
+        self._idle: list[int] = []
         self._calls: dict[Any, _Call] = {}  # by the reference of their answer
         self._given: tuple[Agent, TaskFamily] | None = None  # what the workers act with
         self._version = 0  # of it: counts how often it changed
-        self._pickled: list[Any] = []  # its place in Ray's store, kept for workers that Ray starts again
+        self._pickled: list[Any] = []  # its place in Ray's store, kept for workers that are started again
+        self._durations: dict[tuple[Round, ...], deque[float]] = {}  # of earlier shards, by their rounds
+        self._failed_starts = 0
+        self._said: set[str] = set()
+        self._cancelled = False
+        self._kills = ray_cluster.out_of_memory_kills()
+        for worker in range(workers):
+            self._start(worker)
+
+    def _start(self, worker: int) -> None:
+        """Start a worker; it gets shards once it has described itself."""
+        self.actors[worker] = self._actor.remote()
+        self._starting[self.actors[worker].describe.remote()] = worker
 
     def run(self, agent: Agent, family: TaskFamily, weights: Weights, shards: Sequence[Shard]) -> list[TrialBatch]:
         self._give(agent, family)
-        reference = self._ray.put(dict(weights))
-        waiting = deque(range(len(shards)))
-        results: dict[int, TrialBatch] = {}
-        durations: list[float] = []
+        job = _Job(shards, self._ray.put(dict(weights)), deque(range(len(shards))))
         try:
-            while len(results) < len(shards):
-                while self._idle:
-                    index = waiting.popleft() if waiting else self._overdue(durations)
-                    if index is None:
-                        break
-                    worker = self._idle.pop()
-                    answer = self.actors[worker].run.remote(self._version, self._pickled, reference, shards[index])
-                    self._calls[answer] = _Call(worker, index, time.monotonic())
-                finished, _ = self._ray.wait(list(self._calls), num_returns=1, timeout=self._patience(durations))
-                if self._cancelled:
-                    raise ClusterError("sampling was cancelled")
-                for answer in finished:
-                    call = self._calls.pop(answer)
-                    self._idle.append(call.worker)
-                    if call.shard is not None:
-                        results[call.shard] = self._get(answer)
-                        durations.append(time.monotonic() - call.since)
-                        self._forget(call.shard)
+            while len(job.results) < len(shards):
+                self._hand_out(job)
+                self._take_in(job)
+                self._check(job)
         finally:
             self._forget()
-        return [results[index] for index in range(len(shards))]
+        return [job.results[index] for index in range(len(shards))]
 
     def _give(self, agent: Agent, family: TaskFamily) -> None:
         """Put the agent and the family where the workers find them, once for all shards until others are given."""
         if self._given is None or self._given[0] is not agent or self._given[1] is not family:
             self._given = agent, family
             self._version += 1
-            self._pickled = [self._ray.put(self._ray.cloudpickle.dumps((agent, family)))]
+            self._pickled = [self._ray.put(pickled(agent, family))]
+
+    def _hand_out(self, job: _Job) -> None:
+        """Give idle workers the next shards, or those that are overdue."""
+        while self._idle:
+            index = job.waiting.popleft() if job.waiting else self._overdue(job)
+            if index is None:
+                break
+            worker, now = self._idle.pop(), time.monotonic()
+            job.first_given.setdefault(index, now)
+            answer = self.actors[worker].run.remote(self._version, self._pickled, job.weights, job.shards[index])
+            self._calls[answer] = _Call(worker, index, now)
+
+    def _take_in(self, job: _Job) -> None:
+        """Wait for an answer or a new worker, not for long."""
+        alone = not self._idle and not self._calls  # nothing is computed: Ctrl-C need not wait
+        main = threading.current_thread() is threading.main_thread()
+        with self._stop.abandonable(at_once=True) if alone and main else nullcontext():
+            expected = [*self._calls, *self._starting]
+            finished, _ = self._ray.wait(expected, num_returns=1, timeout=self._patience(job))
+        for answer in finished:
+            if answer in self._starting:
+                self._welcome(answer)
+                continue
+            call = self._calls.pop(answer)
+            try:
+                batch = self._get(answer) if call.shard is not None else None
+            except self._deaths as error:
+                self._replace(job, call, error)
+                continue
+            self._idle.append(call.worker)
+            if call.shard is not None and batch is not None:
+                job.results[call.shard] = batch
+                self._note_duration(job, call)
+                self._forget(call.shard)
+
+    def _welcome(self, description: Any) -> None:
+        """A worker is ready, or could not be started."""
+        worker = self._starting.pop(description)
+        try:
+            found = self._get(description)
+        except self._deaths as error:
+            self._failed_starts += 1
+            if self._failed_starts >= self.MOST_DEATHS:
+                raise ClusterError(
+                    f"{self._failed_starts} Ray workers ended before they were ready ({_reason(error)}); install the "
+                    "same Acclimate on every node of the cluster"
+                ) from error
+            self._start(worker)
+            return
+        self._failed_starts = 0
+        self._idle.append(worker)
+        if found["instruction_set"] != instruction_set():
+            self._say_once(
+                f"The worker on {found['node']} computes with {found['instruction_set']} instructions, this process "
+                f"with {instruction_set()}: the last bits may differ from run to run"
+            )
+
+    def _replace(self, job: _Job, call: _Call, error: Exception) -> None:
+        """Another worker in the place of one that died; its shard is run again, or given up."""
+        for kind in ray_cluster.dead_processes():
+            raise ClusterError(f"Ray's {kind} process has ended, so its workers are gone") from error
+        self._start(call.worker)
+        if call.shard is not None:
+            deaths = job.deaths[call.shard] = job.deaths.get(call.shard, 0) + 1
+            if deaths >= self.MOST_DEATHS:
+                self._give_up(job.shards[call.shard], deaths, error)
+            others = any(one.shard == call.shard for one in self._calls.values())
+            if call.shard not in job.results and not others:
+                job.waiting.appendleft(call.shard)
+
+    def _give_up(self, shard: Shard, deaths: int, error: Exception) -> None:
+        if _of_memory(error) or ray_cluster.out_of_memory_kills() > self._kills:
+            raise ClusterError(
+                f"{deaths} workers were killed for lack of memory while they sampled {_tasks(shard)}; lower workers, "
+                "sampling.tasks_per_shard or agent.rollouts"
+            ) from error
+        raise SamplingError(
+            f"{deaths} workers ended, one after the other, while they sampled {_tasks(shard)}: the environment takes "
+            "its process down (a crash of its simulator, os._exit or a signal); mend it, or see where with workers=0"
+        ) from error
+
+    def _check(self, job: _Job) -> None:
+        """Raise, or tell the user, what keeps the shards from being done."""
+        if self._cancelled:
+            raise ClusterError("sampling was cancelled")
+        now = time.monotonic()
+        if self._owns_ray:
+            for kind in ray_cluster.dead_processes():
+                raise ClusterError(f"Ray's {kind} process has ended, so its workers are gone")
+        for index, since in job.first_given.items():
+            if index not in job.results and now - since > self._timeout_s:
+                raise SamplingError(
+                    f"no worker has sampled {_tasks(job.shards[index])} within {self._timeout_s:g} s: a step of the "
+                    "environment seems to hang; mend it, or raise sampling.shard_timeout_s if it is that slow"
+                )
+        if self._starting and now - job.began > self.NOTICE_S:
+            waiting = ray_cluster.lacking(len(self._starting))
+            if len(self._starting) < len(self.actors):
+                self._say_once(f"{waiting}; the others go on meanwhile")
+            elif now - job.began > self.START_S:
+                raise ClusterError(f"{waiting}; that was so for {self.START_S:.0f} s: free some, or lower workers")
+            else:
+                self._say_once(f"{waiting}; free some, or stop with Ctrl-C and lower workers")
+
+    def _say_once(self, sentence: str) -> None:
+        if sentence not in self._said:
+            self._said.add(sentence)
+            self._stop.say(sentence)
+
+    def _note_duration(self, job: _Job, call: _Call) -> None:
+        assert call.shard is not None
+        duration = time.monotonic() - call.since
+        job.durations.append(duration)
+        rounds = job.shards[call.shard].rounds
+        self._durations.setdefault(rounds, deque(maxlen=50)).append(duration)
 
     def _forget(self, shard: int | None = None) -> None:
         """Nobody waits any more for other answers of this shard, or for any at all."""
@@ -130,38 +228,51 @@ class RaySampler:
             if shard is None or call.shard == shard:
                 call.shard = None
 
-    def _due(self, durations: Sequence[float]) -> tuple[float, int] | None:
-        """(when, which) shard is the next to be overdue; None while none is waited for or none is done."""
+    def _due(self, job: _Job) -> tuple[float, int] | None:
+        """(when, which) shard is the next to be overdue; None while none is waited for."""
         since: dict[int, float] = {}  # when each was last given to a worker
         for call in self._calls.values():
             if call.shard is not None:
                 since[call.shard] = max(call.since, since.get(call.shard, 0.0))
-        if not durations or not since:
+        if not since:
             return None
         shard = min(since, key=since.__getitem__)
-        return since[shard] + self.OVERDUE * statistics.median(durations), shard
+        if job.durations:
+            patience = self.OVERDUE * statistics.median(job.durations)
+        elif earlier := self._durations.get(job.shards[shard].rounds):
+            patience = max(self.OVERDUE * statistics.median(earlier), 1.0)  # the first ones of a call may be slow
+        else:
+            patience = self.FIRST_OVERDUE_S
+        return since[shard] + patience, shard
 
-    def _overdue(self, durations: Sequence[float]) -> int | None:
+    def _overdue(self, job: _Job) -> int | None:
         """The shard that is overdue for longest, or None."""
-        due = self._due(durations)
+        due = self._due(job)
         return due[1] if due is not None and time.monotonic() > due[0] else None
 
-    def _patience(self, durations: Sequence[float]) -> float:
+    def _patience(self, job: _Job) -> float:
         """Seconds until an idle worker should take over a shard, or until something else is looked at."""
-        due = self._due(durations) if self._idle else None
+        due = self._due(job) if self._idle else None
         return self.LOOK_S if due is None else min(max(due[0] - time.monotonic(), 0.01), self.LOOK_S)
 
-    def _get(self, reference: Any) -> TrialBatch:
+    def _get(self, reference: Any) -> Any:
+        """The answer; one of `_deaths` if the worker died, else the user's error or a ClusterError."""
         try:
             return self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, USER_ERRORS):
                 raise error.cause from None  # the sentence, not the worker's traceback
+            if isinstance(error.cause, ImportError):
+                raise ClusterError(
+                    f"a Ray worker lacks a module ({error.cause}); put it where Python finds it on every node of the "
+                    "cluster, as a package that is installed or by PYTHONPATH"
+                ) from error
             raise
-        except self._ray.exceptions.RayError as error:  # a worker that cannot be started, a cluster that is gone
-            reason = " ".join(str(error).split())[:300]
+        except self._deaths:
+            raise
+        except self._ray.exceptions.RayError as error:  # a cluster that is gone
             raise ClusterError(
-                f"a Ray worker cannot be used ({reason}); mend the cluster, then resume the run"
+                f"a Ray worker cannot be used ({_reason(error)}); mend the cluster, then resume the run"
             ) from error
 
     def cancel(self) -> None:
@@ -173,3 +284,20 @@ class RaySampler:
             self._ray.kill(actor)
         if self._owns_ray:
             self._ray.shutdown()
+
+
+def _reason(error: Exception) -> str:
+    """The last, most telling part of what Ray says."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    causes = [line for line in lines if "Error:" in line]
+    return " ".join((causes or lines or [type(error).__name__])[-1].split())[:300]
+
+
+def _of_memory(error: Exception) -> bool:
+    return any(words in str(error) for words in ("NODE_OUT_OF_MEMORY", "running low on memory", "OutOfMemoryError"))
+
+
+def _tasks(shard: Shard) -> str:
+    """'task {...}', or the first of several."""
+    first = f"task {shard.tasks[0].parameters}"
+    return first if len(shard.tasks) == 1 else f"{len(shard.tasks)} tasks ({first} is the first)"

@@ -41,6 +41,9 @@ class LocalSampler:
         pass
 
 
-def make_sampler(workers: int, stop: StopRequest | None = None) -> Sampler:
-    """A sampler in this process for 0 workers, else on so many Ray workers, which says through `stop` what it lacks."""
-    return RaySampler(workers, stop) if workers else LocalSampler()
+def make_sampler(workers: int, stop: StopRequest | None = None, shard_timeout_s: float = 600.0) -> Sampler:
+    """A sampler in this process for 0 workers, else on so many Ray workers, which says through `stop` what it lacks.
+
+    A shard that workers do not finish within `shard_timeout_s` counts as hanging.
+    """
+    return RaySampler(workers, stop, shard_timeout_s) if workers else LocalSampler()

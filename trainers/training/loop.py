@@ -19,7 +19,7 @@ from envs.task import TaskFamily, TaskSet
 from trainers.errors import RecipeError, RunFolderError, UsageError, UserError
 from trainers.evaluation.curves import curve
 from trainers.evaluation.evaluator import EvaluationJob, Origin, evaluate
-from trainers.process import keep_freed_memory, torch_threads, usable_cores
+from trainers.process import auto_threads, keep_freed_memory, torch_threads
 from trainers.recipes.assembling import build
 from trainers.recipes.schema import Recipe
 from trainers.reporting.trackers import Tracker, tracking
@@ -146,11 +146,11 @@ def run(run: Run, report: Report = lambda metrics: None, stop: StopRequest | Non
         stack.enter_context(stop)
         try:
             with stop.abandonable(at_once=True):
-                sampler = make_sampler(recipe.workers, stop)
+                sampler = make_sampler(recipe.workers, stop, recipe.sampling.shard_timeout_s)
         except Abandoned:
             return Outcome(run, iteration, stop.signal)
         stack.callback(sampler.close)
-        threads = usable_cores() if recipe.learner_threads == "auto" else recipe.learner_threads
+        threads = auto_threads() if recipe.learner_threads == "auto" else recipe.learner_threads
         stack.enter_context(torch_threads(threads))
         training = Training(run, family, agent, learner, sampler, task_sets, log, trackers, report, stop)
         weights = state.get("behaviour_weights")

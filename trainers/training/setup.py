@@ -24,6 +24,7 @@ from trainers.runs.making import refuse_used
 from trainers.runs.metrics import describe
 from trainers.runs.run_folder import Run
 from trainers.sampling.random_streams import generator, random_key
+from trainers.sampling.ray_worker import pickled
 from trainers.training.memory import memory_named
 
 
@@ -42,6 +43,8 @@ def _create_run(recipe: Recipe, out: Path) -> Run:
     sets = frozen_task_sets(recipe, family)
     planned_tasks(learner.plan(0), family, sets.get("train"), recipe.seed, 0)
     described_metrics(learner, recipe, family)
+    if recipe.workers:
+        pickled(agent, family)
     created_with: dict[str, Any] = (
         {} if recipe.init is None else {"init": warm_start(learner, recipe.agent_name, Path(recipe.init))}
     )

@@ -1,0 +1,120 @@
+"""Limits of the machine: cores, quotas of cgroups, threads, addresses of Ray."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+
+from trainers import process
+from trainers.errors import ClusterError, RecipeError
+from trainers.sampling import ray_cluster
+from trainers.sampling.ray_worker import pickled
+
+ALLOWED = len(os.sched_getaffinity(0))
+
+
+def cgroups(tmp_path, own, **files):
+    for name, content in files.items():
+        path = tmp_path / "cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    (tmp_path / "own").write_text(own)
+    return tmp_path / "cgroup", tmp_path / "own"
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "quota"),
+    [
+        ("0::/\n", {"cpu.max": "150000 100000\n"}, 1.5),
+        ("0::/\n", {"cpu.max": "max 100000\n"}, None),
+        ("0::/slurm/job_7\n", {"slurm/cpu.max": "400000 100000", "slurm/job_7/cpu.max": "max 100000"}, 4.0),
+        ("0::/docker/gone\n", {"cpu.max": "50000 100000"}, 0.5),  # in a container, whose own group is the root
+        (
+            "4:cpu,cpuacct:/\n",
+            {"cpu,cpuacct/cpu.cfs_quota_us": "200000", "cpu,cpuacct/cpu.cfs_period_us": "50000"},
+            4.0,
+        ),
+        ("4:cpu:/a\n", {"cpu/a/cpu.cfs_quota_us": "-1", "cpu/a/cpu.cfs_period_us": "100000"}, None),
+        ("5:memory:/\n", {"cpu.max": "100000 100000"}, None),
+        ("", {}, None),
+    ],
+)
+def test_quotas_of_both_versions_are_read(tmp_path, own, files, quota):
+    assert process.cpu_quota(*cgroups(tmp_path, own, **files)) == quota
+
+
+@pytest.mark.parametrize(
+    ("limit", "cores"), [("50000 100000", 1), ("max 100000", ALLOWED), ("150000 100000", min(2, ALLOWED))]
+)
+def test_usable_cores_fill_the_quota_and_never_fall_below_one(tmp_path, limit, cores):
+    assert process.usable_cores(*cgroups(tmp_path, "0::/\n", **{"cpu.max": limit})) == cores
+
+
+def test_threads_follow_openmps_variable_then_mkls_then_the_cores(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3,2")
+    monkeypatch.setenv("MKL_NUM_THREADS", "5")
+    assert process.auto_threads() == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "many")
+    assert process.auto_threads() == 5
+    monkeypatch.delenv("MKL_NUM_THREADS")
+    assert process.auto_threads() == process.usable_cores()
+
+
+class Held:
+    name = "held-v1"
+
+    def __reduce__(self):
+        raise TypeError("cannot pickle '_thread.lock' object")
+
+
+def test_what_cannot_be_sent_to_workers_is_named():
+    with pytest.raises(
+        RecipeError, match=r"the family held-v1 cannot be sent .*_thread.lock.*in make_env, or set work"
+    ):
+        pickled(object(), Held())
+
+
+@pytest.mark.parametrize("address", ["nonsense", "host:", ":6379", "host:port", "[::1]"])
+def test_an_address_that_is_none_is_refused(address):
+    with pytest.raises(ClusterError, match=r"is no address; give HOST:PORT"):
+        ray_cluster.probe(address)
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:99999", "no-such-host.invalid:6379"]
+)
+def test_nothing_at_the_address_is_said_at_once(address):
+    with pytest.raises(ClusterError, match=rf"RAY_ADDRESS={address}: nothing answers there .*`ray start --head`"):
+        ray_cluster.probe(address)
+
+
+def test_something_else_at_the_address_is_said_in_seconds(monkeypatch):
+    monkeypatch.setattr(ray_cluster, "ANSWER_S", 3.0)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(ClusterError, match="does not answer as the head of a Ray cluster"):
+            ray_cluster.probe(address)
+
+
+@pytest.mark.parametrize(
+    ("address", "error", "sentence"),
+    [
+        (
+            "local",
+            OSError("AF_UNIX path length cannot exceed 107 bytes: /x"),
+            r"whose name is too long: set TMPDIR=/tmp",
+        ),
+        (
+            "local",
+            FileNotFoundError(2, "No such file or directory", "/proc/.ray"),
+            r"'/proc/.ray'.*set HOME and TMPDIR",
+        ),
+        ("h:1", ConnectionError("Failed to connect"), r"RAY_ADDRESS=h:1: Ray cannot be joined there \(Failed"),
+        ("h:1", RuntimeError("RPC error: InvalidAuthToken"), r"RAY_ADDRESS=h:1: .*set RAY_AUTH_MODE=token and"),
+    ],
+)
+def test_what_keeps_ray_from_starting_is_named_with_the_cure(address, error, sentence):
+    with pytest.raises(ClusterError, match=sentence):
+        raise ClusterError(ray_cluster._why_not(address, error))

@@ -1,0 +1,59 @@
+"""What runs on Ray: a stateless worker, and what it is sent."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from agents.contract import Agent, TrialBatch, Weights
+from envs.task import TaskFamily
+from trainers.errors import RecipeError
+from trainers.process import instruction_set, keep_freed_memory
+from trainers.sampling.shards import Shard
+from trainers.sampling.trial_loop import run_trials
+
+
+class Worker:
+    """A Ray actor: stateless, but that it keeps the agent and the family that it was last given."""
+
+    def __init__(self) -> None:
+        keep_freed_memory()
+        torch.set_num_threads(1)
+        self._version: int | None = None
+        self._agent_and_family: Any = None
+
+    def describe(self) -> dict[str, Any]:
+        """Where it runs and with which instructions it computes."""
+        return {"process": os.getpid(), "node": platform.node(), "instruction_set": instruction_set()}
+
+    def run(self, version: int, pickled: Sequence[Any], weights: Weights, shard: Shard) -> TrialBatch:
+        """Run a shard with this version of agent and family, which lie pickled in Ray's store."""
+        if version != self._version:
+            import ray
+
+            # As bytes that are unpickled here: arrays straight out of Ray's store would be read-only views, aligned
+            # otherwise, which changes last bits.
+            self._agent_and_family = ray.cloudpickle.loads(ray.get(pickled[0]))
+            self._version = version
+        own = {name: value.clone() for name, value in weights.items()}  # fresh tensors, for the same reason
+        agent, family = self._agent_and_family
+        return run_trials(agent, family, own, shard)
+
+
+def pickled(agent: Agent, family: TaskFamily) -> bytes:
+    """The agent and the family as they are sent to workers; RecipeError if one of them cannot be."""
+    import ray
+
+    for name, one in (("agent", agent), (f"family {family.name}", family)):
+        try:
+            ray.cloudpickle.dumps(one)
+        except Exception as error:  # of any kind: objects bring their own ways of pickling
+            raise RecipeError(
+                f"the {name} cannot be sent to workers ({' '.join(str(error).split())[:200]}); make what cannot be "
+                "pickled, such as locks and open files, in make_env, or set workers=0"
+            ) from error
+    return ray.cloudpickle.dumps((agent, family))
