@@ -1,4 +1,4 @@
-"""What runs on Ray: a stateless worker, and what it is sent."""
+"""The worker on Ray, stateless, and the pickle of agent and family that it is sent."""
 
 from __future__ import annotations
 
