@@ -62,7 +62,8 @@ class ReptileLearner:
             return adapt(parameters, rounds, objective.inner_loss, objective.step_sizes)[-1]
 
         tasks, steps = rounds[0].weight.shape
-        chunks = split_tasks((rounds,), tasks, task_chunk_size(self.config.task_chunk, steps))
+        size = task_chunk_size(self.config.task_chunk, steps * self.policy.encoder.memory_factor)
+        chunks = split_tasks((rounds,), tasks, size)
         adapted = [torch.func.vmap(one_task, in_dims=(None, 0))(self.parameters, *chunk) for chunk in chunks]
         ends = {name: torch.cat([parameters[name].detach() for parameters in adapted]) for name in self.parameters}
         mean = {name: value.mean(0) for name, value in ends.items()}

@@ -101,7 +101,8 @@ def coloured_floor(values, steps):
 
     class Room(MiniGridEnv):
         def __init__(self):
-            super().__init__(MissionSpace(lambda: "find the tile that pays"), grid_size=5, max_steps=steps)
+            mission = MissionSpace(lambda: "find the tile that pays")
+            super().__init__(mission, grid_size=5, max_steps=steps, see_through_walls=True)
             self.action_space = gymnasium.spaces.Discrete(3)  # left, right, forward
 
         def _gen_grid(self, width, height):

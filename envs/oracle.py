@@ -45,6 +45,8 @@ class OracleVectorEnv(gymnasium.vector.VectorWrapper):
             flat = np.eye(int(self._inner.n))[observation - int(self._inner.start)]
         else:
             flat = observation.reshape(self.num_envs, -1)
+            if self._inner.dtype == np.uint8:  # bytes are read as fractions, as an encoder would
+                flat = flat / 255.0
         return np.concatenate([flat.astype(np.float32), self._task_vectors], -1)
 
     def reset(

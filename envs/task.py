@@ -22,7 +22,7 @@ from gymnasium.vector import VectorEnv
 from envs.checked import make_checked
 from envs.distributions import Choice, Distribution, Integer, LogUniform, Uniform, Value, plain_value
 from envs.errors import TaskError
-from envs.vector import LoopVectorEnv
+from envs.vector import LoopVectorEnv, check_spaces
 
 __all__ = [
     "EARLIER_KINDS", "KINDS", "SPLITS", "Choice", "Distribution", "Integer", "Kind", "LogUniform", "PlanView", "Split",
@@ -230,6 +230,7 @@ class TaskFamily(ABC):
         """One batched environment of `rows` rows for each task, task by task; see `envs.vector`."""
         of_rows = [task for task in tasks for _ in range(rows)]
         envs = [make_checked(self.make_env, task) for task in of_rows]
+        check_spaces(envs[0], of_rows[0], self.observation_space, self.action_space)
         return LoopVectorEnv(envs, self.episode_steps, can_switch=self.can_switch, tasks=of_rows)
 
     def reference_returns(self, task: Task) -> dict[str, float]:

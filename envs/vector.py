@@ -137,13 +137,7 @@ class LoopVectorEnv(BatchedEnv):
         self.envs = list(envs)
         space = envs[0].observation_space
         of_rows = [None] * len(envs) if tasks is None else list(tasks)
-        for env, task in zip(envs, of_rows, strict=True):
-            if not _agree(env.observation_space, space) or not _agree(env.action_space, envs[0].action_space):
-                raise TaskError(
-                    f"{name_of(env, task)} of {getattr(task, 'parameters', 'one task')} declares other spaces "
-                    f"({env.observation_space}, {env.action_space}) than that of another task ({space}, "
-                    f"{envs[0].action_space}); all tasks of a family share their spaces"
-                )
+        _check_rows(envs, of_rows)
         self._reader = ObservationReader(space)
         super().__init__(len(envs), self._reader.space, envs[0].action_space, episode_steps)
         self._checked = [CheckedEnv(env, self._reader, task) for env, task in zip(envs, of_rows, strict=True)]
@@ -193,10 +187,39 @@ class LoopVectorEnv(BatchedEnv):
             env.close()
 
 
+def _check_rows(envs: Sequence[gymnasium.Env], tasks: Sequence[Any]) -> None:
+    """Raise TaskError unless every row has an environment of its own and all declare the same spaces."""
+    seen: set[int] = set()
+    for env, task in zip(envs, tasks, strict=True):
+        if id(env.unwrapped) in seen:
+            raise TaskError(
+                f"{name_of(env, task)} was given for two rows, which would move each other; make a new environment at "
+                "each call of make_env"
+            )
+        seen.add(id(env.unwrapped))
+        check_spaces(env, task, envs[0].observation_space, envs[0].action_space)
+
+
+def check_spaces(
+    env: gymnasium.Env, task: Any, observation_space: gymnasium.Space, action_space: gymnasium.Space
+) -> None:
+    """Raise TaskError unless the environment of this task declares the spaces of its family."""
+    if not _agree(env.observation_space, observation_space) or not _agree(env.action_space, action_space):
+        raise TaskError(
+            f"{name_of(env, task)} of task {getattr(task, 'parameters', '')} declares other spaces "
+            f"({env.observation_space}, {env.action_space}) than that of another task ({observation_space}, "
+            f"{action_space}); all tasks of a family share their spaces"
+        )
+
+
 def _agree(one: gymnasium.Space, other: gymnasium.Space) -> bool:
     """Whether two spaces have the same shape and type; bounds of boxes may differ."""
     if isinstance(one, gymnasium.spaces.Box) and isinstance(other, gymnasium.spaces.Box):
         return one.shape == other.shape and one.dtype == other.dtype
+    if isinstance(one, gymnasium.spaces.Dict) and isinstance(other, gymnasium.spaces.Dict):
+        return list(one) == list(other) and all(_agree(one[key], other[key]) for key in one)
+    if isinstance(one, gymnasium.spaces.Tuple) and isinstance(other, gymnasium.spaces.Tuple):
+        return len(one) == len(other) and all(map(_agree, one.spaces, other.spaces))
     return one is other or one == other
 
 

@@ -243,7 +243,7 @@ class MetaObjective:
 
     def _chunks(self, *data: Any) -> list[Any]:
         tasks, steps = data[0][0].weight.shape
-        return split_tasks(data, tasks, task_chunk_size(self.task_chunk, steps))
+        return split_tasks(data, tasks, task_chunk_size(self.task_chunk, steps * self.policy.encoder.memory_factor))
 
 
 def split_step_sizes(parameters: Parameters) -> tuple[Parameters, Parameters]:

@@ -29,6 +29,7 @@ from agents.functional.parameters import Parameters, part, whole
 PART = "observation_encoder"  # before the names of an encoder's parameters, among those of a network
 _CHUNK = 4096  # observations encoded at once where no gradient is kept
 _NATURE_SIDE = 36  # pixels, from which on the large network fits
+_ACTIVATIONS = 500  # of a plain network at one step, roughly: two layers of 64, differentiated twice
 _POOLED = 2  # cells a side of what a linear baseline sees of an image
 
 
@@ -105,6 +106,15 @@ class Image:
         height, width = self.shape[1:] if self.channels_first else self.shape[:2]
         return height, width
 
+    @property
+    def activations(self) -> int:
+        """Outputs of all convolutions, for one image."""
+        count, (height, width) = 0, self.sides
+        for layer in self.layers:
+            height, width = layer.out(height), layer.out(width)
+            count += layer.channels * height * width
+        return count
+
     def scale(self, values: Tensor) -> Tensor:
         """Values as floats in [0, 1].
 
@@ -169,6 +179,11 @@ class Encoder:
     def size(self) -> int:
         """E: the entries of no image, and the features of each image."""
         return self.input_size + sum(image.features - image.size for image in self.images)
+
+    @property
+    def memory_factor(self) -> int:
+        """How many steps of plain observations take as much memory to differentiate as one of these."""
+        return 1 + sum(image.activations for image in self.images) // _ACTIVATIONS
 
     def init(self, generator: torch.Generator) -> Parameters:
         """Fresh parameters; {} without images."""

@@ -203,6 +203,26 @@ def test_tasks_whose_spaces_differ_are_refused():
         LoopVectorEnv([Plain(), variant(observation_space=Box(-9, 9, (3,)))()], 5)
 
 
+def test_tasks_whose_spaces_depend_on_a_parameter_are_refused_in_training_too():
+    def make_env(task):
+        return variant(observation_space=Box(-9, 9, (2 + (task["goal"] > 0),)))()
+
+    family = of(make_env)
+    positive = next(task for task in family.sample(20, np.random.default_rng(1), "train") if task["goal"] > 0)
+    negative = next(task for task in family.sample(20, np.random.default_rng(1), "train") if task["goal"] < 0)
+    family_shape = family.observation_space.shape[0]
+    other = positive if family_shape == 2 else negative
+    with pytest.raises(TaskError, match="all tasks of a family share their spaces"):
+        family.make_vector_env([other], 1)
+
+
+def test_one_environment_for_two_rows_is_refused():
+    shared = Plain()
+    family = of(lambda task: gymnasium.wrappers.TimeLimit(shared, 3))
+    with pytest.raises(TaskError, match=r"given for two rows, .* make a new environment at each call of make_env"):
+        family.make_vector_env(family.sample(2, np.random.default_rng(0), "train"), 1)
+
+
 # -- the user's own exceptions
 
 

@@ -15,6 +15,7 @@ from agents.contract import RoundBatch
 from envs.mujoco.camera import Camera, NoCamera
 from envs.mujoco.locomotion import Locomotion
 from envs.mujoco.locomotion_env import LocomotionEnv
+from envs.spaces import ObservationReader
 from envs.task import PlanView, Task, TaskFamily
 from envs.vector import SingleEnv
 from trainers.errors import DrawingError, UsageError
@@ -82,7 +83,8 @@ def _panel(
     elif isinstance(env.action_space, (gymnasium.spaces.MultiDiscrete, gymnasium.spaces.MultiBinary)):
         actions = actions.astype(env.action_space.dtype)
     observation, _ = env.reset(seed=seed, options={"episode": episode})
-    path, frames, total = [observation], [], 0.0
+    stored = ObservationReader(env.observation_space).read  # what a plan view's entries count
+    path, frames, total = [stored(observation)], [], 0.0
     for step, (action, reward) in enumerate(zip(actions, rewards, strict=True)):
         frames.append(_labelled(camera(env, observation, path), title, f"step {step}   return {total:.1f}"))
         observation, again, *_ = env.step(action)
@@ -91,7 +93,7 @@ def _panel(
                 f"step {step} of {family.name} gave {again:.5g} when it was played again, and {reward:.5g} before: "
                 "the family's episodes do not follow from seed and actions; run `acclimate check`"
             )
-        path.append(observation)
+        path.append(stored(observation))
         total += float(reward)
     frames.append(_labelled(camera(env, observation, path), title, f"step {len(actions)}   return {total:.1f}"))
     env.close()
