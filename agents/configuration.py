@@ -8,6 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic.fields import FieldInfo
 
+from agents.interface import Interface
+
 _LARGEST = 2**63  # integers are stored in 64 bits, with a sign
 
 
@@ -19,10 +21,37 @@ class Config(BaseModel):
     Class attributes:
         renamed: earlier names of keys, and the names they have today; a subclass inherits those of its bases. Both are
             read, so that recipes and run folders of earlier versions stay valid (docs/adr/0008-recipe-keys.md).
+        added: keys that came after the first version, with what runs did before they were there: a run folder that
+            lacks them is one of those.
+        fitted: keys whose default follows the task family, and how, in words: see `fit`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     renamed: ClassVar[Mapping[str, str]] = {}
+    added: ClassVar[Mapping[str, Any]] = {}
+    fitted: ClassVar[Mapping[str, str]] = {}
+
+    @classmethod
+    def fit(cls, interface: Interface, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Defaults of the keys `fitted`, so that an iteration costs what the family is worth, not a published constant.
+
+        Args:
+            interface: the family's.
+            given: the keys that the recipe gives, not checked yet.
+        """
+        return {}
+
+    def recipe_defaults(self) -> dict[str, Any]:
+        """Defaults of a recipe's other keys that fit an agent of this configuration, such as `iterations`."""
+        return {}
+
+    @classmethod
+    def values_before(cls) -> dict[str, Any]:
+        """`added` of this class and of every base class."""
+        merged: dict[str, Any] = {}
+        for base in reversed(cls.__mro__):
+            merged |= vars(base).get("added", {})
+        return merged
 
     @classmethod
     def earlier_names(cls) -> dict[str, str]:
@@ -44,6 +73,12 @@ class Config(BaseModel):
         todays = {earlier.get(key, key): value for key, value in data.items()}
         fields = cls.model_fields
         return {key: as_written(fields[key], value) if key in fields else value for key, value in todays.items()}
+
+
+def count_in(given: Mapping[str, Any], key: str, default: int) -> int:
+    """A positive whole number that a recipe gives, or the default where it gives none (or one to be refused later)."""
+    value = given.get(key, default)
+    return value if type(value) is int and value > 0 else default
 
 
 def as_written(field: FieldInfo, value: Any) -> Any:

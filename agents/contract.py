@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from agents.configuration import Config as Config
+from agents.configuration import count_in as count_in
 from agents.configuration import renamed_keys as renamed_keys
 from agents.configuration import with_todays_names as with_todays_names
 from agents.interface import Interface as Interface

@@ -14,11 +14,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
+from agents.common.inner_loop import InnerLoopConfig, prepare_round
 from agents.common.meta_objective import (
-    InnerObjective,
     LossTerms,
     MetaObjective,
     Steps,
@@ -38,12 +38,11 @@ from agents.contract import (
     TrialBatch,
     Weights,
 )
-from agents.functional.advantages import fit_linear_baseline, gae, normalise, time_features
 from agents.functional.inner_loop import adapt
 from agents.functional.parameters import Parameters, flatten, unflatten
 from agents.functional.trust_region import full_step, line_search
-from agents.nets.mlp import Activation
 from agents.nets.policies import ActionStd, Distribution, Policy, make_policy
+from agents.nets.statistics import ObservationStatistics, RunningStatistics, without_statistics
 from agents.nets.weights import check_adam, take_weights
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -71,7 +70,7 @@ class ClippedSurrogate(Config):
     }
 
     name: Literal["clip"] = "clip"
-    learning_rate: PositiveFloat = 1e-3
+    learning_rate: PositiveFloat = 1e-2
     final_learning_rate: PositiveFloat | None = None  # reached linearly after `decay_updates`; None keeps it constant
     decay_updates: PositiveInt = 1000
     update_epochs: PositiveInt = 5
@@ -79,49 +78,14 @@ class ClippedSurrogate(Config):
     inner_kl_coef: NonNegativeFloat = 5e-4
 
 
-class InnerLoopConfig(Config):
-    """Hyperparameters of the inner loop, however the initial parameters are learned."""
-
-    renamed: ClassVar[Mapping[str, str]] = {"discount": "gamma", "trace_decay": "gae_lambda"}
-
-    meta_batch_size: PositiveInt = 40  # N, fresh tasks of each iteration
-    rollouts: PositiveInt = 20  # R, episodes of each round and task
-    inner_steps: NonNegativeInt = 1  # K; 0 trains one policy for all tasks, the "pretrained" control
-    inner_learning_rates: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] = (0.1,)  # last one repeats
-    inner_objective: InnerObjective = "likelihood_ratio"
-    gamma: Fraction = 0.99
-    gae_lambda: Fraction = 1.0
-    baseline_ridge: NonNegativeFloat = 1e-5
-    hidden_sizes: tuple[PositiveInt, ...] = (64, 64)
-    activation: Activation = "tanh"
-    initial_std: PositiveFloat = 1.0  # action units of the family
-    min_std: PositiveFloat = 1e-3
-    min_initial_std: PositiveFloat | None = None  # floor of the unadapted policy alone; None is min_std
-    std_gain: PositiveFloat = 1.0  # an inner step moves log std by the square of it: see nets/policies.py
-    task_chunk: PositiveInt | None = None  # tasks differentiated at once; None: as many as hold 40,000 steps a round
-
-    def step_size(self, step: int) -> float:
-        """Inner learning rate of inner step `step`, counted from 0."""
-        return self.inner_learning_rates[min(step, len(self.inner_learning_rates) - 1)]
-
-    def objective(self, policy: Policy, inner_steps: int) -> MetaObjective:
-        """The loss of an inner step, and of the policies after this many of them."""
-        return MetaObjective(
-            policy,
-            step_sizes=tuple(self.step_size(step) for step in range(inner_steps)),
-            inner_objective=self.inner_objective,
-            task_chunk=self.task_chunk,
-        )
-
-
 class MAMLConfig(InnerLoopConfig):
-    """Defaults are the MAML-TRPO reference's (shared hyperparameters of Finn et al. 2017 and its PyTorch ports)."""
+    """Defaults learn small control problems in minutes; docs/algorithms/maml.md says what the paper had."""
 
     first_order: bool = False  # FOMAML: inner gradients are constants to the outer derivative
     learn_step_sizes: bool = False  # Meta-SGD: one for every parameter, starting at inner_learning_rates[0]
     # Weights of the policies after the last inner steps in the outer loss; (1.0,) is theta_K alone.
     outer_weights: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (1.0,)
-    outer: Annotated[TrustRegion | ClippedSurrogate, Field(discriminator="name")] = TrustRegion()
+    outer: Annotated[TrustRegion | ClippedSurrogate, Field(discriminator="name")] = ClippedSurrogate()
 
     @model_validator(mode="after")
     def _keys_fit(self) -> MAMLConfig:
@@ -147,33 +111,6 @@ class MAMLConfig(InnerLoopConfig):
         )
 
 
-def prepare_round(policy: Policy, config: InnerLoopConfig, batch: RoundBatch, device: torch.device) -> Steps:
-    """Fit the baseline per task, estimate and normalise advantages, and flatten rollouts into steps.
-
-    An episode's end is the end for MAML, also at the time limit: the horizon is part of the task, the baseline
-    sees the time, and returns of whole episodes are what is measured. So nothing is bootstrapped.
-    """
-    features = policy.encode(batch.observation).to(device)
-    reward, log_prob, valid = (
-        torch.as_tensor(array).to(device) for array in (batch.reward, batch.log_prob, batch.valid)
-    )
-    end = torch.as_tensor(batch.terminated | batch.truncated).to(device)
-    zero = torch.zeros_like(reward)
-    returns = gae(reward, zero, zero, end, end, gamma=config.gamma, gae_lambda=1.0)
-    observed = time_features(policy.encoder.pooled(features))
-    value = fit_linear_baseline(observed, returns, valid, ridge=config.baseline_ridge)
-    next_value = torch.cat([value[..., 1:], zero[..., :1]], -1)
-    advantage = gae(reward, value, next_value, end, end, gamma=config.gamma, gae_lambda=config.gae_lambda)
-    weight = valid / valid.sum((1, 2), keepdim=True)
-    return Steps(
-        features.flatten(1, 2),
-        torch.as_tensor(batch.action).to(device).flatten(1, 2),
-        normalise(advantage, valid).flatten(1, 2),
-        log_prob.flatten(1, 2),
-        weight.flatten(1, 2),
-    )
-
-
 @dataclass(frozen=True)
 class MAMLState:
     """Adapted parameters of B trials, each [B, ...], and the inner steps taken."""
@@ -192,14 +129,16 @@ class MAMLAgent:
             interface.action_space,
             config.hidden_sizes,
             config.activation,
-            ActionStd(config.initial_std, config.min_std, config.min_initial_std, config.std_gain),
+            ActionStd(
+                config.initial_std, config.min_std, config.min_initial_std, config.std_gain, config.scale_actions
+            ),
         )
 
     def trial_rounds(self, adaptations: int, rollouts: int) -> tuple[Round, ...]:
         return (*[Round("support", rollouts)] * adaptations, Round("query", rollouts))
 
     def begin_trial(self, weights: Weights, trials: int) -> MAMLState:
-        theta, _ = split_step_sizes(dict(weights))
+        theta, _ = split_step_sizes(without_statistics(weights))
         return MAMLState(copy_per_task(theta, trials), 0)
 
     def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
@@ -209,7 +148,8 @@ class MAMLAgent:
     def act(
         self, weights: Weights, state: MAMLState, observation: np.ndarray, noise: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray, MAMLState]:
-        distribution = self.policy.distribution(state.parameters, self.policy.encode(observation))
+        features = RunningStatistics.normalise(weights, self.policy.encode(observation))
+        distribution = self.policy.distribution(state.parameters, features)
         action, log_prob = self.policy.sample(distribution, None if noise is None else torch.as_tensor(noise))
         return action.numpy(), log_prob.numpy(), state
 
@@ -218,9 +158,9 @@ class MAMLAgent:
 
     def adapt(self, weights: Weights, state: MAMLState, batch: RoundBatch) -> MAMLState:
         """One inner step of every trial, each on its own round alone."""
-        steps = prepare_round(self.policy, self.config, batch, torch.device("cpu"))
+        steps = prepare_round(self.policy, self.config, weights, batch, torch.device("cpu"))
         objective = self.config.objective(self.policy, state.inner_steps + 1)
-        _, step_sizes = objective.unpack(dict(weights))
+        _, step_sizes = objective.unpack(without_statistics(weights))
 
         def one_task(parameters: Parameters, support: Steps) -> Parameters:
             return adapt(parameters, [support], objective.inner_loss, step_sizes[-1:])[-1]
@@ -229,7 +169,7 @@ class MAMLAgent:
         return MAMLState({name: value.detach() for name, value in adapted.items()}, state.inner_steps + 1)
 
     def inspect(self, weights: Weights, state: MAMLState) -> dict[str, np.ndarray]:
-        theta, _ = split_step_sizes(dict(weights))
+        theta, _ = split_step_sizes(without_statistics(weights))
         shift = [(state.parameters[name] - value).flatten(1) for name, value in theta.items()]
         return {"parameter_shift": torch.cat(shift, 1).numpy()}
 
@@ -254,6 +194,7 @@ class MAMLLearner:
             rate = config.inner_learning_rates[0]
             initial = join_step_sizes(initial, {name: torch.full_like(value, rate) for name, value in initial.items()})
         self.parameters = {name: value.to(device).requires_grad_() for name, value in initial.items()}
+        self.statistics = ObservationStatistics(config, self.policy)
         self._rounds = agent.trial_rounds(config.inner_steps, config.rollouts)
         self._updates = 0
         self._adam: torch.optim.Adam | None = None
@@ -266,12 +207,16 @@ class MAMLLearner:
         return Plan(self.config.meta_batch_size, self._rounds)
 
     def weights(self) -> dict[str, Tensor]:
-        return {name: value.detach().cpu().clone() for name, value in self.parameters.items()}
+        tensors = {**self.parameters, **self.statistics.tensors}
+        return {name: value.detach().cpu().clone() for name, value in tensors.items()}
 
     # -- the meta-update
 
     def update(self, batch: TrialBatch) -> dict[str, float]:
-        rounds = [prepare_round(self.policy, self.config, trials.by_trial(), self.device) for trials in batch]
+        statistics = self.statistics.tensors
+        rounds = [
+            prepare_round(self.policy, self.config, statistics, trials.by_trial(), self.device) for trials in batch
+        ]
         start = {name: value.clone() for name, value in self._detached().items()}
         old = self.objective.acting_distributions(start, rounds)
         gradient, before = self.objective.meta_gradient(start, rounds, old)
@@ -286,6 +231,7 @@ class MAMLLearner:
             self.policy.project(self.parameters)
         after = self.objective.loss_terms(self._detached(), rounds, old)
         self._refuse_non_finite(start, after, norm)
+        self.statistics.update(batch, self._updates)
         self._updates += 1
         return {
             "outer_loss_before": before.loss,
@@ -359,10 +305,12 @@ class MAMLLearner:
 
     def state_dict(self) -> dict[str, Any]:
         adam = self._adam.state_dict() if self._adam is not None else None
-        return {"parameters": self._detached(), "adam": adam, "updates": self._updates}
+        return {"parameters": self._detached(), "adam": adam, "updates": self._updates} | self.statistics.state_dict()
 
     def load_weights(self, weights: Weights) -> None:
-        take_weights(self.parameters, weights)
+        """Start from the weights of another run; its statistics count as settled."""
+        take_weights({**self.parameters, **self.statistics.tensors}, weights)
+        self.statistics.settle()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if not isinstance(state["updates"], int) or state["updates"] < 0:
@@ -371,7 +319,8 @@ class MAMLLearner:
             raise AgentError("this checkpoint was written with another outer loop; use the recipe of its own run")
         if self._adam is not None:
             check_adam(state["adam"], self.parameters.values())
-        self.load_weights(state["parameters"])
+        take_weights({**self.parameters, **self.statistics.tensors}, self.statistics.weights_in(state))
+        self.statistics.load_state_dict(state)
         if self._adam is not None:
             self._adam.load_state_dict(state["adam"])
         self._updates = state["updates"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from agents.common.replay import TaskReplay
 from agents.common.savepoints import savepoint_beside_replay
+from agents.common.temperature import FixedTemperature, LearnedTemperature
 from agents.contract import (
     AgentError,
     Algorithm,
@@ -30,6 +31,7 @@ from agents.contract import (
     RoundBatch,
     TrialBatch,
     Weights,
+    count_in,
 )
 from agents.functional.beliefs import gaussian_factors, natural_parameters, posterior
 from agents.functional.ensembles import forward, layers_of
@@ -45,23 +47,8 @@ Sizes = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 ROLES = {"plan": 0, "update": 1}  # of the learner's random streams; never renumber
 
 
-class FixedTemperature(Config):
-    """As published: the entropy counts this much beside the scaled reward."""
-
-    name: Literal["fixed"] = "fixed"
-    value: PositiveFloat = 1.0
-
-
-class LearnedTemperature(Config):
-    """Learned, so that the policy keeps its target entropy. Haarnoja et al. 2018 (arXiv:1812.05905), section 5."""
-
-    name: Literal["learned"] = "learned"
-    value: PositiveFloat = 1.0  # at first
-    target_entropy: float | None = None  # nats, of actions in [-1, 1]; None is minus their number of entries
-
-
 class PEARLConfig(Config):
-    """Defaults are the reference implementation's for HalfCheetahVel."""
+    """Defaults learn small control problems in minutes; docs/algorithms/pearl.md says what the paper had."""
 
     renamed: ClassVar[Mapping[str, str]] = {
         "discount": "gamma",
@@ -70,36 +57,43 @@ class PEARLConfig(Config):
         "kl_weight": "kl_coef",
     }
 
+    added: ClassVar[Mapping[str, Any]] = {"normalise_rewards": False}
+    fitted: ClassVar[Mapping[str, str]] = {
+        "initial_episodes": "as many as take 400 steps, 1 to 10",
+        "gradient_steps": "one for every 10 steps of an iteration, 50 to 2000",
+    }
+
     # sampling
-    train_tasks: PositiveInt = 100  # fixed training tasks, as many as the recipe's train_tasks
-    initial_episodes: PositiveInt = 10  # of each training task before the first update, latents from the prior
+    train_tasks: PositiveInt = 40  # fixed training tasks, as many as the recipe's train_tasks
+    initial_episodes: PositiveInt = 2  # of each training task before the first update, latents from the prior
     held_exploration: bool = False  # until the first update an episode is one action, uniform in the space
-    tasks_per_iteration: PositiveInt = 5  # of them, sampled in each later iteration
-    prior_rounds: NonNegativeInt = 2  # first episodes of a trial, each with a latent from the prior
-    posterior_rounds: NonNegativeInt = 3  # episodes of a training trial after them
+    tasks_per_iteration: PositiveInt = 10  # of them, sampled in each later iteration
+    prior_rounds: NonNegativeInt = 1  # first episodes of a trial, each with a latent from the prior
+    posterior_rounds: NonNegativeInt = 1  # episodes of a training trial after them
     # replay
-    buffer_size: PositiveInt = 1_000_000  # transitions of a task
+    buffer_size: PositiveInt = 100_000  # transitions of a task
     context_capacity: PositiveInt = 400  # the newest transitions of a task; published: those of its last trial
     posterior_context: bool = False  # contexts are learned from posterior rounds too, not from prior rounds alone
     dense_reward: bool = False  # actor and critics learn from the family's privileged reward; contexts never do
     # networks
     latent_size: PositiveInt = 5
-    hidden_sizes: Sizes = (300, 300, 300)  # of the policy and the critics
-    encoder_sizes: Sizes = (200, 200, 200)
-    next_observation_in_context: bool = False
-    normalise_observations: bool = False  # by mean and deviation of the initial episodes
+    hidden_sizes: Sizes = (128, 128)  # of the policy and the critics
+    encoder_sizes: Sizes = (128, 128)
+    next_observation_in_context: bool = True
+    normalise_observations: bool = True  # by mean and deviation of the initial episodes
+    normalise_rewards: bool = True  # divided by their deviation there; `reward_scale` multiplies what is left
     # gradient steps
-    gradient_steps: PositiveInt = 2000  # of an iteration
+    gradient_steps: PositiveInt = 400  # of an iteration
     meta_batch_size: PositiveInt = 16  # tasks of a gradient step
-    batch_size: PositiveInt = 256  # transitions of each of them for actor and critics
-    context_size: PositiveInt = 100  # and for the encoder
-    learning_rate: PositiveFloat = 3e-4
-    gamma: Fraction = 0.99
+    batch_size: PositiveInt = 32  # transitions of each of them for actor and critics
+    context_size: PositiveInt = 64  # and for the encoder
+    learning_rate: PositiveFloat = 1e-3
+    gamma: Fraction = 0.98
     tau: Annotated[float, Field(gt=0, le=1)] = 0.005  # of the target critics' Polyak averages
-    reward_scale: PositiveFloat = 5.0
-    kl_coef: NonNegativeFloat = 1.6  # of the mean over tasks; published: 0.1 of the sum over 16
-    policy_regularisation: NonNegativeFloat = 1e-3  # of squared means and log deviations
-    temperature: Annotated[FixedTemperature | LearnedTemperature, Field(discriminator="name")] = FixedTemperature()
+    reward_scale: PositiveFloat = 1.0
+    kl_coef: NonNegativeFloat = 0.05  # of the mean over tasks; published: 0.1 of the sum over 16
+    policy_regularisation: NonNegativeFloat = 0.0  # of squared means and log deviations
+    temperature: Annotated[FixedTemperature | LearnedTemperature, Field(discriminator="name")] = LearnedTemperature()
 
     @model_validator(mode="after")
     def _keys_fit(self) -> PEARLConfig:
@@ -111,6 +105,24 @@ class PEARLConfig(Config):
         if not self.prior_rounds + self.posterior_rounds * self.posterior_context:
             raise ValueError("contexts are learned from prior rounds, but prior_rounds is 0; set posterior_context")
         return self
+
+    @classmethod
+    def fit(cls, interface: Interface, given: Mapping[str, Any]) -> dict[str, Any]:
+        names = "tasks_per_iteration", "prior_rounds", "posterior_rounds"
+        tasks, prior, posterior = (count_in(given, key, cls.model_fields[key].default) for key in names)
+        steps = tasks * (prior + posterior) * interface.episode_steps
+        return {
+            "initial_episodes": min(max(400 // interface.episode_steps, 1), 10),
+            "gradient_steps": min(max(steps // 10, 50), 2000),
+        }
+
+    def recipe_defaults(self) -> dict[str, Any]:
+        return {
+            "iterations": 40,
+            "train_tasks": self.train_tasks,
+            "sampling": {"tasks_per_shard": -(-self.tasks_per_iteration // 4)},
+            "evaluation": {"rounds": self.prior_rounds + max(self.posterior_rounds, 1) - 1, "rollouts": 1},
+        }
 
     def target_entropy(self, actions: int) -> float | None:
         """Target entropy of a learned temperature, nats; None where it is fixed."""
@@ -226,6 +238,7 @@ class PEARLLearner:
         self._vector = Vector(critics | policy | encoder | ({} if fixed else temperature), device)
         self._target_vector = Vector({f"targets/{name}": value for name, value in critics.items()}, device)
         self._statistics = {"mean": torch.zeros(nets.observations), "scale": torch.ones(nets.observations)}
+        self._statistics |= {"reward": torch.ones(1)} if config.normalise_rewards else {}
         self._statistics_settled = False  # whether they were carried over from another run
         self.parameters: Parameters = {
             **{name: value.to(device) for name, value in temperature.items()},
@@ -279,8 +292,9 @@ class PEARLLearner:
     def update(self, batch: TrialBatch) -> dict[str, float]:
         learned = self._vector.values, self._target_vector.values
         before = [values.clone() for values in learned]
-        if self._updates == 0 and self.config.normalise_observations and not self._statistics_settled:
-            self._measure_observations(batch)
+        if self._updates == 0 and not self._statistics_settled:
+            config = self.config
+            self.networks.measure(self._statistics, batch, config.normalise_observations, config.normalise_rewards)
         self._store(batch)
         rng = self._generator("update", self._updates)
         steps = [self.gradient_step(rng) for _ in range(self.config.gradient_steps)]
@@ -295,14 +309,6 @@ class PEARLLearner:
         self._updates += 1
         self.parameters["exploring"].zero_()
         return metrics | {"replay_steps": int(self.replay.counts.sum())}
-
-    def _measure_observations(self, batch: TrialBatch) -> None:
-        encoder = self.networks.encoder
-        features = [encoder.prepare(trials.observation[trials.valid]).numpy() for trials in batch]
-        observations, numbers = np.concatenate(features).astype(np.float64), encoder.numbers.numpy()
-        deviation = observations.std(0)
-        self._statistics["mean"].copy_(torch.as_tensor(np.where(numbers, observations.mean(0), 0.0)))
-        self._statistics["scale"].copy_(torch.as_tensor(np.where(numbers & (deviation > 1e-6), deviation, 1.0)))
 
     def _store(self, batch: TrialBatch) -> None:
         """Add every step to its task's replay buffer, and those of context rounds to its buffer of contexts."""

@@ -15,11 +15,13 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
+from agents.common.inner_loop import InnerLoopConfig, prepare_round
 from agents.common.meta_objective import Steps
 from agents.contract import AgentError, Algorithm, MetricInfo, Plan, TrialBatch, Weights
 from agents.functional.inner_loop import adapt, split_tasks, task_chunk_size
 from agents.functional.parameters import Parameters, flatten
-from agents.maml import InnerLoopConfig, MAMLAgent, prepare_round
+from agents.maml import MAMLAgent
+from agents.nets.statistics import ObservationStatistics
 from agents.nets.weights import take_weights
 
 
@@ -45,6 +47,7 @@ class ReptileLearner:
         self.config, self.policy, self.device = config, agent.policy, device
         initial = self.policy.init(torch.Generator().manual_seed(seed))
         self.parameters: Parameters = {name: value.to(device) for name, value in initial.items()}
+        self.statistics = ObservationStatistics(config, self.policy)
         self._rounds = agent.trial_rounds(config.inner_steps, config.rollouts)
         self._updates = 0
 
@@ -52,10 +55,13 @@ class ReptileLearner:
         return Plan(self.config.meta_batch_size, self._rounds)
 
     def weights(self) -> dict[str, Tensor]:
-        return {name: value.cpu().clone() for name, value in self.parameters.items()}
+        return {name: value.cpu().clone() for name, value in {**self.parameters, **self.statistics.tensors}.items()}
 
     def update(self, batch: TrialBatch) -> dict[str, float]:
-        rounds = [prepare_round(self.policy, self.config, trials.by_trial(), self.device) for trials in batch]
+        statistics = self.statistics.tensors
+        rounds = [
+            prepare_round(self.policy, self.config, statistics, trials.by_trial(), self.device) for trials in batch
+        ]
         objective = self.config.objective(self.policy, len(rounds))
 
         def one_task(parameters: Parameters, rounds: list[Steps]) -> Parameters:
@@ -79,6 +85,7 @@ class ReptileLearner:
         for name, value in self.parameters.items():
             value.add_(displacement[name], alpha=epsilon)
         self.policy.project(self.parameters)
+        self.statistics.update(batch, self._updates)
         self._updates += 1
         return {"outer_step_size": epsilon, "displacement_norm": norm, "task_spread": float(spread) ** 0.5}
 
@@ -91,15 +98,18 @@ class ReptileLearner:
     # -- checkpoints
 
     def state_dict(self) -> dict[str, Any]:
-        return {"parameters": dict(self.parameters), "updates": self._updates}
+        return {"parameters": dict(self.parameters), "updates": self._updates} | self.statistics.state_dict()
 
     def load_weights(self, weights: Weights) -> None:
-        take_weights(self.parameters, weights)
+        """Start from the weights of another run; its statistics count as settled."""
+        take_weights({**self.parameters, **self.statistics.tensors}, weights)
+        self.statistics.settle()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if not isinstance(state["updates"], int) or state["updates"] < 0:
             raise AgentError(f"this checkpoint counts {state['updates']!r} updates; it is damaged")
-        self.load_weights(state["parameters"])
+        take_weights({**self.parameters, **self.statistics.tensors}, self.statistics.weights_in(state))
+        self.statistics.load_state_dict(state)
         self._updates = state["updates"]
 
 

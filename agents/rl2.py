@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -28,14 +29,19 @@ from agents.nets.trial_inputs import TrialInputs
 
 
 class RL2Config(InContextConfig):
-    """Defaults suit small problems; docs/algorithms/rl2.md says what the paper had."""
+    """Defaults learn small control problems in minutes; docs/algorithms/rl2.md says what the paper had."""
 
-    meta_batch_size: PositiveInt = 200  # N, fresh tasks of each iteration, one trial of each
+    fitted: ClassVar[Mapping[str, str]] = {
+        **InContextConfig.fitted,
+        "bptt_steps": "50, and null for a memory that attends to the whole trial",
+    }
+
+    meta_batch_size: PositiveInt = 40  # N, fresh tasks of each iteration, one trial of each
     memory: MemoryConfig = GRUConfig()
     head_sizes: tuple[PositiveInt, ...] = ()  # hidden layers of actor and critic, each its own
     activation: Activation = "tanh"
-    initial_std: PositiveFloat = 1.0  # of continuous actions, in the family's units
-    min_std: PositiveFloat = 1e-3
+    initial_std: PositiveFloat = 0.7  # of continuous actions, in the policy's units
+    min_std: PositiveFloat = 0.01
     bptt_steps: PositiveInt | None = None  # length of truncated BPTT; None: the whole trial
     reward_offset: float = 0.0  # subtracted from rewards before they enter the network; learning is from the rewards
     reward_scale: PositiveFloat = 1.0  # factor on the rest
@@ -43,6 +49,13 @@ class RL2Config(InContextConfig):
     # times the reward; and an actor and a critic of its own for each observation.
     pair_inputs: bool = False
     heads_per_observation: bool = False
+
+    @classmethod
+    def fit(cls, interface: Interface, given: Mapping[str, Any]) -> dict[str, Any]:
+        memory = given.get("memory")
+        kind = memory.get("name", "gru") if isinstance(memory, Mapping) else memory or "gru"
+        cut = kind not in ("transformer", "snail")
+        return super().fit(interface, given) | {"bptt_steps": 50 if cut else None}
 
 
 class Network:
@@ -106,7 +119,7 @@ class RL2Agent(InContextAgent[RL2State]):
             interface.action_space,
             config.head_sizes,
             config.activation,
-            ActionStd(config.initial_std, config.min_std),
+            ActionStd(config.initial_std, config.min_std, scaled=config.scale_actions),
         )
         self.trial_inputs = TrialInputs(
             policy,

@@ -31,7 +31,8 @@ from agents.nets.memories import GRUConfig
 from agents.nets.memory_kinds import MemoryConfig, make_memory
 from agents.nets.mlp import Activation, init_mlp, mlp
 from agents.nets.policies import ActionStd, Distribution, make_policy
-from agents.nets.trial_inputs import RunningStatistics, TrialInputs
+from agents.nets.statistics import REWARD, RunningStatistics
+from agents.nets.trial_inputs import TrialInputs
 from agents.nets.weights import check_adam, take_weights
 
 LOG_VARIANCES = (-10.0, 4.0)  # of a belief
@@ -40,31 +41,33 @@ Numbers = tuple[PositiveInt, ...]
 
 
 class VariBADConfig(InContextConfig):
-    """Defaults suit small problems; docs/algorithms/varibad.md says what the paper had."""
+    """Defaults learn small control problems in minutes; docs/algorithms/varibad.md says what the paper had."""
 
+    added: ClassVar[Mapping[str, Any]] = {"decode_changes": False}
     renamed: ClassVar[Mapping[str, str]] = {"state_coefficient": "state_coef", "kl_coefficient": "kl_coef"}
 
-    meta_batch_size: PositiveInt = 16  # N, fresh tasks of each iteration, one trial of each
+    meta_batch_size: PositiveInt = 40  # N, fresh tasks of each iteration, one trial of each
     encoder: MemoryConfig = GRUConfig()
     latent_size: PositiveInt = 5  # D
-    policy_sizes: Numbers = (32,)  # hidden layers of actor and critic, each its own
+    policy_sizes: Numbers = (64, 64)  # hidden layers of actor and critic, each its own
     activation: Activation = "tanh"
-    initial_std: PositiveFloat = 1.0  # of continuous actions, in the family's units
-    min_std: PositiveFloat = 1e-3
+    initial_std: PositiveFloat = 0.7  # of continuous actions, in the policy's units
+    min_std: PositiveFloat = 0.01
     reward_offset: float = 0.0  # subtracted from rewards before they enter the encoder, and
     reward_scale: PositiveFloat = 1.0  # factor on the rest; Gaussian decoders predict rewards scaled so
-    normalise_beliefs: bool = False  # by running mean and standard deviation, as inputs of the policy
+    normalise_beliefs: bool = True  # by running mean and standard deviation, as inputs of the policy
     policy_into_encoder: bool = False  # whether the policy's gradients reach the encoder
     reward_decoder: RewardDecoder = GaussianReward()
-    decoder_sizes: Numbers = (32, 32)
-    state_coef: NonNegativeFloat = 0.0  # weight of decoding the next observation; 0 builds no such decoder
-    kl_coef: NonNegativeFloat = 0.1
+    decoder_sizes: Numbers = (64, 32)
+    state_coef: NonNegativeFloat = 1.0  # weight of decoding the next observation; 0 builds no such decoder
+    decode_changes: bool = True  # decode by how much it changes, normalised: hardly guessed without the task
+    kl_coef: NonNegativeFloat = 0.01
     vae_learning_rate: PositiveFloat = 1e-3
-    vae_updates: PositiveInt = 3  # of each iteration
+    vae_updates: PositiveInt = 4  # of each iteration
     vae_batch: PositiveInt = 25  # trials of each of these updates
     vae_trials: PositiveInt = 1000  # newest trials that are stored for them
-    posteriors: PositiveInt | None = None  # steps whose posterior decodes the trial, sampled anew; None: every step
-    decoded: PositiveInt | None = None  # steps that each decodes, sampled anew; None: the whole trial, past and future
+    posteriors: PositiveInt | None = 20  # steps whose posterior decodes the trial, sampled anew; None: every step
+    decoded: PositiveInt | None = 40  # steps that each decodes, sampled anew; None: the whole trial, past and future
 
 
 class Networks:
@@ -131,7 +134,7 @@ class VariBADAgent(InContextAgent[VariBADState]):
             interface.action_space,
             config.policy_sizes,
             config.activation,
-            ActionStd(config.initial_std, config.min_std),
+            ActionStd(config.initial_std, config.min_std, scaled=config.scale_actions),
         )
         self.trial_inputs = TrialInputs(
             policy,
@@ -182,6 +185,9 @@ class VariBADLearner(InContextLearner):
 
     def __init__(self, agent: VariBADAgent, config: VariBADConfig, seed: int, device: torch.device) -> None:
         self.config = config
+        self._belief_statistics = (
+            RunningStatistics(2 * config.latent_size, device, "believed") if config.normalise_beliefs else None
+        )
         super().__init__(agent, config, agent.networks.init(torch.Generator().manual_seed(seed)), device)
         acting = ("actor", "critic", PART, *(("encoder", "belief") if config.policy_into_encoder else ()))
         self._ppo = PPO(config, self._of(acting), agent.trial_inputs.policy, agent.trial_inputs.trial_steps, seed)
@@ -190,17 +196,10 @@ class VariBADLearner(InContextLearner):
             lr=config.vae_learning_rate,
             fused=True,
         )
-        self._belief_statistics = (
-            RunningStatistics(2 * config.latent_size, device, "believed") if config.normalise_beliefs else None
-        )
         self._trials = TrialReplay(config.vae_trials)  # that the encoder learns from
 
     def _of(self, parts: tuple[str, ...]) -> Parameters:
         return {name: value for name, value in self.parameters.items() if name.partition("/")[0] in parts}
-
-    def statistics_tensors(self) -> Parameters:
-        """The statistics of observations and beliefs by name; {} without any."""
-        return super().statistics_tensors() | (self._belief_statistics.tensors if self._belief_statistics else {})
 
     # -- the meta-update
 
@@ -314,11 +313,15 @@ class VariBADLearner(InContextLearner):
         weight = (valid_PB[:, None] & valid_SB[None]).float() * (steps / len(decoded_steps))
         weight = weight / (trials * valid_PB.float().mean(1).sum().clamp(min=1e-6))
         decoders, decoder = networks.decoders, part(self.parameters, "decoder")
-        target = batch["decoded_reward"].to(self.device)[decoded_steps]
+        target = batch["decoded_reward"]
+        if config.reward_decoder.in_reward_units:
+            target = RunningStatistics.normalise_numbers(self.statistics_tensors(), target, REWARD)
+        target = target.to(self.device)[decoded_steps]
         reward_cost = (weight * decoders.reward_cost(decoder, latent, before, after, target)).sum()
         state_cost = torch.zeros_like(reward_cost)
         if config.state_coef:
-            state_cost = (weight * decoders.next_cost(decoder, latent, before, after)).sum()
+            following = _changes(observation, next_observation, valid) if config.decode_changes else next_observation
+            state_cost = (weight * decoders.next_cost(decoder, latent, before, following[decoded_steps])).sum()
         loss = reward_cost + config.state_coef * state_cost + config.kl_coef * kl
         length = valid.sum(0).float().mean()
         terms = torch.stack([-loss, reward_cost / length, state_cost / length, kl / length])
@@ -336,7 +339,9 @@ class VariBADLearner(InContextLearner):
                 encode(self.parameters, RunningStatistics.normalise(statistics, batch[name]).to(self.device))
                 for name in ("observation", "next_observation")
             )
-        step = {name: batch[name].to(self.device) for name in ("action", "reward", "ended")}
+        reward = RunningStatistics.normalise_numbers(statistics, batch["reward"], REWARD)
+        named = {"action": batch["action"], "reward": reward, "ended": batch["ended"]}
+        step = {name: value.to(self.device) for name, value in named.items()}
         last = {name: torch.cat([torch.zeros_like(value[:1]), value[:-1]]) for name, value in step.items()}
         time = torch.arange(len(observation), device=self.device)[:, None]
         return observation, next_observation, self.agent.trial_inputs.step_inputs(observation, last, time)
@@ -370,6 +375,13 @@ class VariBADLearner(InContextLearner):
     def savepoint(self) -> Callable[[], None]:
         """A function that takes the learner back to this moment, until the next savepoint is made."""
         return savepoint_beside_replay(self._small_state(), self._load_small_state, (self._trials,))
+
+
+def _changes(observation: Tensor, following: Tensor, valid: Tensor) -> Tensor:
+    """Changes of observations [L, B, E] in standard deviations of the valid steps' changes, clipped as inputs are."""
+    change = following - observation
+    deviation = change[valid].std(0) + 1e-3
+    return (change / deviation).clamp(-RunningStatistics.CLIP, RunningStatistics.CLIP)
 
 
 VARIBAD = Algorithm(VariBADConfig, VariBADAgent, VariBADLearner)

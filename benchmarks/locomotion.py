@@ -29,7 +29,7 @@ from agents.maml import MAMLAgent, MAMLConfig
 from envs.mujoco.locomotion import Locomotion
 from trainers.process import keep_freed_memory
 from trainers.recipes import registry
-from trainers.recipes.assembling import interface_of
+from trainers.recipes.registry import interface_of
 from trainers.runs.run_folder import Run
 from trainers.sampling.random_streams import random_key
 from trainers.sampling.ray_sampler import RaySampler

@@ -20,7 +20,7 @@ from agents.contract import Agent, concatenate
 from agents.rl2 import RL2Agent, RL2Config, RL2Learner
 from envs.tabular.bandit import Bandit2Arms
 from trainers.process import keep_freed_memory
-from trainers.recipes.assembling import interface_of
+from trainers.recipes.registry import interface_of
 from trainers.sampling.random_streams import generator, random_key
 from trainers.sampling.shards import make_shards
 from trainers.sampling.trial_loop import run_trials

@@ -23,7 +23,7 @@ from envs.tabular.bandit import Bandit5Arms
 from envs.tabular.tabular_mdp import TabularMDP
 from envs.task import TaskFamily
 from trainers.process import keep_freed_memory
-from trainers.recipes.assembling import interface_of
+from trainers.recipes.registry import interface_of
 from trainers.sampling.random_streams import generator, random_key
 from trainers.sampling.shards import make_shards
 from trainers.sampling.trial_loop import run_trials

@@ -18,7 +18,7 @@ from agents.contract import Round
 from agents.maml import MAMLAgent, MAMLConfig, MAMLLearner, MAMLState
 from envs.navigation.point_nav import PointNav
 from trainers.process import keep_freed_memory
-from trainers.recipes.assembling import interface_of
+from trainers.recipes.registry import interface_of
 from trainers.sampling.random_streams import random_key
 from trainers.sampling.ray_sampler import RaySampler
 from trainers.sampling.shards import make_shards

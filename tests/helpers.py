@@ -13,7 +13,7 @@ from agents.maml import MAMLAgent, MAMLConfig, MAMLLearner
 from envs.navigation.point_nav import PointNav
 from envs.task import TaskFamily, Uniform
 from trainers.cli.app import app
-from trainers.recipes.assembling import interface_of
+from trainers.recipes.registry import interface_of
 from trainers.sampling.random_streams import random_key
 from trainers.sampling.shards import make_shards
 from trainers.sampling.trial_loop import run_trials

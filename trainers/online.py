@@ -23,8 +23,7 @@ from envs.spaces import ObservationReader
 from envs.task import TaskFamily
 from trainers.errors import UsageError
 from trainers.process import torch_threads
-from trainers.recipes.assembling import interface_of
-from trainers.recipes.registry import AnyFamily
+from trainers.recipes.registry import AnyFamily, interface_of
 from trainers.runs.run_folder import Run
 
 

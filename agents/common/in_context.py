@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -13,22 +13,41 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from agents.common.ppo import PPO, PPOConfig
-from agents.contract import Plan, Round, RoundBatch, Weights
+from agents.contract import Interface, Plan, Round, RoundBatch, Weights, count_in
 from agents.functional.parameters import Parameters, part
 from agents.nets.memories import MemoryState
 from agents.nets.policies import Distribution
-from agents.nets.trial_inputs import RunningStatistics, TrialInputs, single_row_trial, time_first
+from agents.nets.statistics import REWARD, RunningStatistics
+from agents.nets.trial_inputs import TrialInputs, single_row_trial, time_first
 from agents.nets.weights import take_weights
 
 VALUE_SCALE = "value_scale"  # prefix of its tensors among the weights
+STEPS_PER_ITERATION, ITERATIONS = 8000, 100  # of runs whose recipe does not say
 
 
 class InContextConfig(PPOConfig):
     """Hyperparameters of sampling and of observation normalisation, beside PPO's."""
 
+    added: ClassVar[Mapping[str, Any]] = {"normalise_rewards": False, "scale_actions": False}
+    fitted: ClassVar[Mapping[str, str]] = {"meta_batch_size": "as many trials as take 8,000 steps, 20 to 400"}
+
     meta_batch_size: PositiveInt  # N, fresh tasks of each iteration, one trial of each
     episodes_per_trial: PositiveInt = 2
-    normalise_observations: bool = False  # by running mean and standard deviation of training
+    normalise_observations: bool = True  # by running mean and standard deviation of training
+    normalise_rewards: bool = True  # likewise, where they are inputs; learning is from the rewards as they are
+    scale_actions: bool = True  # a bounded action space is [-1, 1] to the policy
+
+    @classmethod
+    def fit(cls, interface: Interface, given: Mapping[str, Any]) -> dict[str, Any]:
+        trial_steps = count_in(given, "episodes_per_trial", 2) * interface.episode_steps
+        return {"meta_batch_size": min(max(STEPS_PER_ITERATION // trial_steps, 20), 400)}
+
+    def recipe_defaults(self) -> dict[str, Any]:
+        return {
+            "iterations": ITERATIONS,
+            "sampling": {"tasks_per_shard": max(-(-self.meta_batch_size // 4), 5)},
+            "evaluation": {"rounds": max(self.episodes_per_trial - 1, 1), "rollouts": 1},
+        }
 
 
 @dataclass(frozen=True)
@@ -80,7 +99,8 @@ class InContextAgent(ABC, Generic[S]):
     def observe(self, weights: Weights, state: S, transition: Mapping[str, np.ndarray]) -> S:
         ended = transition["terminated"] | transition["truncated"]
         encoded = self.encode(weights, transition["observation"])[:, 0]
-        last = self.trial_inputs.last_step(encoded, transition["action"][:, 0], transition["reward"][:, 0], ended[:, 0])
+        arrays = transition["action"], transition["reward"], ended
+        last = self.trial_inputs.last_step(weights, encoded, *(array[:, 0] for array in arrays))
         return replace(state, last=last, steps=state.steps + 1)
 
     def adapt(self, weights: Weights, state: S, batch: RoundBatch) -> S:
@@ -114,6 +134,7 @@ class InContextLearner:
         cpu = torch.device("cpu")  # trials are encoded there
         size, numbers = agent.trial_inputs.feature_size, agent.trial_inputs.policy.encoder.numbers
         self.statistics = RunningStatistics(size, cpu, numbers=numbers) if config.normalise_observations else None
+        self._reward_statistics = RunningStatistics(1, cpu, REWARD) if config.normalise_rewards else None
         self._plan = Plan(config.meta_batch_size, agent.trial_rounds(config.episodes_per_trial - 1, 1))
 
     def plan(self, iteration: int) -> Plan:
@@ -128,23 +149,27 @@ class InContextLearner:
 
     def statistics_tensors(self) -> Parameters:
         """Running statistics by name; {} without any."""
-        return self.statistics.tensors if self.statistics else {}
+        return {name: value for one in self.running_statistics() for name, value in one.tensors.items()}
 
     def encode_trials(self, trials: RoundBatch) -> EncodedTrials:
         """Encode trials [B, 1, L, ...] as the agent encoded them step by step."""
-        observation = self.agent.encode(self.statistics_tensors(), time_first(trials.observation))
-        inputs = self.agent.trial_inputs.sequence_inputs(trials, observation)
+        statistics = self.statistics_tensors()
+        observation = self.agent.encode(statistics, time_first(trials.observation))
+        inputs = self.agent.trial_inputs.sequence_inputs(statistics, trials, observation)
         others = (time_first(array) for array in (trials.action, trials.reward, trials.log_prob, trials.valid))
         return EncodedTrials(*(torch.as_tensor(array).to(self.device) for array in (observation, inputs, *others)))
 
     def update_statistics(self, trials: RoundBatch, updates: int) -> None:
-        """Average in the batch's observations after update `updates` (from 0), which used those that the agent used."""
+        """Average in the batch after update `updates` (from 0), which used the statistics that the agent used."""
+        inputs = self.agent.trial_inputs
         if self.statistics:
-            self.statistics.update(self.agent.trial_inputs.policy.encode(trials.observation[trials.valid]), updates)
+            self.statistics.update(inputs.policy.encode(trials.observation[trials.valid]), updates)
+        if self._reward_statistics:
+            self._reward_statistics.update(inputs.encode_reward(trials.reward[trials.valid]).unsqueeze(-1), updates)
 
     def running_statistics(self) -> list[RunningStatistics]:
         """All running statistics of network inputs."""
-        return [self.statistics] if self.statistics else []
+        return [one for one in (self.statistics, self._reward_statistics) if one]
 
     def load_weights(self, weights: Weights) -> None:
         """Start from the weights of another run, its observation statistics and its value scale included.

@@ -44,17 +44,17 @@ class PPOConfig(Config):
         "max_gradient_norm": "max_grad_norm",
     }
 
-    learning_rate: PositiveFloat = 1e-3
+    learning_rate: PositiveFloat = 2e-3
     final_learning_rate: PositiveFloat | None = None  # linearly
-    gamma: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    gamma: Annotated[float, Field(ge=0, lt=1)] = 0.98
     final_gamma: Annotated[float, Field(ge=0, lt=1)] | None = None  # its horizon 1 / (1 - gamma) geometrically
     ent_coef: NonNegativeFloat = 0.0
     final_ent_coef: NonNegativeFloat | None = None  # linearly
     decay_updates: PositiveInt = 1000
     learning_rate_updates: PositiveInt | None = None  # of the rate's own decay; None: decay_updates
     gae_lambda: Fraction = 0.95
-    update_epochs: PositiveInt = 2
-    num_minibatches: PositiveInt = 1  # of each epoch, over all sequences
+    update_epochs: PositiveInt = 8
+    num_minibatches: PositiveInt = 4  # of each epoch, over all sequences
     clip_range: PositiveFloat = 0.2
     vf_coef: NonNegativeFloat = 0.5
     max_grad_norm: PositiveFloat = 0.5

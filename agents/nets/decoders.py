@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -17,6 +17,7 @@ from agents.nets.mlp import init_mlp, mlp
 class GaussianReward(Config):
     """Decodes the reward as a Gaussian of fixed standard deviation."""
 
+    in_reward_units: ClassVar[bool] = True  # what it decodes is the reward itself, normalised where rewards are
     name: Literal["gaussian"] = "gaussian"
     # One output for each next observation, from the latent alone: for Discrete ones, as published for GridNavi.
     per_observation: bool = False
@@ -33,6 +34,7 @@ class GaussianReward(Config):
 class BernoulliReward(Config):
     """Decodes whether the reward is above a threshold, as a Bernoulli variable."""
 
+    in_reward_units: ClassVar[bool] = False
     name: Literal["bernoulli"] = "bernoulli"
     per_observation: bool = False  # as above
     above: float = 0.0

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.contract import AgentError, Interface, RoundBatch
+from agents.contract import AgentError, Interface, RoundBatch, TrialBatch
 from agents.functional.parameters import Parameters
 from agents.nets.encoders import make_encoder
 from agents.nets.ensembles import init_ensemble
@@ -76,20 +76,38 @@ class LatentActor:
     def context(self, statistics: Parameters, batch: RoundBatch) -> Tensor:
         """[B, R * L, W]: observation, action, reward and maybe next observation of a round's steps [B, R, L, ...]."""
         parts = [self.normalised(statistics, batch.observation), self.centred(batch.action)]
-        parts.append(torch.as_tensor(batch.reward).unsqueeze(-1))
+        parts.append(self.scaled(statistics, batch.reward).unsqueeze(-1))
         if self.sees_next:
             parts.append(self.normalised(statistics, batch.next_observation))
         return torch.cat(parts, -1).flatten(1, 2)
 
     def transitions(self, statistics: Parameters, batch: RoundBatch, reward: np.ndarray) -> Tensor:
         """[B, R * L, 2 O + A + 2]: observation, action, reward, terminated, next observation of a round's steps."""
-        outcome = torch.as_tensor(np.stack([reward, batch.terminated], -1).astype(np.float32))
+        ended = torch.as_tensor(batch.terminated.astype(np.float32))
+        outcome = torch.stack([self.scaled(statistics, reward), ended], -1)
         before, after = (self.normalised(statistics, array) for array in (batch.observation, batch.next_observation))
         return torch.cat((before, self.centred(batch.action), outcome, after), -1).flatten(1, 2)
 
     def normalised(self, statistics: Parameters, observation: np.ndarray) -> Tensor:
         """Stored observations [..., *shape] as features [..., O], shifted and scaled by `mean` and `scale`."""
         return (self.encoder.prepare(observation) - statistics["mean"]) / statistics["scale"]
+
+    def measure(self, statistics: Parameters, batch: TrialBatch, observations: bool, rewards: bool) -> None:
+        """Set `mean` and `scale`, if observations are normalised, and `reward`, if rewards are, to those of a batch."""
+        if observations:
+            features = [self.encoder.prepare(trials.observation[trials.valid]).numpy() for trials in batch]
+            values, numbers = np.concatenate(features).astype(np.float64), self.encoder.numbers.numpy()
+            deviation = values.std(0)
+            statistics["mean"].copy_(torch.as_tensor(np.where(numbers, values.mean(0), 0.0)))
+            statistics["scale"].copy_(torch.as_tensor(np.where(numbers & (deviation > 1e-6), deviation, 1.0)))
+        if rewards:
+            spread = float(np.concatenate([trials.reward[trials.valid] for trials in batch]).std(dtype=np.float64))
+            statistics["reward"].fill_(spread if spread > 1e-6 else 1.0)
+
+    def scaled(self, statistics: Parameters, reward: np.ndarray) -> Tensor:
+        """Rewards [...] divided by the deviation `reward`; as they are without it."""
+        values = torch.as_tensor(reward).float()
+        return values / statistics["reward"] if "reward" in statistics else values
 
     def centred(self, action: np.ndarray) -> Tensor:
         """Actions [..., A] of the family's space, as ones in [-1, 1]."""

@@ -66,6 +66,10 @@ class Policy(ABC):
         """Distribution parameters of the action at features [..., rows, O]."""
         return self.of_outputs(parameters, self._network(parameters, features))
 
+    def to_unit(self, action: Tensor) -> Tensor:
+        """Actions [..., A] in the policy's own units, of a similar size whatever the space; as they are by default."""
+        return action
+
     @abstractmethod
     def of_outputs(self, parameters: Parameters, outputs: Tensor) -> Distribution:
         """Distribution parameters of the action, given a network's outputs [..., rows, `output_size`]."""
@@ -105,12 +109,15 @@ class ActionStd:
         min_initial: of the unadapted policy; None is `minimum`.
         gain: the log standard deviation is this times its parameter, so a gradient step of size a moves it by gain^2 a
             times its slope: a gain above 1 lets an inner step narrow the policy once its task is found.
+        scaled: whether the policy's units of a bounded space are half its range from its middle, so that it is [-1, 1];
+            the standard deviations above are in these units.
     """
 
     initial: float = 1.0
     minimum: float = 1e-3
     min_initial: float | None = None
     gain: float = 1.0
+    scaled: bool = False
 
 
 class Gaussian(Policy):
@@ -132,6 +139,13 @@ class Gaussian(Policy):
         self._min_parameter = math.log(min_initial) / std.gain
         self._std_gain = std.gain
         self._min_log_std = math.log(std.minimum)
+        self._units = _units(action_space) if std.scaled else None
+
+    def to_unit(self, action: Tensor) -> Tensor:
+        if self._units is None:
+            return action
+        middle, half = (tensor.to(action.device) for tensor in self._units)
+        return (action - middle) / half
 
     def init_spread(self) -> Parameters:
         return {"log_std": torch.full((1, self._action_size), self._initial_log_std)}
@@ -141,6 +155,9 @@ class Gaussian(Policy):
 
     def of_outputs(self, parameters: Parameters, outputs: Tensor) -> Distribution:
         log_std = (self._std_gain * parameters["log_std"]).clamp(min=self._min_log_std)
+        if self._units is not None:
+            middle, half = (tensor.to(outputs.device) for tensor in self._units)
+            outputs, log_std = torch.addcmul(middle, half, outputs), log_std + half.log()
         return outputs, log_std.expand_as(outputs)
 
     def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
@@ -172,6 +189,17 @@ class Gaussian(Policy):
 
     def entropy(self, distribution: Distribution) -> Tensor:
         return (distribution[1] + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
+
+
+def _units(space: gymnasium.spaces.Box) -> tuple[Tensor, Tensor] | None:
+    """Middle and half the range of each action entry [A]; 0 and 1 where it is unbounded; None if all are [-1, 1]."""
+    low, high = space.low.reshape(-1).astype(np.float64), space.high.reshape(-1).astype(np.float64)
+    bounded = np.isfinite(low) & np.isfinite(high) & (high > low)
+    middle, half = np.zeros_like(low), np.ones_like(low)
+    middle[bounded], half[bounded] = (low + high)[bounded] / 2, (high - low)[bounded] / 2
+    if not middle.any() and (half == 1).all():
+        return None  # nothing to compute
+    return torch.as_tensor(middle).float(), torch.as_tensor(half).float()
 
 
 class Categorical(Policy):

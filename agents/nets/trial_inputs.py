@@ -1,4 +1,4 @@
-"""Inputs of an in-context agent's network at each step of a trial, and the running statistics that scale them."""
+"""Inputs of an in-context agent's network at each step of a trial."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from agents.contract import AgentError, Interface, Round, RoundBatch, Weights
-from agents.functional.parameters import Parameters
 from agents.nets.policies import Categorical, MultiCategorical, Policy
+from agents.nets.statistics import REWARD, RunningStatistics
 
 
 def single_row_trial(adaptations: int, rollouts: int) -> tuple[Round, ...]:
@@ -79,12 +79,15 @@ class TrialInputs:
         return zeros | ({"pair": torch.zeros(rows, self.pair_size)} if self.pair_size else {})
 
     def last_step(
-        self, observation: Tensor, action: np.ndarray, reward: np.ndarray, ended: np.ndarray
+        self, weights: Weights, observation: Tensor, action: np.ndarray, reward: np.ndarray, ended: np.ndarray
     ) -> dict[str, Tensor]:
-        """Encode a step for the inputs of the next one; leading axes are any, `observation` is encoded already."""
+        """Encode a step for the inputs of the next one; leading axes are any, `observation` is encoded already.
+
+        Rewards are normalised if the weights hold statistics of theirs.
+        """
         encoded = {
             "action": self.encode_action(action),
-            "reward": self.encode_reward(reward),
+            "reward": RunningStatistics.normalise_numbers(weights, self.encode_reward(reward), REWARD),
             "ended": torch.as_tensor(ended).float(),
         }
         if self.pair_size:
@@ -92,11 +95,12 @@ class TrialInputs:
         return encoded
 
     def encode_action(self, action: np.ndarray) -> Tensor:
-        """Actions as the environment took them: clipped to their bounds, or one-hot."""
+        """Actions as the environment took them: clipped to their bounds, in the policy's units, or one-hot."""
         if isinstance(self.policy, (Categorical, MultiCategorical)):
             return self.policy.one_hot(torch.as_tensor(action))
         assert isinstance(self._action_space, gymnasium.spaces.Box)
-        return torch.as_tensor(np.clip(action, self._action_space.low, self._action_space.high)).float()
+        clipped = torch.as_tensor(np.clip(action, self._action_space.low, self._action_space.high)).float()
+        return self.policy.to_unit(clipped)
 
     def encode_reward(self, reward: np.ndarray) -> Tensor:
         """Rewards, shifted and scaled as configured."""
@@ -116,15 +120,16 @@ class TrialInputs:
             return inputs
         return torch.cat([encoded, inputs[..., self.feature_size :]], -1)
 
-    def sequence_inputs(self, trials: RoundBatch, observation: Tensor) -> Tensor:
+    def sequence_inputs(self, weights: Weights, trials: RoundBatch, observation: Tensor) -> Tensor:
         """Inputs [L, B, ...] of every step of trials [B, 1, L, ...], as the agent computed them step by step.
 
         Args:
+            weights: with the statistics that the agent normalised by.
             trials: one row each.
             observation: [L, B, O], features, which the inputs begin with: see `with_encoded`.
         """
         arrays = trials.action, trials.reward, trials.terminated | trials.truncated
-        encoded = self.last_step(observation, *(time_first(array) for array in arrays))
+        encoded = self.last_step(weights, observation, *(time_first(array) for array in arrays))
         first = self.empty_last_step(len(trials.task_id))
         last = {name: torch.cat([first[name][None], value[:-1]]) for name, value in encoded.items()}
         return self.step_inputs(observation, last, torch.arange(len(observation))[:, None])
@@ -133,36 +138,3 @@ class TrialInputs:
 def time_first(array: np.ndarray) -> np.ndarray:
     """[B, 1, L, ...] -> [L, B, ...], of trials with one row."""
     return np.ascontiguousarray(np.moveaxis(array[:, 0], 0, 1))
-
-
-class RunningStatistics:
-    """Running mean and standard deviation of a network's inputs in training; part of the weights, under `name/`."""
-
-    MIN_RATE = 0.05  # weight of the newest batch once the average has settled
-    CLIP = 10.0  # normalised values are clipped to this many standard deviations
-
-    def __init__(
-        self, size: int, device: torch.device, name: str = "observation", numbers: Tensor | None = None
-    ) -> None:
-        """`numbers` [size] bool: the entries to normalise, of observations those of no image and no one-hot."""
-        self._numbers = None if numbers is None or bool(numbers.all()) else numbers.to(device)
-        mean, deviation = torch.zeros(size, device=device), torch.ones(size, device=device)
-        self.tensors: Parameters = {f"{name}/mean": mean, f"{name}/deviation": deviation}
-        self.settled = (
-            False  # whether they were carried over from another run, so that the first batch does not replace them
-        )
-
-    @classmethod
-    def normalise(cls, weights: Weights, values: Tensor, name: str = "observation") -> Tensor:
-        """Values [..., O] in standard deviations from the mean; unchanged if the weights hold no such statistics."""
-        if f"{name}/mean" not in weights:
-            return values
-        scaled = (values - weights[f"{name}/mean"]) / weights[f"{name}/deviation"]
-        return scaled.clamp(-cls.CLIP, cls.CLIP)
-
-    def update(self, values: Tensor, updates: int) -> None:
-        """Average in a batch of values [steps, O]; update number 0 replaces statistics that are not settled."""
-        rate = self.MIN_RATE if self.settled else max(self.MIN_RATE, 1.0 / (updates + 1))
-        for value, now in zip(self.tensors.values(), (values.mean(0), values.std(0) + 1e-3), strict=True):
-            change = rate * (now - value)
-            value += change if self._numbers is None else torch.where(self._numbers, change, 0.0)

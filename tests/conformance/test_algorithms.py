@@ -14,7 +14,7 @@ from agents.contract import AgentError
 from tests.conformance.test_families import TwoEnds
 from tests.helpers import LineFamily, sample, small_maml, some_tasks
 from trainers.recipes import registry
-from trainers.recipes.assembling import interface_of
+from trainers.recipes.registry import interface_of
 from trainers.runs import checkpoints
 from trainers.sampling.random_streams import random_key
 from trainers.sampling.shards import make_shards

@@ -14,7 +14,7 @@ from agents.rl2 import RL2Agent, RL2Config, RL2Learner
 from agents.varibad import VariBADAgent, VariBADConfig, VariBADLearner
 from envs.tabular.bandit import Bandit2Arms
 from tests.helpers import sample, some_tasks
-from trainers.recipes.assembling import interface_of
+from trainers.recipes.registry import interface_of
 from trainers.sampling.random_streams import random_key
 from trainers.sampling.shards import Shard
 from trainers.sampling.trial_loop import run_trials

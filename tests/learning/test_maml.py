@@ -13,7 +13,7 @@ from agents.reptile import ReptileConfig, ReptileLearner
 from envs.navigation.point_nav import PointNav
 from tests.helpers import sample
 from trainers.process import keep_freed_memory
-from trainers.recipes.assembling import interface_of
+from trainers.recipes.registry import interface_of
 from trainers.sampling.random_streams import generator, random_key
 from trainers.sampling.shards import make_shards
 from trainers.sampling.trial_loop import run_trials

@@ -13,7 +13,7 @@ from envs.navigation.point_env import PointFamily
 from envs.task import Choice
 from tests.helpers import sample
 from trainers.process import keep_freed_memory
-from trainers.recipes.assembling import interface_of
+from trainers.recipes.registry import interface_of
 from trainers.sampling.random_streams import random_key
 from trainers.sampling.shards import make_shards
 from trainers.sampling.trial_loop import run_trials

@@ -9,7 +9,7 @@ from envs.navigation.point_nav import PointNav
 from tests.helpers import TINY, LineFamily, small_maml, some_tasks
 from trainers.errors import UsageError
 from trainers.online import OnlineAgent, load
-from trainers.recipes.assembling import interface_of
+from trainers.recipes.registry import interface_of
 from trainers.recipes.schema import Recipe
 from trainers.runs.run_folder import Run
 from trainers.sampling.random_streams import generator, random_key

@@ -15,7 +15,7 @@ from envs.navigation.point_nav import PointNav
 from envs.task import Uniform
 from tests.helpers import LineFamily, sample, small_maml, some_tasks
 from trainers.errors import SamplingError
-from trainers.recipes.assembling import interface_of
+from trainers.recipes.registry import interface_of
 from trainers.sampling.random_streams import random_key
 from trainers.sampling.shards import make_shards
 from trainers.sampling.trial_loop import run_trials

@@ -12,7 +12,7 @@ from agents.contract import AgentError, concatenate, policy_weights
 from tests.spaces import ACTIONS, OBSERVATIONS, family_of
 from trainers.online import OnlineAgent
 from trainers.recipes import registry
-from trainers.recipes.assembling import interface_of
+from trainers.recipes.registry import interface_of
 from trainers.sampling.random_streams import random_key
 from trainers.sampling.shards import make_shards
 from trainers.sampling.trial_loop import run_trials

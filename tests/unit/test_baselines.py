@@ -27,7 +27,7 @@ from tests.helpers import TINY, LineFamily, call
 from tests.oracles.bandits import bayes_value, gittins_index
 from tests.oracles.mdps import value_iteration_loop
 from trainers.recipes import registry
-from trainers.recipes.assembling import interface_of
+from trainers.recipes.registry import interface_of
 from trainers.recipes.schema import Recipe
 from trainers.sampling.random_streams import random_key
 from trainers.sampling.shards import Shard

@@ -14,7 +14,7 @@ from agents.rl2 import RL2Agent, RL2Config, RL2Learner
 from envs.navigation.point_robot import PointRobot
 from envs.tabular.bandit import Bandit5Arms
 from tests.helpers import sample, small_maml, some_tasks
-from trainers.recipes.assembling import interface_of
+from trainers.recipes.registry import interface_of
 
 TASKS, TRIALS = 3, 2  # of each task, side by side
 

@@ -9,7 +9,7 @@ from agents.common.meta_objective import MetaObjective, Steps
 from agents.functional.parameters import flatten, unflatten
 from agents.nets.encoders import NATURE, Image, is_image, make_encoder
 from agents.nets.policies import ActionStd, MultiCategorical, make_policy
-from agents.nets.trial_inputs import RunningStatistics
+from agents.nets.statistics import RunningStatistics
 from envs.spaces import ObservationReader
 from tests.spaces import OBSERVATIONS, filled
 

@@ -11,7 +11,7 @@ from agents.rl2 import RL2Agent, RL2Config, RL2Learner
 from agents.varibad import VariBADAgent, VariBADConfig, VariBADLearner
 from envs.task import TaskFamily, Uniform
 from tests.helpers import sample, some_tasks
-from trainers.recipes.assembling import interface_of
+from trainers.recipes.registry import interface_of
 
 MAML = {"meta_batch_size": 3, "rollouts": 2, "hidden_sizes": (4,)}
 IN_CONTEXT = {"meta_batch_size": 3, "episodes_per_trial": 2}

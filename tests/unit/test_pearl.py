@@ -19,7 +19,7 @@ from envs.navigation.point_robot import PointRobot, SparsePointRobot
 from tests.helpers import TINY, TINY_PEARL, LineFamily, sample, some_tasks
 from tests.oracles.pearl import losses
 from trainers.evaluation.run_evaluation import EvaluationRequest, evaluate_runs
-from trainers.recipes.assembling import interface_of
+from trainers.recipes.registry import interface_of
 from trainers.recipes.schema import Recipe
 from trainers.sampling.random_streams import random_key
 from trainers.sampling.shards import make_shards

@@ -9,7 +9,7 @@ from agents.contract import renamed_keys
 from tests.helpers import TINY, call
 from trainers.errors import RecipeError
 from trainers.recipes import loading, registry
-from trainers.recipes.assembling import interface_of
+from trainers.recipes.registry import interface_of
 from trainers.recipes.schema import Recipe
 
 SHIPPED = sorted(loading.SHIPPED.glob("*.yaml"))

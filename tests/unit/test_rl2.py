@@ -16,7 +16,7 @@ from envs.tabular.bandit import Bandit2Arms
 from envs.tabular.grid_navi import GridNavi
 from tests.conformance.test_families import TwoEnds
 from tests.helpers import LineFamily, sample, some_tasks
-from trainers.recipes.assembling import interface_of
+from trainers.recipes.registry import interface_of
 from trainers.sampling.random_streams import random_key
 from trainers.sampling.shards import Shard
 from trainers.sampling.trial_loop import run_trials

@@ -16,7 +16,7 @@ from agents.varibad import VariBADAgent, VariBADConfig, VariBADLearner
 from envs.tabular.grid_navi import GridNavi
 from tests.conformance.test_families import TwoEnds
 from tests.helpers import LineFamily, sample, some_tasks
-from trainers.recipes.assembling import interface_of
+from trainers.recipes.registry import interface_of
 
 SMALL = {
     "meta_batch_size": 5, "episodes_per_trial": 2, "update_epochs": 1, "encoder": {"name": "gru", "size": 6},

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from agents.common.ppo import ValueScale
-from agents.nets.trial_inputs import RunningStatistics
+from agents.nets.statistics import RunningStatistics
 from agents.pearl import PEARLAgent, PEARLConfig, PEARLLearner
 from agents.rl2 import RL2Agent, RL2Config, RL2Learner
 from agents.varibad import VariBADAgent, VariBADConfig, VariBADLearner
 from envs.navigation.point_robot import PointRobot
 from tests.helpers import LineFamily, sample, some_tasks
-from trainers.recipes.assembling import interface_of
+from trainers.recipes.registry import interface_of
 
 IN_CONTEXT = {"meta_batch_size": 5, "episodes_per_trial": 2, "update_epochs": 1, "normalise_observations": True}
 

@@ -38,7 +38,7 @@ def _print_agents(family: TaskFamily) -> None:
     from envs.check import without_gymnasiums_warnings
     from trainers.errors import USER_ERRORS
     from trainers.recipes import registry
-    from trainers.recipes.assembling import interface_of
+    from trainers.recipes.registry import interface_of
 
     try:
         with without_gymnasiums_warnings():

@@ -21,8 +21,8 @@ from trainers.evaluation.evaluator import EvaluationJob, Origin
 from trainers.evaluation.evaluator import evaluate as evaluate_job
 from trainers.process import keep_freed_memory
 from trainers.recipes import registry
-from trainers.recipes.assembling import build, interface_of
-from trainers.recipes.registry import AnyFamily
+from trainers.recipes.assembling import build
+from trainers.recipes.registry import AnyFamily, interface_of
 from trainers.recipes.schema import Evaluation
 from trainers.runs.run_folder import Run, find_runs
 from trainers.sampling.samplers import make_sampler

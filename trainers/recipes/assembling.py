@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from agents.contract import Agent, Interface, Learner
+from agents.contract import Agent, Learner
 from envs.task import TaskFamily
+from trainers.recipes.registry import interface_of
 from trainers.recipes.schema import Recipe
-
-
-def interface_of(family: TaskFamily) -> Interface:
-    """The side of a family that its agents may know."""
-    return Interface(family.observation_space, family.action_space, family.episode_steps)
 
 
 def build(recipe: Recipe, family: TaskFamily, device: torch.device) -> tuple[Agent, Learner]:

@@ -44,6 +44,16 @@ def find(name: str) -> Path:
     raise RecipeError(f"there is no recipe {name}; {hint}; a recipe of your own is a path")
 
 
+def run_name(name: str | None, overrides: Sequence[str]) -> str:
+    """The first part of a run folder's name: the recipe's, else those of family and agent."""
+    if name is not None:
+        return Path(name).name.removesuffix(".yaml")
+    data = with_overrides({}, overrides)
+    family, agent = str(data.get("family", "run")), as_section("agent", data.get("agent"))
+    agent_name = str(agent.get("name", "agent")) if isinstance(agent, Mapping) else "agent"
+    return "_".join(Path(part).name.removesuffix(".yaml").rpartition(":")[2] for part in (family, agent_name))
+
+
 def read(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file, as it is written; RecipeError if there is none."""
     try:
@@ -110,7 +120,7 @@ def translation(schema: type[Config], agent_schema: type[Config]) -> Translate:
 
     def translate(data: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
         found, translated = renamed_keys(schema, data), with_todays_names(schema, data)
-        if isinstance(agent := translated.get("agent"), Mapping):
+        if isinstance(agent := as_section("agent", translated.get("agent")), Mapping):
             found += renamed_keys(agent_schema, agent, "agent.")
             translated["agent"] = with_todays_names(agent_schema, agent)
         return translated, found
@@ -159,11 +169,16 @@ def _parsed(override: str) -> tuple[list[str], Any]:
         raise RecipeError(f"the value of {key} is not YAML: {text!r} ({error})") from error
 
 
+def as_section(key: str, value: Any) -> Any:
+    """`agent: rl2` is short for `agent: {name: rl2}`; any other value as it is."""
+    return {"name": value} if key == "agent" and isinstance(value, str) else value
+
+
 def _set(data: dict[str, Any], keys: Sequence[str], value: Any) -> None:
     *sections, last = keys
     place = data
     for section in sections:
-        inner = place.get(section, {})
+        inner = as_section(section, place.get(section, {}))
         if not isinstance(inner, dict):
             raise RecipeError(f"{'.'.join(keys)} cannot be set: {section} is a value, not a section")
         # A copy: the anchors of a YAML file may share one mapping between sections.

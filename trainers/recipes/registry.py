@@ -118,6 +118,11 @@ def _family(name: str) -> TaskFamily:
     return made
 
 
+def interface_of(family: TaskFamily) -> Interface:
+    """The side of a family that its agents may know."""
+    return Interface(family.observation_space, family.action_space, family.episode_steps)
+
+
 def algorithm(name: str) -> Algorithm:
     """The algorithm of this name."""
     found = _import(name, ALGORITHMS, "agent.name")

@@ -13,7 +13,7 @@ from agents import ALGORITHMS
 from agents.contract import Algorithm, Config
 from envs.validation import sentence
 from trainers.errors import RecipeError
-from trainers.recipes import loading, registry
+from trainers.recipes import defaults, loading, registry
 
 
 class Sampling(Config):
@@ -48,10 +48,10 @@ class Recipe(Config):
 
     renamed: ClassVar[Mapping[str, str]] = {"tells_task": "task_in_observation"}
 
-    seed: NonNegativeInt
-    iterations: PositiveInt
-    workers: NonNegativeInt  # Ray actors; 0 samples in this process
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+    seed: NonNegativeInt = 0
+    iterations: PositiveInt = 100  # meta-updates
+    workers: NonNegativeInt | Literal["auto"] = "auto"  # Ray actors; 0 samples in this process; auto: one a core
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     family: str
     task_in_observation: bool = False  # the oracle: its observations hold the task, the upper end of a comparison
     agent: Any  # the algorithm's own configuration
@@ -72,18 +72,51 @@ class Recipe(Config):
         self._algorithm = context
 
     @classmethod
-    def load(cls, name: str | Path, overrides: Sequence[str] = (), *, quiet: bool = False) -> Recipe:
+    def load(cls, name: str | Path | None, overrides: Sequence[str] = (), *, quiet: bool = False) -> Recipe:
         """The checked recipe of this name or in this file, with `key=value` overrides (dots reach into sections).
+
+        Without a name the overrides are all of it: `family=...` and `agent=...` are enough.
 
         Keys may be given by earlier names; one sentence on stderr says today's, unless `quiet`.
 
         Raises:
             RecipeError: it cannot be read, or a key or a value in it is not valid.
         """
+        if name is None:
+            return cls.of({}, overrides, where="the recipe, of the given keys alone", quiet=quiet)
         path = name if isinstance(name, Path) else loading.find(name)
-        data = loading.read(path)
-        agent_name = _agent_name(loading.with_overrides(data, overrides), str(path))
-        return cls._checked(data, overrides, str(path), registry.algorithm(agent_name), quiet)
+        return cls.of(loading.read(path), overrides, where=str(path), quiet=quiet)
+
+    @classmethod
+    def of(
+        cls, data: Mapping[str, Any], overrides: Sequence[str] = (), *, where: str = "the recipe", quiet: bool = False
+    ) -> Recipe:
+        """The checked recipe that this mapping stands for; `family` and `agent` are all that it needs.
+
+        Args:
+            data: keys as in a recipe's file.
+            overrides: `key=value`, as on the command line.
+            where: names the recipe in errors.
+            quiet: say nothing of keys by earlier names.
+
+        Raises:
+            RecipeError: a key or a value in it is not valid.
+            TaskError, AgentError: the agent cannot serve the family.
+        """
+        algorithm = registry.algorithm(_agent_name(loading.with_overrides(data, overrides), where))
+        current, earlier = loading.in_todays_names(data, overrides, loading.translation(cls, algorithm.config))
+        recipe = cls._checked(defaults.fitted(current, algorithm.config), where, algorithm)
+        if not quiet:
+            loading.say_todays_names(earlier)
+        return recipe
+
+    @classmethod
+    def stored(cls, path: Path) -> Recipe:
+        """The recipe in a run folder's config.yaml, where no default is left out but those of later versions' keys."""
+        data, where = loading.read(path), str(path)
+        algorithm = registry.algorithm(_agent_name(data, where))
+        current, _ = loading.in_todays_names(data, (), loading.translation(cls, algorithm.config))
+        return cls._checked(defaults.as_it_was(current, algorithm.config), where, algorithm)
 
     def with_overrides(self, overrides: Sequence[str], where: str) -> Recipe:
         """The recipe of a run that is resumed, with overrides that do not make another run of it.
@@ -91,14 +124,14 @@ class Recipe(Config):
         Neither its file nor its algorithm is looked up again; `where` names the recipe in errors.
         """
         loading.refuse_another_run(overrides)
-        return self._checked(self.to_data(), overrides, where, self.algorithm)
+        translate = loading.translation(type(self), self.algorithm.config)
+        current, earlier = loading.in_todays_names(self.to_data(), overrides, translate)
+        recipe = self._checked(current, where, self.algorithm)
+        loading.say_todays_names(earlier)
+        return recipe
 
     @classmethod
-    def _checked(
-        cls, data: Mapping[str, Any], overrides: Sequence[str], where: str, algorithm: Algorithm, quiet: bool = False
-    ) -> Recipe:
-        translate = loading.translation(cls, algorithm.config)
-        current, earlier = loading.in_todays_names(data, overrides, translate)
+    def _checked(cls, current: Mapping[str, Any], where: str, algorithm: Algorithm) -> Recipe:
         name = _agent_name(current, where)
         agent = {key: value for key, value in current["agent"].items() if key != "name"}
         try:
@@ -106,12 +139,10 @@ class Recipe(Config):
         except ValidationError as error:
             raise RecipeError(sentence(error, algorithm.config, where, "agent.", extra=("name",))) from error
         try:
-            recipe = cls.model_validate({**current, "agent": config, "agent_name": name}, context=algorithm)
+            whole = defaults.with_recipe_defaults(current, config)
+            return cls.model_validate({**whole, "agent": config, "agent_name": name}, context=algorithm)
         except ValidationError as error:
             raise RecipeError(sentence(error, cls, where, "")) from error
-        if not quiet:
-            loading.say_todays_names(earlier)
-        return recipe
 
     @property
     def algorithm(self) -> Algorithm:
@@ -149,7 +180,10 @@ def _agent_name(data: Mapping[str, Any], where: str) -> str:
     """The name of the agent in a recipe; `where` names the recipe in errors."""
     if "agent_name" in data:
         raise RecipeError(f"{where}: there is no key agent_name; did you mean agent.name?")
-    agent = data.get("agent")
+    agent = loading.as_section("agent", data.get("agent"))
     if not isinstance(agent, Mapping) or not isinstance(agent.get("name"), str):
-        raise RecipeError(f"{where}: agent must be a section with a name, such as {min(ALGORITHMS)}, and its own keys")
+        raise RecipeError(
+            f"{where}: agent must be the name of an agent, or a section with a name and its own keys; agents are "
+            f"{', '.join(ALGORITHMS)}"
+        )
     return agent["name"]

@@ -79,7 +79,7 @@ class Run:
             raise RunFolderError(
                 f"{path} is not a run folder: it has no config.yaml; name what `acclimate train` wrote"
             )
-        recipe = Recipe.load(path / "config.yaml", quiet=True)
+        recipe = Recipe.stored(path / "config.yaml")
         if family is None:
             return cls(path, recipe)
         named = recipe.model_copy(update={"family": registry.give(family)})

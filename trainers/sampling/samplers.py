@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from agents.contract import Agent, TrialBatch, Weights
 from envs.task import TaskFamily
-from trainers.process import torch_threads
+from trainers.process import torch_threads, usable_cores
 from trainers.sampling.ray_sampler import RaySampler
 from trainers.sampling.shards import Shard
 from trainers.sampling.trial_loop import run_trials
@@ -41,9 +41,20 @@ class LocalSampler:
         pass
 
 
-def make_sampler(workers: int, stop: StopRequest | None = None, shard_timeout_s: float = 600.0) -> Sampler:
+def make_sampler(
+    workers: int | Literal["auto"], stop: StopRequest | None = None, shard_timeout_s: float = 600.0
+) -> Sampler:
     """A sampler in this process for 0 workers, else on so many Ray workers, which says through `stop` what it lacks.
 
     A shard that workers do not finish within `shard_timeout_s` counts as hanging.
     """
-    return RaySampler(workers, stop, shard_timeout_s) if workers else LocalSampler()
+    count = worker_count(workers)
+    return RaySampler(count, stop, shard_timeout_s) if count else LocalSampler()
+
+
+def worker_count(workers: int | Literal["auto"]) -> int:
+    """Ray workers that a recipe's `workers` stands for: auto is one a core, of one core none."""
+    if workers != "auto":
+        return workers
+    cores = usable_cores()
+    return cores if cores > 1 else 0

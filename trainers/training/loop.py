@@ -30,7 +30,7 @@ from trainers.runs.rows import of_evaluation
 from trainers.runs.run_folder import Run
 from trainers.runs.selection import best_iteration
 from trainers.sampling.random_streams import random_key
-from trainers.sampling.samplers import Sampler, make_sampler
+from trainers.sampling.samplers import Sampler, make_sampler, worker_count
 from trainers.sampling.shards import make_shards
 from trainers.stopping import Abandoned, StopRequest
 from trainers.training.memory import memory_named
@@ -275,7 +275,7 @@ class Loop:
         weights = self.progress.behaviour_weights = self.learner.weights()
         if iteration >= self.recipe.iterations:
             yield
-        elif not self.recipe.workers:
+        elif not worker_count(self.recipe.workers):
             self.prefetched = self.sample(self.learner.plan(iteration), iteration, weights)
             yield
         else:

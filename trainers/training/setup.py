@@ -54,8 +54,12 @@ def _create_run(recipe: Recipe, out: Path) -> Run:
     return Run.create(out, recipe, sets.values(), learner, created_with)
 
 
-def create_runs(recipe: str | Path, out: Path, overrides: Sequence[str] = (), seeds: Sequence[int] = ()) -> list[Run]:
+def create_runs(
+    recipe: str | Path | None, out: Path, overrides: Sequence[str] = (), seeds: Sequence[int] = ()
+) -> list[Run]:
     """Make the run folders of a recipe by name or path: `out`, or with seeds `out/seed-<seed>` for each.
+
+    Without a recipe the overrides are all of it.
 
     All folders are there before the first update, so that `acclimate resume` knows what is left after any death.
     """

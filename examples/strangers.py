@@ -1,0 +1,44 @@
+"""Gymnasium's Pendulum and CartPole with hidden parameters, as anybody would write them: plain `make_env`, no more.
+
+acclimate train family=examples.strangers:PendulumMass agent=rl2
+"""
+
+from __future__ import annotations
+
+import gymnasium
+
+from acclimate import Task, TaskFamily, distributions
+
+
+class PendulumMass(TaskFamily):
+    """Pendulum whose mass, kg, is hidden: swing it up and hold it, 200 steps of 0.05 s."""
+
+    name = "pendulum_mass-v1"
+    parameters = {"mass": distributions.Uniform(0.5, 2.0)}
+    episode_steps = 200
+
+    def make_env(self, task: Task) -> gymnasium.Env:
+        env = gymnasium.make("Pendulum-v1").unwrapped
+        env.m = task["mass"]
+        return env
+
+
+class FlippedActions(gymnasium.ActionWrapper):
+    """The two actions exchanged."""
+
+    def action(self, action: int) -> int:
+        return 1 - action
+
+
+class CartPoleSign(TaskFamily):
+    """CartPole whose pole length and direction of force are hidden: 1 a step until it falls, at most 200 steps."""
+
+    name = "cart_pole_sign-v1"
+    parameters = {"half_length": distributions.Uniform(0.25, 1.0), "sign": distributions.Choice((-1, 1))}
+    episode_steps = 200
+
+    def make_env(self, task: Task) -> gymnasium.Env:
+        env = gymnasium.make("CartPole-v1").unwrapped
+        env.length = task["half_length"]
+        env.polemass_length = env.masspole * env.length
+        return env if task["sign"] > 0 else FlippedActions(env)
