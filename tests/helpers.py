@@ -46,9 +46,29 @@ def call(*words: object) -> Result:
     return CliRunner().invoke(app, [str(word) for word in words])
 
 
+# Settings that tests are written for, where defaults are others: nothing is scaled, and updates are single ones.
+PLAIN_INNER_LOOP = {
+    "inner_learning_rates": (0.1,), "gamma": 0.99, "gae_lambda": 1.0, "initial_std": 1.0, "min_std": 1e-3,
+    "normalise_observations": False, "scale_actions": False, "outer": {"name": "trpo"},
+}  # fmt: skip
+PLAIN_IN_CONTEXT = {
+    "learning_rate": 1e-3, "gamma": 0.99, "update_epochs": 2, "num_minibatches": 1, "initial_std": 1.0, "min_std": 1e-3,
+    "normalise_observations": False, "normalise_rewards": False, "scale_actions": False,
+}  # fmt: skip
+PLAIN_VARIBAD = PLAIN_IN_CONTEXT | {
+    "state_coef": 0.0, "kl_coef": 0.1, "vae_updates": 3, "posteriors": None, "decoded": None,
+    "normalise_beliefs": False, "decode_changes": False,
+}  # fmt: skip
+PLAIN_PEARL = {
+    "learning_rate": 3e-4, "gamma": 0.99, "reward_scale": 5.0, "kl_coef": 1.6, "policy_regularisation": 1e-3,
+    "temperature": {"name": "fixed"}, "next_observation_in_context": False, "normalise_observations": False,
+    "normalise_rewards": False,
+}  # fmt: skip
+
+
 def small_maml(seed: int = 0, family: TaskFamily | None = None, **config) -> tuple[MAMLAgent, MAMLLearner]:
     """A MAML agent and learner small enough for a test."""
-    settings = MAMLConfig(**({"meta_batch_size": 4, "rollouts": 3, "hidden_sizes": (8,)} | config))
+    settings = MAMLConfig(**(PLAIN_INNER_LOOP | {"meta_batch_size": 4, "rollouts": 3, "hidden_sizes": (8,)} | config))
     agent = MAMLAgent(settings, interface_of(family or PointNav()))
     return agent, MAMLLearner(agent, settings, seed, torch.device("cpu"))
 

@@ -1,4 +1,4 @@
-"""What MAML and Reptile share: the configuration of an inner loop, and a round as steps that its loss takes."""
+"""The inner loop that MAML and Reptile share: its configuration, and a round as the steps that its loss takes."""
 
 from __future__ import annotations
 

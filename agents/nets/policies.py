@@ -19,6 +19,7 @@ from torch import Tensor
 
 from agents.contract import AgentError
 from agents.functional.parameters import Parameters, whole
+from agents.nets.action_units import unit_range
 from agents.nets.encoders import PART, make_encoder
 from agents.nets.mlp import Activation, init_mlp, mlp
 
@@ -139,7 +140,7 @@ class Gaussian(Policy):
         self._min_parameter = math.log(min_initial) / std.gain
         self._std_gain = std.gain
         self._min_log_std = math.log(std.minimum)
-        self._units = _units(action_space) if std.scaled else None
+        self._units = unit_range(action_space) if std.scaled else None
 
     def to_unit(self, action: Tensor) -> Tensor:
         if self._units is None:
@@ -189,17 +190,6 @@ class Gaussian(Policy):
 
     def entropy(self, distribution: Distribution) -> Tensor:
         return (distribution[1] + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
-
-
-def _units(space: gymnasium.spaces.Box) -> tuple[Tensor, Tensor] | None:
-    """Middle and half the range of each action entry [A]; 0 and 1 where it is unbounded; None if all are [-1, 1]."""
-    low, high = space.low.reshape(-1).astype(np.float64), space.high.reshape(-1).astype(np.float64)
-    bounded = np.isfinite(low) & np.isfinite(high) & (high > low)
-    middle, half = np.zeros_like(low), np.ones_like(low)
-    middle[bounded], half[bounded] = (low + high)[bounded] / 2, (high - low)[bounded] / 2
-    if not middle.any() and (half == 1).all():
-        return None  # nothing to compute
-    return torch.as_tensor(middle).float(), torch.as_tensor(half).float()
 
 
 class Categorical(Policy):

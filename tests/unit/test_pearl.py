@@ -16,7 +16,7 @@ from agents.functional.beliefs import GaussianFactors, gaussian_factors, kl_to_p
 from agents.functional.sac import actor_loss, bootstrap_target, critic_loss, squash, temperature_gradient
 from agents.pearl import PEARLAgent, PEARLConfig, PEARLLearner
 from envs.navigation.point_robot import PointRobot, SparsePointRobot
-from tests.helpers import TINY, TINY_PEARL, LineFamily, sample, some_tasks
+from tests.helpers import PLAIN_PEARL, TINY, TINY_PEARL, LineFamily, sample, some_tasks
 from tests.oracles.pearl import losses
 from trainers.evaluation.run_evaluation import EvaluationRequest, evaluate_runs
 from trainers.recipes.registry import interface_of
@@ -26,7 +26,7 @@ from trainers.sampling.shards import make_shards
 from trainers.sampling.trial_loop import run_trials
 from trainers.training.loop import train
 
-SMALL = {
+SMALL = PLAIN_PEARL | {
     "train_tasks": 4,
     "initial_episodes": 2,
     "tasks_per_iteration": 2,

@@ -137,7 +137,7 @@ def test_an_override_wins_by_either_name(tmp_path, written, overridden):
         ("nonsense", "is no override; write key=value"),
         ("seed.deep=1", "seed is a value, not a section"),
         ("agent.name=mmal", "there is no 'mmal'; did you mean maml"),
-        ("agent=3", "agent must be a section"),
+        ("agent=3", "agent must be the name of an agent"),
         (
             "agent.outer_weights=[1, 1]",
             "agent.outer_weights weighs the policies after 2 inner steps, but inner_steps is 1",
@@ -154,10 +154,10 @@ def test_a_wrong_key_or_value_is_one_sentence(override, says):
 
 def test_a_missing_key_is_named(tmp_path):
     data = yaml.safe_load(FIRST.read_text())
-    del data["workers"]
+    del data["family"]
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(data))
-    with pytest.raises(RecipeError, match="the key workers is missing"):
+    with pytest.raises(RecipeError, match="the key family is missing"):
         Recipe.load(path)
 
 

@@ -15,7 +15,7 @@ from agents.rl2 import RL2Agent, RL2Config, RL2Learner
 from envs.tabular.bandit import Bandit2Arms
 from envs.tabular.grid_navi import GridNavi
 from tests.conformance.test_families import TwoEnds
-from tests.helpers import LineFamily, sample, some_tasks
+from tests.helpers import PLAIN_IN_CONTEXT, LineFamily, sample, some_tasks
 from trainers.recipes.registry import interface_of
 from trainers.sampling.random_streams import random_key
 from trainers.sampling.shards import Shard
@@ -28,7 +28,7 @@ KINDS = [
     {"name": "snail", "filters": 4},
     {"name": "external", "size": 6, "slots": 4, "width": 3},
 ]
-SMALL = {"meta_batch_size": 5, "episodes_per_trial": 3, "update_epochs": 1}
+SMALL = PLAIN_IN_CONTEXT | {"meta_batch_size": 5, "episodes_per_trial": 3, "update_epochs": 1}
 
 
 def build(family, seed=0, **config):
@@ -57,9 +57,10 @@ def test_so_it_does_with_every_option_of_discrete_problems(options):
     assert abs(learner.update(trials(agent, learner, GridNavi()))["policy_kl"]) < 1e-6
 
 
-def test_scaled_observations_are_those_that_the_agent_saw_and_travel_with_the_weights():
+@pytest.mark.parametrize("scaled", [{}, {"normalise_rewards": True, "scale_actions": True}], ids=["alone", "all"])
+def test_scaled_inputs_are_those_that_the_agent_saw_and_travel_with_the_weights(scaled):
     family = LineFamily()
-    agent, learner = build(family, normalise_observations=True)
+    agent, learner = build(family, normalise_observations=True, **scaled)
     for iteration in range(3):
         assert abs(learner.update(trials(agent, learner, family, iteration))["policy_kl"]) < 1e-6
     weights = learner.weights()

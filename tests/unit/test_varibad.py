@@ -15,10 +15,10 @@ from agents.functional.elbo import kl_to_previous, reparameterise
 from agents.varibad import VariBADAgent, VariBADConfig, VariBADLearner
 from envs.tabular.grid_navi import GridNavi
 from tests.conformance.test_families import TwoEnds
-from tests.helpers import LineFamily, sample, some_tasks
+from tests.helpers import PLAIN_VARIBAD, LineFamily, sample, some_tasks
 from trainers.recipes.registry import interface_of
 
-SMALL = {
+SMALL = PLAIN_VARIBAD | {
     "meta_batch_size": 5, "episodes_per_trial": 2, "update_epochs": 1, "encoder": {"name": "gru", "size": 6},
     "latent_size": 3, "vae_updates": 2, "vae_batch": 4, "policy_sizes": (8,), "decoder_sizes": (8,),
 }  # fmt: skip

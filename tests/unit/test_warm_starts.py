@@ -10,20 +10,20 @@ from agents.pearl import PEARLAgent, PEARLConfig, PEARLLearner
 from agents.rl2 import RL2Agent, RL2Config, RL2Learner
 from agents.varibad import VariBADAgent, VariBADConfig, VariBADLearner
 from envs.navigation.point_robot import PointRobot
-from tests.helpers import LineFamily, sample, some_tasks
+from tests.helpers import PLAIN_IN_CONTEXT, PLAIN_VARIBAD, LineFamily, sample, some_tasks
 from trainers.recipes.registry import interface_of
 
 IN_CONTEXT = {"meta_batch_size": 5, "episodes_per_trial": 2, "update_epochs": 1, "normalise_observations": True}
 
 
 def rl2(seed, **changed):
-    config = RL2Config(**(IN_CONTEXT | changed))
+    config = RL2Config(**(PLAIN_IN_CONTEXT | IN_CONTEXT | changed))
     agent = RL2Agent(config, interface_of(LineFamily()))
     return agent, RL2Learner(agent, config, seed, torch.device("cpu"))
 
 
 def varibad(seed, **changed):
-    config = VariBADConfig(**(IN_CONTEXT | {"vae_batch": 2, "normalise_beliefs": True} | changed))
+    config = VariBADConfig(**(PLAIN_VARIBAD | IN_CONTEXT | {"vae_batch": 2, "normalise_beliefs": True} | changed))
     agent = VariBADAgent(config, interface_of(LineFamily()))
     return agent, VariBADLearner(agent, config, seed, torch.device("cpu"))
 

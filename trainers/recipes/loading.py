@@ -170,7 +170,7 @@ def _parsed(override: str) -> tuple[list[str], Any]:
 
 
 def as_section(key: str, value: Any) -> Any:
-    """`agent: rl2` is short for `agent: {name: rl2}`; any other value as it is."""
+    """A name alone, `agent: NAME`, as the section `agent: {name: NAME}`; any other value as it is."""
     return {"name": value} if key == "agent" and isinstance(value, str) else value
 
 
