@@ -20,7 +20,7 @@ def train(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="the run folder to make")] = None,
 ) -> None:
-    """Meta-train a recipe, or an agent on a family: `train family=my_module:MyFamily agent=rl2`.
+    """Meta-train a recipe, or an agent on a family: `train family=my_module:MyFamily agent=NAME`.
 
     `seeds=0,1,2` trains one folder for each seed.
     """
