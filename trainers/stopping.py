@@ -89,6 +89,10 @@ class StopRequest:
             if self.abandoned or (at_once and self.signal):
                 self._abandon()
             yield
+        except Exception as error:
+            if self.abandoned and not self._shielded:  # a library made another error of it; Ray's `wait` does
+                raise Abandoned from error
+            raise
         finally:
             del self._open[outside:]
 

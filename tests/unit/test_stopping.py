@@ -83,6 +83,20 @@ def test_an_abandonment_that_was_swallowed_comes_again(monkeypatch):
         stop.shield()
 
 
+def test_an_abandonment_that_a_library_turns_into_an_error_of_its_own_is_one():
+    def update():
+        with stop.abandonable():
+            try:
+                send(signal.SIGTERM)
+            except BaseException as error:
+                raise SystemError("returned a result with an exception set") from error
+
+    with StopRequest() as stop:
+        with pytest.raises(Abandoned):
+            update()
+        stop.shield()
+
+
 def test_handlers_that_somebody_replaces_are_put_back():
     with StopRequest() as stop:
         with stop.kept():

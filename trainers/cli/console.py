@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -12,12 +13,35 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Column
 from rich.text import Text
 
+
+class _Patient(Console):
+    """A console whose reader may leave, as `head` does: what goes on goes on, and one line says so."""
+
+    def on_broken_pipe(self) -> None:
+        """Write to nowhere from now on, so that nothing fails again, not even the last flush of the process."""
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, (sys.stderr if self.stderr else sys.stdout).fileno())
+        os.close(nowhere)
+        if not self.stderr:
+            problem("nobody reads the output any more; the command goes on without it, and run folders hold all of it")
+
+
 # Names of files and families are text, never markup or emoji: runs/[lr]first, my:Family:
-console = Console(highlight=False, emoji=False, markup=False)
-problems = Console(stderr=True, highlight=False, emoji=False, markup=False, soft_wrap=True)
+console = _Patient(highlight=False, emoji=False, markup=False)
+problems = _Patient(stderr=True, highlight=False, emoji=False, markup=False, soft_wrap=True)
 
 
 class Verbosity(IntEnum):
@@ -96,6 +120,8 @@ def say(sentence: str) -> None:
 
 _MOST_ARROWS = 6
 _PLAIN_SECONDS = 10.0  # between lines where there is no terminal
+_WIDE = 100  # columns of a terminal where the title, a bar and the time so far find room beside count and ETA
+_NARROW_FIXED = 20  # columns of a narrow line that are not the numbers of its count or the state
 
 
 class TrainingDisplay:
@@ -104,14 +130,17 @@ class TrainingDisplay:
     def __init__(self, console: Console, title: str, iterations: int) -> None:
         self._console, self._iterations = console, iterations
         self._last_line = 0.0
+        wide = console.width >= _WIDE
+        self._room = None if wide else max(console.width - _NARROW_FIXED - 2 * len(str(iterations)), 0)
+        beside: list[ProgressColumn] = [TextColumn("{task.description}", style="bold", markup=False), BarColumn(24)]
+        counted: list[ProgressColumn] = [MofNCompleteColumn(table_column=Column(no_wrap=True)), TimeElapsedColumn()]
+        left: list[ProgressColumn] = [TextColumn("ETA"), TimeRemainingColumn(table_column=Column(no_wrap=True))]
+        state = TextColumn("{task.fields[state]}", markup=False, table_column=Column(no_wrap=True))
         self._progress = Progress(
-            TextColumn("{task.description}", style="bold", markup=False),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("ETA"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[state]}", markup=False),
+            *(beside if wide else []),
+            *(counted if wide else counted[:1]),
+            *left,
+            state,
             console=console,
             disable=not console.is_terminal or _verbosity == Verbosity.QUIET,
         )
@@ -131,16 +160,16 @@ class TrainingDisplay:
         done = int(metrics["iteration"])
         returns = arrows(metrics, "return_round_") + totals(metrics, "trial_return")
         state = f"return {returns}   {metrics['steps_per_second']:,.0f} steps/s"
-        self._progress.update(self._bar, completed=done, state=state)
+        self._progress.update(self._bar, completed=done, state=state[: self._room])
         if _verbosity == Verbosity.QUIET:
             return
         validation = arrows(metrics, "validation_return_round_")
         if validation:
             validation += totals(metrics, "validation_trial_return")
-            self._console.print(f"  meta-update {done:>5}: validation return {validation}", highlight=False)
+            self._console.print(f"  meta-update {done:>5}: validation return {validation}", soft_wrap=True)
         elif not self._console.is_terminal and time.monotonic() - self._last_line > _PLAIN_SECONDS:
             self._last_line = time.monotonic()
-            self._console.print(f"  meta-update {done:>5} of {self._iterations}: {state}", highlight=False)
+            self._console.print(f"  meta-update {done:>5} of {self._iterations}: {state}", soft_wrap=True)
 
 
 def arrows(metrics: Mapping[str, float], prefix: str) -> str:

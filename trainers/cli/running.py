@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import typer
@@ -37,17 +39,37 @@ def _train(run: Run, stop: StopRequest) -> None:
     from trainers.training import loop
 
     recipe = run.recipe
-    done = max(checkpoints.iterations(run.checkpoints), default=0)
+    done = max(checkpoints.iterations(run.checkpoints), default=0) if run.resume_from is None else run.resume_from
     title = f"{recipe.title}, seed {recipe.seed}"
     span = counted(recipe.iterations) + (f" ({done} {'is' if done == 1 else 'are'} done)" if done else "")
     note(f"Training {title}, {span}, workers: {recipe.workers} → {run.path}")
     if done and (others := run.other_versions()):
         note(f"The run began with {'; '.join(others)}: the last bits may differ from now on")
-    with TrainingDisplay(console, title, recipe.iterations) as display:
+    with _resumable(run), TrainingDisplay(console, title, recipe.iterations) as display:
         outcome = loop.run(run, display.report, stop)
     if outcome.stopped_by:
         say(f"Stopped by {outcome.stopped_by} after {counted(outcome.iteration)}; {_resume(run)}")
         raise typer.Exit(_exit_code(stop))
+
+
+@contextmanager
+def _resumable(run: Run) -> Iterator[None]:
+    """A mishap that can be mended says how the run goes on afterwards; its folder is there, with a checkpoint."""
+    from envs.errors import EnvironmentFailure
+    from trainers.errors import ClusterError, RunFolderError, SamplingError
+
+    try:
+        yield
+    except (ClusterError, SamplingError, EnvironmentFailure) as error:
+        error.args = (f"{error}; then: acclimate resume {run.path}",)
+        raise
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        raise RunFolderError(
+            f"{where}{error.strerror or error}; mend that, then: acclimate resume {run.path}"
+        ) from error
 
 
 def _report(run: Run) -> None:

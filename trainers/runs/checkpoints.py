@@ -116,6 +116,13 @@ def prune(folder: Path, keep: int, best: int | None = None) -> None:
         shutil.rmtree(leftover)
 
 
+def remove_after(folder: Path, iteration: int) -> None:
+    """Removes the checkpoints of later iterations: the run goes back to this one."""
+    for later in iterations(folder):
+        if later > iteration:
+            _remove(place(folder, later))
+
+
 def _remove(path: Path) -> None:
     """Takes a checkpoint away in one step: a crash on the way leaves no half of it under its name."""
     if path.is_dir():
@@ -126,7 +133,10 @@ def _remove(path: Path) -> None:
 
 
 def _refusal(path: Path, reason: str) -> RunFolderError:
-    return RunFolderError(f"checkpoint {path} is refused: {reason}; take an earlier one or train again")
+    own = path.name.removeprefix("iteration-")
+    earlier = [one for one in iterations(path.parent) if own.isdecimal() and one < int(own)]
+    cure = f"go back to an earlier one with --checkpoint {earlier[-1]}" if earlier else "train again"
+    return RunFolderError(f"checkpoint {path} is refused: {reason}; {cure}")
 
 
 def _digest(content: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ import torch
 
 from trainers.errors import RunFolderError
 from trainers.files import read_text
+from trainers.process import auto_threads, instruction_set, usable_cores
 
 FILE = "provenance.json"
 _PACKAGES = ("acclimate", "torch", "numpy", "scipy", "gymnasium", "mujoco", "ray", "pyarrow", "safetensors", "pydantic")
@@ -32,6 +33,9 @@ def provenance() -> dict[str, Any]:
             "system": f"{platform.system()} {platform.machine()}",
             "processor": _processor(),
             "cores": os.cpu_count(),
+            "usable_cores": usable_cores(),
+            "threads": auto_threads(),  # of the learner, where the recipe says auto
+            "instruction_set": instruction_set(),
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         },
     }
@@ -49,6 +53,7 @@ def read(folder: Path) -> dict[str, Any]:
         and isinstance(found.get("id"), str | None)
         and isinstance(found.get("resumed", []), list)
         and isinstance(found.get("versions", {}), dict)
+        and isinstance(found.get("machine", {}), dict)
     ):
         raise RunFolderError(f"{path} is not what a run writes; take it from a copy")
     return found
@@ -58,6 +63,19 @@ def other_versions(versions: dict[str, Any]) -> list[str]:
     """The packages that this process has in another version, such as 'torch 2.12.0, here 2.13.0'."""
     now = provenance()["versions"]
     return [f"{name} {version}, here {now.get(name)}" for name, version in versions.items() if version != now.get(name)]
+
+
+def other_machine(machine: dict[str, Any], *, threads: bool) -> list[str]:
+    """How a machine computed otherwise than this process does, such as '8 threads, here 2', as far as that is known.
+
+    `threads`: whether those count that a learner takes by itself.
+    """
+    others = []
+    if (before := machine.get("instruction_set")) not in (None, now := instruction_set()):
+        others.append(f"{before} instructions, here {now}")
+    if threads and (count := machine.get("threads")) not in (None, own := auto_threads()):
+        others.append(f"{count} learner thread{'' if count == 1 else 's'}, here {own}")
+    return others
 
 
 def _commit() -> str | None:

@@ -43,11 +43,13 @@ class Run:
         path: of the folder.
         recipe: what it trains.
         config_differs: whether config.yaml still holds another recipe, until `note_resume` writes this one.
+        resume_from: the iteration whose checkpoint to go back to; None for the newest.
     """
 
     path: Path
     recipe: Recipe
     config_differs: bool = False
+    resume_from: int | None = None
 
     @classmethod
     def create(
@@ -123,8 +125,13 @@ class Run:
         return self.provenance().get("id") if (self.path / provenance.FILE).exists() else None
 
     def other_versions(self) -> list[str]:
-        """The packages that the run began with in another version than this process has."""
-        return provenance.other_versions(self.provenance().get("versions", {}))
+        """The packages that the run began with in another version than this process has, and how it computed else."""
+        began = self.provenance()
+        auto = self.recipe.learner_threads == "auto"
+        return [
+            *provenance.other_versions(began.get("versions", {})),
+            *provenance.other_machine(began.get("machine", {}), threads=auto),
+        ]
 
     def refuse_links(self) -> None:
         """A link inside a run folder could lead its writing elsewhere."""
@@ -211,7 +218,7 @@ class Run:
         return frames.metrics(metrics.read(self.metrics_file) if self.metrics_file.exists() else [])
 
     def truncate_to(self, iteration: int) -> tuple[list[dict[str, float]], pa.Table]:
-        """Take away the metrics and adaptation rows of later iterations; returns what is left of both.
+        """Take away the metrics, adaptation rows and checkpoints of later iterations; returns what is left of both.
 
         Raises:
             RunFolderError: unless both are whole up to there; nothing is changed then.
@@ -225,6 +232,7 @@ class Run:
         metrics.write(self.metrics_file, lines)
         if measured:
             self.write_rows(kept)
+        checkpoints.remove_after(self.checkpoints, iteration)
         return lines, kept
 
     @property
@@ -251,8 +259,9 @@ class Run:
         return checkpoints.place(self.checkpoints, int(str(wanted)))
 
     def restore(self, learner: Learner) -> tuple[int, dict[str, Any]]:
-        """Give the learner its state in the newest checkpoint: (iteration, the whole state of the run)."""
-        return restore(learner, self.recipe, checkpoints.newest(self.checkpoints))
+        """Give the learner its state in the checkpoint to resume from: (iteration, the whole state of the run)."""
+        which = "last" if self.resume_from is None else str(self.resume_from)
+        return restore(learner, self.recipe, self.checkpoint(which))
 
 
 def run_folders(path: str | Path) -> list[Path]:

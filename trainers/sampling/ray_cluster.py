@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -129,22 +131,49 @@ def _why_not(address: str, error: Exception) -> str:
     )
 
 
-def dead_processes() -> list[str]:
-    """The kinds of Ray's processes that this process started and that have ended."""
-    import ray
+class Raylet:
+    """Ray's process on this machine that this one talks to: without it, Ray ends this process in its next call."""
 
-    node = ray._private.worker._global_node
-    return [] if node is None else [kind for kind, _ in node.dead_processes()]
+    def __init__(self) -> None:
+        import ray
+
+        self._handle: int | None = None
+        self._poll = select.poll()
+        node = ray._private.worker._global_node
+        if node is None or not hasattr(os, "pidfd_open"):
+            return
+        with socket.socket(socket.AF_UNIX) as asked:
+            asked.connect(node.raylet_socket_name.removeprefix("unix:"))
+            process_id, _, _ = struct.unpack("3i", asked.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        if process_id > 0:  # 0: of another namespace
+            self._handle = os.pidfd_open(process_id)
+            self._poll.register(self._handle, select.POLLIN)
+
+    def check(self) -> None:
+        """ClusterError if it has ended."""
+        if self._handle is not None and self._poll.poll(0):
+            raise ClusterError(
+                "Ray's raylet process has ended, and its workers with it (killed, maybe for lack of memory); mend that"
+            )
+
+    def close(self) -> None:
+        """Give back the handle."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
 
 
-def lacking(workers: int) -> str:
-    """'the cluster has 2 CPUs, 0 of them free': for workers that wait for one each."""
+def lacking(waiting: int, workers: int) -> str:
+    """'2 of 4 workers are not ready: each needs a CPU, and Ray on 10.0.0.1:6379 has 2 CPUs, 0 of them free'."""
     import ray
 
     cpus, free = ray.cluster_resources().get("CPU", 0.0), ray.available_resources().get("CPU", 0.0)
     where = os.environ.get("RAY_ADDRESS") or "this machine"
-    waiting = "1 worker waits for a free CPU" if workers == 1 else f"{workers} workers wait for a free CPU each"
-    return f"{waiting}: Ray on {where} has {cpus:.0f} CPUs, {free:.0f} of them free"
+    verb = "is" if workers == 1 else "are"
+    return (
+        f"{waiting} of {workers} worker{'' if workers == 1 else 's'} {verb} not ready: each needs a CPU, and Ray on "
+        f"{where} has {cpus:.0f}, {free:.0f} of them free"
+    )
 
 
 def out_of_memory_kills() -> int:

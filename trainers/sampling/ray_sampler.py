@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import threading
 import time
@@ -56,7 +57,7 @@ class RaySampler:
     OVERDUE = 2.0  # times the median duration of the shards that are done
     FIRST_OVERDUE_S = 30.0  # where none has been done yet
     MOST_DEATHS = 3  # of workers with the same shard, or before they were ready
-    NOTICE_S = 5.0  # without any worker, until the user is told
+    NOTICE_S = 8.0  # until the user is told which workers are not ready
     START_S = 600.0  # without any worker, until it is given up
 
     def __init__(self, workers: int, stop: StopRequest | None = None, shard_timeout_s: float = 600.0) -> None:
@@ -66,6 +67,7 @@ class RaySampler:
         self._stop = stop or StopRequest()
         self._timeout_s = shard_timeout_s
         self._owns_ray = ray_cluster.start(workers, self._stop)
+        self._raylet = ray_cluster.Raylet()
         self._deaths = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError)  # of a worker
         self._actor: Any = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(Worker)
         self.actors: list[Any] = [None] * workers
@@ -89,6 +91,7 @@ class RaySampler:
         self._starting[self.actors[worker].describe.remote()] = worker
 
     def run(self, agent: Agent, family: TaskFamily, weights: Weights, shards: Sequence[Shard]) -> list[TrialBatch]:
+        self._raylet.check()
         self._give(agent, family)
         job = _Job(shards, self._ray.put(dict(weights)), deque(range(len(shards))))
         try:
@@ -165,8 +168,7 @@ class RaySampler:
 
     def _replace(self, job: _Job, call: _Call, error: Exception) -> None:
         """Another worker in the place of one that died; its shard is run again, or given up."""
-        for kind in ray_cluster.dead_processes():
-            raise ClusterError(f"Ray's {kind} process has ended, so its workers are gone") from error
+        self._raylet.check()
         self._start(call.worker)
         if call.shard is not None:
             deaths = job.deaths[call.shard] = job.deaths.get(call.shard, 0) + 1
@@ -192,27 +194,28 @@ class RaySampler:
         if self._cancelled:
             raise ClusterError("sampling was cancelled")
         now = time.monotonic()
-        if self._owns_ray:
-            for kind in ray_cluster.dead_processes():
-                raise ClusterError(f"Ray's {kind} process has ended, so its workers are gone")
+        self._raylet.check()
         for index, since in job.first_given.items():
             if index not in job.results and now - since > self._timeout_s:
                 raise SamplingError(
                     f"no worker has sampled {_tasks(job.shards[index])} within {self._timeout_s:g} s: a step of the "
                     "environment seems to hang; mend it, or raise sampling.shard_timeout_s if it is that slow"
                 )
-        if self._starting and now - job.began > self.NOTICE_S:
-            waiting = ray_cluster.lacking(len(self._starting))
-            if len(self._starting) < len(self.actors):
-                self._say_once(f"{waiting}; the others go on meanwhile")
-            elif now - job.began > self.START_S:
-                raise ClusterError(f"{waiting}; that was so for {self.START_S:.0f} s: free some, or lower workers")
-            else:
-                self._say_once(f"{waiting}; free some, or stop with Ctrl-C and lower workers")
+        waited = now - job.began
+        if not self._starting or waited < self.NOTICE_S:
+            return
+        none_ready = len(self._starting) == len(self.actors)
+        lack = ray_cluster.lacking(len(self._starting), len(self.actors))
+        if none_ready and waited > self.START_S:
+            raise ClusterError(f"{lack}; that was so for {self.START_S:.0f} s: free some, or lower workers")
+        if not self._owns_ray or os.environ.get("RAY_ADDRESS"):  # a local Ray has as many CPUs as workers
+            self._say_once(
+                f"{lack}; {'if none becomes free, stop and' if none_ready else 'the others go on, or'} lower workers"
+            )
 
     def _say_once(self, sentence: str) -> None:
-        if sentence not in self._said:
-            self._said.add(sentence)
+        if (topic := sentence.partition(":")[0]) not in self._said:
+            self._said.add(topic)
             self._stop.say(sentence)
 
     def _note_duration(self, job: _Job, call: _Call) -> None:
@@ -257,6 +260,7 @@ class RaySampler:
 
     def _get(self, reference: Any) -> Any:
         """The answer; one of `_deaths` if the worker died, else the user's error or a ClusterError."""
+        self._raylet.check()
         try:
             return self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:
@@ -280,6 +284,7 @@ class RaySampler:
         self._cancelled = True
 
     def close(self) -> None:
+        self._raylet.close()
         for actor in self.actors:
             self._ray.kill(actor)
         if self._owns_ray:

@@ -72,16 +72,26 @@ def create_runs(
     return [create_run(of_seed, folder) for of_seed, folder in zip(recipes, folders, strict=True)]
 
 
-def open_for_resume(path: Path, overrides: Sequence[str] = (), *, family: AnyFamily | None = None) -> Run:
+def open_for_resume(
+    path: Path,
+    overrides: Sequence[str] = (),
+    *,
+    checkpoint: int | None = None,
+    family: AnyFamily | None = None,
+) -> Run:
     """A run to resume; `overrides` may extend it (iterations=...) and change what does not decide its numbers.
 
-    `family` is as in `Run.open`; the resumed run names it from then on.
+    `checkpoint` is the iteration to go back to, by default the newest. `family` is as in `Run.open`; the resumed run
+    names it from then on.
     """
     run = Run.open(path, family=family)
+    if checkpoint is not None:
+        run.checkpoint(str(checkpoint))
+        run = replace(run, resume_from=checkpoint)
     if not overrides:
         return run
     recipe = run.recipe.with_overrides(overrides, str(path / "config.yaml"))
-    done = max(checkpoints.iterations(run.checkpoints), default=0)
+    done = max(checkpoints.iterations(run.checkpoints), default=0) if checkpoint is None else checkpoint
     if done > recipe.iterations:
         raise RecipeError(
             f"{path} has done {done} meta-updates already, so iterations={recipe.iterations} is less than it has; "
