@@ -16,7 +16,8 @@ _LARGEST = 2**63  # integers are stored in 64 bits, with a sign
 class Config(BaseModel):
     """Base of every configuration: typed, range-checked, no unknown keys, frozen.
 
-    A section that is one of several kinds may be given by the name of its kind alone.
+    A section that is one of several kinds may be given by the name of its kind alone; without a name it is of the
+    default's kind.
 
     Class attributes:
         renamed: earlier names of keys, and the names they have today; a subclass inherits those of its bases. Both are
@@ -87,8 +88,11 @@ def as_written(field: FieldInfo, value: Any) -> Any:
     A boolean where none is wanted and an integer beyond 64 bits come back as `Unusable`.
     """
     annotation = field.annotation
-    if isinstance(value, str) and isinstance(field.discriminator, str):
-        return {field.discriminator: value}
+    if isinstance(kind := field.discriminator, str):
+        if isinstance(value, str):
+            return {kind: value}
+        if isinstance(value, Mapping) and kind not in value and isinstance(field.default, BaseModel):
+            return {kind: getattr(field.default, kind), **value}  # keys of the kind that is the default
     if isinstance(value, (list, tuple)):
         return type(value)(_usable(annotation, one) for one in value)
     usable = _usable(annotation, value)

@@ -140,7 +140,7 @@ class Reset(Strict):
 class Description(Strict):
     """A family's YAML file."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*-v[0-9]+$")]
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*-v[0-9]+$", examples=["my_robot-v1"])]
     mjcf: str
     control_dt_s: PositiveFloat
     episode_steps: PositiveInt

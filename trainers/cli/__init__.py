@@ -12,5 +12,6 @@ COMMANDS = {
     "baselines": "trainers.cli.baselines:baselines",
     "families": "trainers.cli.families:families",
     "describe": "trainers.cli.describe:describe",
+    "new": "trainers.cli.new:new",
     "check": "trainers.cli.check:check",
 }

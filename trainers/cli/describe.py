@@ -60,9 +60,7 @@ def describe(
     else:
         known = [*ALGORITHMS, *BASELINES, *FAMILIES, *loading.shipped(), *sections, "recipe"]
         close = nearest(name, known)
-        where = (
-            close if close.startswith("did") else "acclimate agents, baselines, families and recipes list what there is"
-        )
+        where = close if close.startswith("did") else "acclimate agents, baselines, families and recipes list all"
         raise RecipeError(f"there is nothing called {name} to describe; {where}")
 
 

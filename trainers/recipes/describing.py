@@ -129,6 +129,14 @@ def _comments(schema: type[BaseModel]) -> Mapping[str, str]:
     return found
 
 
+def fitted_words(schema: type[Config]) -> dict[str, str]:
+    """How defaults follow the task family, by key: `fitted` of a configuration and of its bases."""
+    merged: dict[str, str] = {}
+    for base in reversed(schema.__mro__):
+        merged |= vars(base).get("fitted", {})
+    return merged
+
+
 def _first_sentence(text: str) -> str:
     return " ".join(text.split()).partition(". ")[0].rstrip(".")
 
@@ -139,6 +147,8 @@ def _type(field: FieldInfo, inside: list[type[BaseModel]]) -> str:
 
 
 def _default(schema: type[Config], name: str, field: FieldInfo) -> str:
+    if said := fitted_words(schema).get(name):
+        return f"by the family: {said}"
     if field.is_required():
         return "required"
     value: Any = field.get_default(call_default_factory=True, validated_data={})

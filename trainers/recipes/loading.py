@@ -60,6 +60,8 @@ def read(path: Path) -> dict[str, Any]:
         data = load_yaml(read_text(path))
     except (OSError, ValueError) as error:
         raise RecipeError(f"{path} is not a YAML recipe: {' '.join(str(error).split())[:200]}") from error
+    if data is None:
+        raise RecipeError(f"{path} is not a recipe: it is empty; acclimate new writes one to begin with")
     if not isinstance(data, dict):
         raise RecipeError(f"{path} is not a recipe: it must be a mapping of keys such as seed, iterations and family")
     if _size(data) > MOST_VALUES:
@@ -98,7 +100,16 @@ def in_todays_names(
         todays, value, earlier = parsed_override(override, translate)
         found += earlier
         _set(changed, todays, value)
+        _once(changed, todays)
     return changed, found
+
+
+def _once(data: dict[str, Any], keys: Sequence[str]) -> None:
+    """Leave to its default what an override makes the same as another key: an agent's train_tasks is the recipe's."""
+    if list(keys) == ["train_tasks"] and isinstance(agent := data.get("agent"), Mapping):
+        data["agent"] = {key: value for key, value in agent.items() if key != "train_tasks"}
+    if list(keys) == ["agent", "train_tasks"]:
+        data.pop("train_tasks", None)
 
 
 def parsed_override(override: str, translate: Translate) -> tuple[list[str], Any, list[tuple[str, str]]]:
@@ -161,7 +172,7 @@ def _size(node: Any, limit: int = MOST_VALUES) -> int:
 def _parsed(override: str) -> tuple[list[str], Any]:
     """(sections and key, value) of `section.key=value`."""
     key, equals, text = override.partition("=")
-    if not equals or not key:
+    if not equals or not all(part and part == part.strip() for part in key.split(".")):
         raise RecipeError(f"{override!r} is no override; write key=value, such as iterations=50 or agent.rollouts=10")
     try:
         return key.split("."), load_yaml(text)

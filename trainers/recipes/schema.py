@@ -6,14 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-import yaml
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, PrivateAttr, ValidationError, field_validator
 
 from agents import ALGORITHMS
 from agents.contract import Algorithm, Config
-from envs.validation import sentence
+from envs.validation import nearest
+from envs.yaml_text import dump_yaml
 from trainers.errors import RecipeError
 from trainers.recipes import defaults, loading, registry
+from trainers.recipes.refusing import Source, agent_refusal, refusal
+
+DEVICES = ["auto", "cpu", "cuda", "cuda:0"]
 
 
 class Sampling(Config):
@@ -51,7 +54,9 @@ class Recipe(Config):
     seed: NonNegativeInt = 0
     iterations: PositiveInt = 100  # meta-updates
     workers: NonNegativeInt | Literal["auto"] = "auto"  # Ray actors; 0 samples in this process; auto: one a core
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$", examples=["auto", "cpu", "cuda", "cuda:0"])] = (
+        "auto"
+    )
     family: str
     task_in_observation: bool = False  # the oracle: its observations hold the task, the upper end of a comparison
     agent: Any  # the algorithm's own configuration
@@ -103,9 +108,11 @@ class Recipe(Config):
             RecipeError: a key or a value in it is not valid.
             TaskError, AgentError: the agent cannot serve the family.
         """
-        algorithm = registry.algorithm(_agent_name(loading.with_overrides(data, overrides), where))
+        whole = loading.with_overrides(data, overrides)
+        source = Source(where, overrides, _agent_name(whole, where), _agent_named(data), str(whole.get("family")))
+        algorithm = registry.algorithm(source.agent)
         current, earlier = loading.in_todays_names(data, overrides, loading.translation(cls, algorithm.config))
-        recipe = cls._checked(defaults.fitted(current, algorithm.config), where, algorithm)
+        recipe = cls._checked(defaults.fitted(current, algorithm.config), source, algorithm)
         if not quiet:
             loading.say_todays_names(earlier)
         return recipe
@@ -116,7 +123,7 @@ class Recipe(Config):
         data, where = loading.read(path), str(path)
         algorithm = registry.algorithm(_agent_name(data, where))
         current, _ = loading.in_todays_names(data, (), loading.translation(cls, algorithm.config))
-        return cls._checked(defaults.as_it_was(current, algorithm.config), where, algorithm)
+        return cls._checked(defaults.as_it_was(current, algorithm.config), Source(where), algorithm)
 
     def with_overrides(self, overrides: Sequence[str], where: str) -> Recipe:
         """The recipe of a run that is resumed, with overrides that do not make another run of it.
@@ -126,23 +133,23 @@ class Recipe(Config):
         loading.refuse_another_run(overrides)
         translate = loading.translation(type(self), self.algorithm.config)
         current, earlier = loading.in_todays_names(self.to_data(), overrides, translate)
-        recipe = self._checked(current, where, self.algorithm)
+        recipe = self._checked(current, Source(where, overrides, self.agent_name), self.algorithm)
         loading.say_todays_names(earlier)
         return recipe
 
     @classmethod
-    def _checked(cls, current: Mapping[str, Any], where: str, algorithm: Algorithm) -> Recipe:
-        name = _agent_name(current, where)
+    def _checked(cls, current: Mapping[str, Any], source: Source, algorithm: Algorithm) -> Recipe:
+        name = _agent_name(current, source.where)
         agent = {key: value for key, value in current["agent"].items() if key != "name"}
         try:
             config = algorithm.config.model_validate(agent)
         except ValidationError as error:
-            raise RecipeError(sentence(error, algorithm.config, where, "agent.", extra=("name",))) from error
+            raise agent_refusal(error, cls, algorithm.config, source) from error
         try:
             whole = defaults.with_recipe_defaults(current, config)
             return cls.model_validate({**whole, "agent": config, "agent_name": name}, context=algorithm)
         except ValidationError as error:
-            raise RecipeError(sentence(error, cls, where, "")) from error
+            raise refusal(error, cls, algorithm.config, source) from error
 
     @property
     def algorithm(self) -> Algorithm:
@@ -173,17 +180,30 @@ class Recipe(Config):
 
     def to_yaml(self) -> str:
         """The resolved recipe as YAML; `load` reads it."""
-        return yaml.safe_dump(self.to_data(), sort_keys=False)
+        return dump_yaml(self.to_data())
 
 
 def _agent_name(data: Mapping[str, Any], where: str) -> str:
     """The name of the agent in a recipe; `where` names the recipe in errors."""
     if "agent_name" in data:
         raise RecipeError(f"{where}: there is no key agent_name; did you mean agent.name?")
+    name = _agent_named(data)
+    if name is not None:
+        return name
+    if "agent" not in data:
+        near = [key for key in data if isinstance(key, str) and nearest(key, ["agent"]).startswith("did")]
+        if near:
+            raise RecipeError(f"{where}: there is no key {near[0]}; did you mean agent?")
+        lacking = "the key agent is" if "family" in data else "the keys family and agent are"
+        raise RecipeError(f"{where}: {lacking} missing; name an agent, such as agent: {min(ALGORITHMS)}, and a family")
+    raise RecipeError(
+        f"{where}: agent must be the name of an agent, or a section with a name and its own keys; agents are "
+        f"{', '.join(ALGORITHMS)}"
+    )
+
+
+def _agent_named(data: Mapping[str, Any]) -> str | None:
+    """The name of the agent in a recipe; None where there is none."""
     agent = loading.as_section("agent", data.get("agent"))
-    if not isinstance(agent, Mapping) or not isinstance(agent.get("name"), str):
-        raise RecipeError(
-            f"{where}: agent must be the name of an agent, or a section with a name and its own keys; agents are "
-            f"{', '.join(ALGORITHMS)}"
-        )
-    return agent["name"]
+    name = agent.get("name") if isinstance(agent, Mapping) else None
+    return name if isinstance(name, str) else None
