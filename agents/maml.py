@@ -54,10 +54,10 @@ class TrustRegion(Config):
 
     name: Literal["trpo"] = "trpo"
     max_kl: PositiveFloat = 0.01  # nats, mean over tasks and steps, between adapted policies
-    cg_iterations: PositiveInt = 10
-    cg_damping: NonNegativeFloat = 1e-5
-    line_search_backtracks: PositiveInt = 15
-    line_search_shrink: Shrink = 0.8
+    cg_iterations: PositiveInt = 10  # of conjugate gradients
+    cg_damping: NonNegativeFloat = 1e-5  # added to the Fisher matrix's diagonal
+    line_search_backtracks: PositiveInt = 15  # steps tried before none is taken
+    line_search_shrink: Shrink = 0.8  # factor from one tried step to the next
 
 
 class ClippedSurrogate(Config):
@@ -70,12 +70,12 @@ class ClippedSurrogate(Config):
     }
 
     name: Literal["clip"] = "clip"
-    learning_rate: PositiveFloat = 1e-2
+    learning_rate: PositiveFloat = 1e-2  # of Adam
     final_learning_rate: PositiveFloat | None = None  # reached linearly after `decay_updates`; None keeps it constant
-    decay_updates: PositiveInt = 1000
-    update_epochs: PositiveInt = 5
-    clip_range: PositiveFloat = 0.3
-    inner_kl_coef: NonNegativeFloat = 5e-4
+    decay_updates: PositiveInt = 1000  # meta-updates until the final rate
+    update_epochs: PositiveInt = 5  # Adam steps of a meta-update
+    clip_range: PositiveFloat = 0.3  # of the ratio of probabilities, around 1
+    inner_kl_coef: NonNegativeFloat = 5e-4  # weight of the KL penalty on inner steps
 
 
 class MAMLConfig(InnerLoopConfig):
@@ -85,6 +85,7 @@ class MAMLConfig(InnerLoopConfig):
     learn_step_sizes: bool = False  # Meta-SGD: one for every parameter, starting at inner_learning_rates[0]
     # Weights of the policies after the last inner steps in the outer loss; (1.0,) is theta_K alone.
     outer_weights: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (1.0,)
+    # How the meta-parameters are updated.
     outer: Annotated[TrustRegion | ClippedSurrogate, Field(discriminator="name")] = ClippedSurrogate()
 
     @model_validator(mode="after")

@@ -67,32 +67,33 @@ class PEARLConfig(Config):
     train_tasks: PositiveInt = 40  # fixed training tasks, as many as the recipe's train_tasks
     initial_episodes: PositiveInt = 2  # of each training task before the first update, latents from the prior
     held_exploration: bool = False  # until the first update an episode is one action, uniform in the space
-    tasks_per_iteration: PositiveInt = 10  # of them, sampled in each later iteration
+    tasks_per_iteration: PositiveInt = 10  # of the training tasks, sampled in each later iteration
     prior_rounds: NonNegativeInt = 1  # first episodes of a trial, each with a latent from the prior
-    posterior_rounds: NonNegativeInt = 1  # episodes of a training trial after them
+    posterior_rounds: NonNegativeInt = 1  # episodes of a training trial after the prior rounds
     # replay
-    buffer_size: PositiveInt = 100_000  # transitions of a task
+    buffer_size: PositiveInt = 100_000  # transitions kept of a task
     context_capacity: PositiveInt = 400  # the newest transitions of a task; published: those of its last trial
     posterior_context: bool = False  # contexts are learned from posterior rounds too, not from prior rounds alone
     dense_reward: bool = False  # actor and critics learn from the family's privileged reward; contexts never do
     # networks
-    latent_size: PositiveInt = 5
-    hidden_sizes: Sizes = (128, 128)  # of the policy and the critics
-    encoder_sizes: Sizes = (128, 128)
-    next_observation_in_context: bool = True
+    latent_size: PositiveInt = 5  # entries of the latent task
+    hidden_sizes: Sizes = (128, 128)  # layers of the policy and the critics
+    encoder_sizes: Sizes = (128, 128)  # layers of the context encoder
+    next_observation_in_context: bool = True  # it is seen by the encoder too
     normalise_observations: bool = True  # by mean and deviation of the initial episodes
     normalise_rewards: bool = True  # divided by their deviation there; `reward_scale` multiplies what is left
     # gradient steps
     gradient_steps: PositiveInt = 400  # of an iteration
     meta_batch_size: PositiveInt = 16  # tasks of a gradient step
     batch_size: PositiveInt = 32  # transitions of each of them for actor and critics
-    context_size: PositiveInt = 64  # and for the encoder
-    learning_rate: PositiveFloat = 1e-3
-    gamma: Fraction = 0.98
-    tau: Annotated[float, Field(gt=0, le=1)] = 0.005  # of the target critics' Polyak averages
-    reward_scale: PositiveFloat = 1.0
-    kl_coef: NonNegativeFloat = 0.05  # of the mean over tasks; published: 0.1 of the sum over 16
-    policy_regularisation: NonNegativeFloat = 0.0  # of squared means and log deviations
+    context_size: PositiveInt = 64  # transitions of each of them for the encoder
+    learning_rate: PositiveFloat = 1e-3  # of Adam, for all networks
+    gamma: Fraction = 0.98  # discount of a step
+    tau: Annotated[float, Field(gt=0, le=1)] = 0.005  # rate of the target critics' Polyak averages
+    reward_scale: PositiveFloat = 1.0  # factor on rewards; the entropy counts beside it
+    kl_coef: NonNegativeFloat = 0.05  # of the KL to the prior, mean over tasks; published: 0.1 of the sum over 16
+    policy_regularisation: NonNegativeFloat = 0.0  # weight of squared means and log deviations
+    # Weight of the policy's entropy.
     temperature: Annotated[FixedTemperature | LearnedTemperature, Field(discriminator="name")] = LearnedTemperature()
 
     @model_validator(mode="after")

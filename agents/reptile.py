@@ -31,7 +31,7 @@ class ReptileConfig(InnerLoopConfig):
     inner_steps: PositiveInt = Field(default=1, description="k - 1 of the paper: the last round is a step as well")
     outer_step_size: PositiveFloat = 1.0  # epsilon; 1 moves to the mean of the adapted parameters
     final_outer_step_size: NonNegativeFloat | None = None  # reached linearly after `decay_updates`; None: constant
-    decay_updates: PositiveInt = 1000
+    decay_updates: PositiveInt = 1000  # meta-updates until the final step size
 
 
 class ReptileLearner:

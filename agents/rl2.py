@@ -37,18 +37,18 @@ class RL2Config(InContextConfig):
     }
 
     meta_batch_size: PositiveInt = 40  # N, fresh tasks of each iteration, one trial of each
-    memory: MemoryConfig = GRUConfig()
+    memory: MemoryConfig = GRUConfig()  # carries the trial's experience
     head_sizes: tuple[PositiveInt, ...] = ()  # hidden layers of actor and critic, each its own
-    activation: Activation = "tanh"
+    activation: Activation = "tanh"  # of the hidden layers
     initial_std: PositiveFloat = 0.7  # of continuous actions, in the policy's units
-    min_std: PositiveFloat = 0.01
+    min_std: PositiveFloat = 0.01  # floor of the standard deviation
     bptt_steps: PositiveInt | None = None  # length of truncated BPTT; None: the whole trial
     reward_offset: float = 0.0  # subtracted from rewards before they enter the network; learning is from the rewards
-    reward_scale: PositiveFloat = 1.0  # factor on the rest
+    reward_scale: PositiveFloat = 1.0  # factor on rewards before they enter the network
     # Beyond the paper, for discrete observations: the last (observation, action) as one one-hot vector, by itself and
     # times the reward; and an actor and a critic of its own for each observation.
-    pair_inputs: bool = False
-    heads_per_observation: bool = False
+    pair_inputs: bool = False  # Discrete observations: the last pair with the action as one input
+    heads_per_observation: bool = False  # Discrete observations: own actor and critic of each
 
     @classmethod
     def fit(cls, interface: Interface, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class InContextConfig(PPOConfig):
     fitted: ClassVar[Mapping[str, str]] = {"meta_batch_size": "as many trials as take 8,000 steps, 20 to 400"}
 
     meta_batch_size: PositiveInt  # N, fresh tasks of each iteration, one trial of each
-    episodes_per_trial: PositiveInt = 2
+    episodes_per_trial: PositiveInt = 2  # episodes that the memory lives through
     normalise_observations: bool = True  # by running mean and standard deviation of training
     normalise_rewards: bool = True  # likewise, where they are inputs; learning is from the rewards as they are
     scale_actions: bool = True  # a bounded action space is [-1, 1] to the policy

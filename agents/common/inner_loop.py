@@ -29,16 +29,17 @@ class InnerLoopConfig(Config):
     meta_batch_size: PositiveInt = 20  # N, fresh tasks of each iteration
     rollouts: PositiveInt = 20  # R, episodes of each round and task
     inner_steps: NonNegativeInt = 1  # K; 0 trains one policy for all tasks, the "pretrained" control
-    inner_learning_rates: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] = (0.3,)  # last one repeats
-    inner_objective: InnerObjective = "likelihood_ratio"
-    gamma: Fraction = 0.98
-    gae_lambda: Fraction = 0.95
-    baseline_ridge: NonNegativeFloat = 1e-5
-    hidden_sizes: tuple[PositiveInt, ...] = (64, 64)
-    activation: Activation = "tanh"
+    # Learning rates of the inner steps, one a step; the last one repeats.
+    inner_learning_rates: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] = (0.3,)
+    inner_objective: InnerObjective = "likelihood_ratio"  # loss of an inner step
+    gamma: Fraction = 0.98  # discount of a step
+    gae_lambda: Fraction = 0.95  # 1: advantages of whole returns, 0: of one step
+    baseline_ridge: NonNegativeFloat = 1e-5  # regularisation of the linear baseline
+    hidden_sizes: tuple[PositiveInt, ...] = (64, 64)  # layers of the policy
+    activation: Activation = "tanh"  # of the hidden layers
     normalise_observations: bool = True  # by running mean and standard deviation of training
-    initial_std: PositiveFloat = 0.7  # in the policy's units
-    min_std: PositiveFloat = 0.01
+    initial_std: PositiveFloat = 0.7  # of continuous actions, in the policy's units
+    min_std: PositiveFloat = 0.01  # floor of the standard deviation
     min_initial_std: PositiveFloat | None = None  # floor of the unadapted policy alone; None is min_std
     scale_actions: bool = True  # a bounded action space is [-1, 1] to the policy
     std_gain: PositiveFloat = 1.0  # an inner step moves log std by the square of it: see nets/policies.py

@@ -44,20 +44,20 @@ class PPOConfig(Config):
         "max_gradient_norm": "max_grad_norm",
     }
 
-    learning_rate: PositiveFloat = 2e-3
-    final_learning_rate: PositiveFloat | None = None  # linearly
-    gamma: Annotated[float, Field(ge=0, lt=1)] = 0.98
+    learning_rate: PositiveFloat = 2e-3  # of Adam
+    final_learning_rate: PositiveFloat | None = None  # reached linearly; None keeps it constant
+    gamma: Annotated[float, Field(ge=0, lt=1)] = 0.98  # discount of a step
     final_gamma: Annotated[float, Field(ge=0, lt=1)] | None = None  # its horizon 1 / (1 - gamma) geometrically
-    ent_coef: NonNegativeFloat = 0.0
-    final_ent_coef: NonNegativeFloat | None = None  # linearly
-    decay_updates: PositiveInt = 1000
-    learning_rate_updates: PositiveInt | None = None  # of the rate's own decay; None: decay_updates
-    gae_lambda: Fraction = 0.95
-    update_epochs: PositiveInt = 8
+    ent_coef: NonNegativeFloat = 0.0  # weight of the entropy bonus
+    final_ent_coef: NonNegativeFloat | None = None  # reached linearly; None keeps it constant
+    decay_updates: PositiveInt = 1000  # meta-updates until the final values
+    learning_rate_updates: PositiveInt | None = None  # until the final rate; None: decay_updates
+    gae_lambda: Fraction = 0.95  # 1: advantages of whole returns, 0: of one step
+    update_epochs: PositiveInt = 8  # passes over a meta-batch in an update
     num_minibatches: PositiveInt = 4  # of each epoch, over all sequences
-    clip_range: PositiveFloat = 0.2
-    vf_coef: NonNegativeFloat = 0.5
-    max_grad_norm: PositiveFloat = 0.5
+    clip_range: PositiveFloat = 0.2  # of the ratio of probabilities, around 1
+    vf_coef: NonNegativeFloat = 0.5  # weight of the value loss
+    max_grad_norm: PositiveFloat = 0.5  # longer gradients are cut to it
 
     @model_validator(mode="after")
     def _a_length_has_an_end(self) -> Self:

@@ -24,9 +24,9 @@ class TransformerConfig(Config):
     """Causal transformer. Vaswani et al. 2017 (arXiv:1706.03762)."""
 
     name: Literal["transformer"] = "transformer"
-    size: PositiveInt = 64
-    layers: PositiveInt = 2
-    heads: PositiveInt = 4
+    size: PositiveInt = 64  # features of a step
+    layers: PositiveInt = 2  # blocks of attention and MLP
+    heads: PositiveInt = 4  # that share the size
 
     @model_validator(mode="after")
     def _heads_fit(self) -> TransformerConfig:
@@ -45,7 +45,7 @@ class SNAILConfig(Config):
 
     name: Literal["snail"] = "snail"
     filters: PositiveInt = 16  # features that each convolution adds
-    key_size: PositiveInt = 16
+    key_size: PositiveInt = 16  # features that attention compares
     value_size: PositiveInt = 16  # features that each attention block adds
 
 

@@ -20,7 +20,7 @@ class GaussianReward(Config):
     in_reward_units: ClassVar[bool] = True  # what it decodes is the reward itself, normalised where rewards are
     name: Literal["gaussian"] = "gaussian"
     # One output for each next observation, from the latent alone: for Discrete ones, as published for GridNavi.
-    per_observation: bool = False
+    per_observation: bool = False  # one output for each next observation, if Discrete
 
     def target(self, reward: Tensor, scaled: Tensor) -> Tensor:
         """The decoder's target, given rewards and the rewards as scaled for the encoder."""
@@ -36,8 +36,8 @@ class BernoulliReward(Config):
 
     in_reward_units: ClassVar[bool] = False
     name: Literal["bernoulli"] = "bernoulli"
-    per_observation: bool = False  # as above
-    above: float = 0.0
+    per_observation: bool = False  # one output for each next observation, if Discrete
+    above: float = 0.0  # reward that counts as one
 
     def target(self, reward: Tensor, scaled: Tensor) -> Tensor:
         """1 where the reward is above the threshold, else 0."""

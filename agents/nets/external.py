@@ -24,10 +24,10 @@ class ExternalConfig(Config):
 
     name: Literal["external"] = "external"
     size: PositiveInt = 64  # of the controller, an LSTM
-    slots: PositiveInt = 16
+    slots: PositiveInt = 16  # of the memory
     width: PositiveInt = 16  # entries of a slot
-    read_heads: PositiveInt = 1
-    usage_decay: Annotated[float, Field(ge=0, le=1)] = 0.95  # gamma of eq. 5, a step
+    read_heads: PositiveInt = 1  # each reads and writes a slot a step
+    usage_decay: Annotated[float, Field(ge=0, le=1)] = 0.95  # a step; gamma of eq. 5
 
     @model_validator(mode="after")
     def _slots_suffice(self) -> ExternalConfig:

@@ -78,16 +78,16 @@ class GRUConfig(Config):
     """Gated recurrent unit. Cho et al. 2014 (arXiv:1406.1078)."""
 
     name: Literal["gru"] = "gru"
-    size: PositiveInt = 64
-    chrono_steps: PositiveInt | None = None  # see `chrono_bias`; None leaves the gates' biases at 0
+    size: PositiveInt = 64  # entries of the hidden state
+    chrono_steps: PositiveInt | None = None  # initial memory span; None leaves the gates' biases at 0
 
 
 class LSTMConfig(Config):
     """Long short-term memory. Hochreiter and Schmidhuber 1997."""
 
     name: Literal["lstm"] = "lstm"
-    size: PositiveInt = 64
-    chrono_steps: PositiveInt | None = None
+    size: PositiveInt = 64  # entries of the hidden state
+    chrono_steps: PositiveInt | None = None  # initial memory span; None leaves the gates' biases at 0
 
 
 def chrono_bias(size: int, steps: int, generator: torch.Generator) -> Tensor:

@@ -78,3 +78,42 @@ def test_the_key_that_was_meant(unknown, meant):
     known = recipe_keys(Recipe, registry.algorithm("maml").config)
     found = nearest_keys(unknown, known)
     assert (found[:1] or [None])[0] == meant, found
+
+
+@pytest.mark.parametrize("agent", ALGORITHMS)
+def test_every_key_has_a_meaning(agent):
+    """All of them, of every kind of section: a phrase, not a word."""
+    described = recipe_keys(Recipe, registry.algorithm(agent).config)
+    assert len(described) > 40
+    assert not [key.name for key in described if len(key.meaning.split()) < 2]
+
+
+@pytest.mark.parametrize("agent", ALGORITHMS)
+def test_new_writes_a_recipe_that_loads_with_every_key(agent, tmp_path):
+    """As it is, and with every # taken away: the same recipe."""
+    file = tmp_path / "deep" / "mine.yaml"
+    words = ("family=tests.helpers:LineFamily", f"agent={agent}", "iterations=7")
+    assert call("new", file, *words).exit_code == 0
+    text = file.read_text()
+    recipe = Recipe.load(str(file))
+    assert recipe == Recipe.load(None, words)
+    assert "\niterations: 7  " in text
+    commented = [line.partition("# ") for line in text.splitlines()[3:]]
+    bare = "".join(f"{before}{after}\n" if not before.strip() else "".join((before, sign, after)) + "\n"
+                   for before, sign, after in commented)  # fmt: skip
+    file.write_text(bare)
+    assert Recipe.load(str(file)) == recipe
+    given = set(loading.dotted(loading.read(file)))
+    assert {
+        key.name for key in recipe_keys(Recipe, recipe.algorithm.config) if not key.kind and not key.is_section
+    } <= given
+
+
+def test_new_keeps_what_it_is_given_in_sections(tmp_path):
+    file = tmp_path / "mine.yaml"
+    words = ("family=tests.helpers:LineFamily", "agent=rl2", "agent.memory.size=32", "evaluation.every=5")
+    assert call("new", file, *words).exit_code == 0
+    recipe = Recipe.load(str(file))
+    assert (recipe.agent.memory.size, recipe.evaluation.every) == (32, 5)
+    assert "  # gamma: 0.9" in file.read_text()
+    assert call("new", file, *words).exit_code == 2

@@ -121,7 +121,7 @@ def test_an_override_wins_by_either_name(tmp_path, written, overridden):
         ("iteratons=3", "there is no key iteratons; did you mean iterations?"),
         ("agent.rolouts=3", "there is no key agent.rolouts; did you mean rollouts?"),
         ("agent.outer.learning_rat=1", "there is no key agent.outer.learning_rat; did you mean learning_rate?"),
-        ("agent.outer.max_kl=1", "there is no key agent.outer.max_kl; known are clip_range"),
+        ("agent.outer.max_kl=1", "there is no key agent.outer.max_kl; agent.outer.name is clip, and only trpo has it"),
         ("evaluation.evry=1", "there is no key evaluation.evry; did you mean every?"),
         ("agent_name=maml", "agent_name"),
         ("iterations=-3", "iterations is -3, but must be a whole number, 1 or more"),
@@ -137,7 +137,7 @@ def test_an_override_wins_by_either_name(tmp_path, written, overridden):
         ("nonsense", "is no override; write key=value"),
         ("seed.deep=1", "seed is a value, not a section"),
         ("agent.name=mmal", "there is no 'mmal'; did you mean maml"),
-        ("agent=3", "agent must be the name of an agent"),
+        ("agent=3", "agent must be the name of an agent, or a section with a name"),
         (
             "agent.outer_weights=[1, 1]",
             "agent.outer_weights weighs the policies after 2 inner steps, but inner_steps is 1",
@@ -152,12 +152,16 @@ def test_a_wrong_key_or_value_is_one_sentence(override, says):
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_key_is_named(tmp_path):
+def test_missing_keys_are_named(tmp_path):
     data = yaml.safe_load(FIRST.read_text())
-    del data["family"]
     path = tmp_path / "recipe.yaml"
+    del data["family"]
     path.write_text(yaml.safe_dump(data))
     with pytest.raises(RecipeError, match="the key family is missing"):
+        Recipe.load(path)
+    del data["agent"]
+    path.write_text(yaml.safe_dump(data))
+    with pytest.raises(RecipeError, match="the keys family and agent are missing"):
         Recipe.load(path)
 
 

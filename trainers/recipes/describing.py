@@ -1,7 +1,7 @@
 """Every key of a recipe, or of an agent's section of it, described: type, range, default, meaning.
 
 All of it is read from the schema: types and ranges from the annotations, the meaning from a field's description or from
-the comment that ends its line in the class's source.
+the comment in the class's source: at the end of its line, or a sentence above it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import inspect
 import io
 import textwrap
 import tokenize
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -121,12 +121,24 @@ def _comments(schema: type[BaseModel]) -> Mapping[str, str]:
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT and token.line.strip() != token.string:
             comments[token.start[0]] = token.string.lstrip("# ")
+    written = source.splitlines()
     found = {}
     for node in ast.parse(source).body[0].body:  # type: ignore[attr-defined]
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             lines = range(node.lineno, (node.end_lineno or node.lineno) + 1)
-            found[node.target.id] = " ".join(comments[line] for line in lines if line in comments)
+            beside = " ".join(comments[line] for line in lines if line in comments)
+            found[node.target.id] = beside or _sentence_above(written, node.lineno - 1)
     return found
+
+
+def _sentence_above(lines: Sequence[str], index: int) -> str:
+    """The comment above a line if it is a sentence; "" otherwise, as for the heading of some keys."""
+    said: list[str] = []
+    while index and lines[index - 1].lstrip().startswith("#"):
+        index -= 1
+        said.insert(0, lines[index].strip(" #"))
+    text = " ".join(said)
+    return text.rstrip(".") if text.endswith(".") else ""
 
 
 def fitted_words(schema: type[Config]) -> dict[str, str]:

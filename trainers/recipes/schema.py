@@ -22,7 +22,7 @@ DEVICES = ["auto", "cpu", "cuda", "cuda:0"]
 class Sampling(Config):
     """How a meta-batch is cut into shards. Part of the result: another size may change the last bits."""
 
-    tasks_per_shard: PositiveInt = 10
+    tasks_per_shard: PositiveInt = 10  # tasks that one worker samples at a time
     shard_timeout_s: PositiveFloat = 600.0  # seconds after which a shard that no worker finishes counts as hanging
 
 
@@ -30,19 +30,19 @@ class Evaluation(Config):
     """When and how adaptation is measured, on frozen task sets."""
 
     every: NonNegativeInt = 20  # iterations between validations; 0 means only the end of the run
-    validation_tasks: PositiveInt = 40
-    held_out_tasks: PositiveInt = 40
-    rounds: PositiveInt = 1  # adaptations of a test trial, so rounds + 1 points of the curve
+    validation_tasks: PositiveInt = 40  # frozen tasks that checkpoints are chosen by
+    held_out_tasks: PositiveInt = 40  # frozen tasks that results are measured on
+    rounds: PositiveInt = 1  # adaptations of a test trial, so rounds + 1 adaptation steps of the curve
     rollouts: PositiveInt = 40  # episodes of each round and task
     repeats: PositiveInt = 1  # independent trials of each task
-    task_seed: NonNegativeInt = 0  # of the frozen task sets
-    seed: NonNegativeInt = 0  # of what happens in evaluation trials
+    task_seed: NonNegativeInt = 0  # seed of the frozen task sets
+    seed: NonNegativeInt = 0  # seed of what happens in evaluation trials
 
 
 class Checkpoints(Config):
     """How often a checkpoint is written, to resume from."""
 
-    every: PositiveInt = 20  # iterations; the end of the run is always kept
+    every: PositiveInt = 20  # iterations between checkpoints; the end of the run is always kept
     keep: PositiveInt = 2  # newest ones kept; the best one on the validation tasks is kept as well
 
 
@@ -51,13 +51,13 @@ class Recipe(Config):
 
     renamed: ClassVar[Mapping[str, str]] = {"tells_task": "task_in_observation"}
 
-    seed: NonNegativeInt = 0
-    iterations: PositiveInt = 100  # meta-updates
+    seed: NonNegativeInt = 0  # of all that is random in training
+    iterations: PositiveInt = 100  # meta-updates of the run
     workers: NonNegativeInt | Literal["auto"] = "auto"  # Ray actors; 0 samples in this process; auto: one a core
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$", examples=["auto", "cpu", "cuda", "cuda:0"])] = (
-        "auto"
+        "auto"  # what learns; auto: the GPU if there is one  # what learns; auto: the GPU if there is one
     )
-    family: str
+    family: str  # a listed one, module:Class or a YAML file
     task_in_observation: bool = False  # the oracle: its observations hold the task, the upper end of a comparison
     agent: Any  # the algorithm's own configuration
     agent_name: str = Field(exclude=True)
@@ -67,9 +67,9 @@ class Recipe(Config):
     sampling: Sampling = Sampling()
     evaluation: Evaluation = Evaluation()
     checkpoints: Checkpoints = Checkpoints()
-    tensorboard: bool = False  # event files in the run folder
-    wandb: Literal["off", "offline", "online"] = "off"  # the key comes from `wandb login` or WANDB_API_KEY, never here
-    wandb_project: str = "acclimate"
+    tensorboard: bool = False  # write event files into the run folder
+    wandb: Literal["off", "offline", "online"] = "off"  # Weights & Biases; key: `wandb login` or WANDB_API_KEY
+    wandb_project: str = "acclimate"  # project in Weights & Biases
     _algorithm: Algorithm = PrivateAttr()
 
     def model_post_init(self, context: Any) -> None:
