@@ -246,6 +246,54 @@ def test_resume_says_what_is_wrong(tmp_path, finished):
     )
 
 
+@pytest.mark.parametrize("out", [".", "", "../here"])
+def test_a_run_is_made_in_the_folder_where_one_stands(tmp_path, monkeypatch, out):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    inode = Path.cwd().stat().st_ino
+    result = call("train", "point_nav_maml", "--out", out, *TINY, "iterations=1", "-q")
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith("point_nav-v1, 4 held-out tasks"), "results alone"
+    assert Path.cwd().stat().st_ino == inode
+    assert (tmp_path / "here" / "config.yaml").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
+    assert call("evaluate", ".").exit_code == 0
+    assert "already exists and is not empty" in flat(call("train", "point_nav_maml", "--out", out, *TINY))
+
+
+def test_a_name_that_looks_like_markup_is_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = call("train", "point_nav_maml", "--out", "runs/[lr]first[/b]", *TINY, "iterations=1", "-v")
+    assert result.exit_code == 0, result.output
+    assert "Training maml on point_nav-v1, seed 0, 1 meta-update, workers: 0 → runs/[lr]first[/b]" in flat(result)
+    assert "The recipe is " in result.output
+    assert "  torch: " in result.output
+    assert (tmp_path / "runs" / "[lr]first[" / "b]" / "config.yaml").exists()
+
+
+def test_a_description_is_found_from_another_folder(tmp_path, monkeypatch):
+    robots = Path(__file__).resolve().parents[2] / "examples" / "robots"
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    for name in ("arm.xml", "arm.yaml"):
+        shutil.copy(robots / name, tmp_path / "a" / name)
+    monkeypatch.chdir(tmp_path / "a")
+    trained = call("train", "point_nav_maml", "--out", "../run", "family=arm.yaml", *TINY, "iterations=1")
+    assert trained.exit_code == 0, trained.output
+    monkeypatch.chdir(tmp_path / "b")
+    assert call("evaluate", "../run").exit_code == 0
+    for name in ("arm.xml", "arm.yaml"):  # another one of that name lies where the command is run
+        text = (robots / name).read_text()
+        (tmp_path / "b" / name).write_text(text.replace("episode_steps: 60", "episode_steps: 61"))
+    assert call("evaluate", "../run").exit_code == 0
+    (tmp_path / "a").rename(tmp_path / "c")
+    assert "is not what ../run was trained on" in flat(call("evaluate", "../run"))
+    (tmp_path / "b" / "arm.yaml").unlink()
+    refused = flat(call("evaluate", "../run"))
+    assert "arm.yaml is nowhere to be found (looked for " in refused
+    assert str(tmp_path / "a" / "arm.yaml") in refused
+
+
 def test_a_familys_name_is_printed_as_it_is_and_needs_no_docstring(tmp_path, monkeypatch):
     (tmp_path / "own_plain.py").write_text(
         "from tests.helpers import LineFamily\n"

@@ -11,6 +11,7 @@ import pytest
 from tests.helpers import call
 from trainers.cli import console as consoles
 from trainers.cli.console import Verbosity, replace_what_cannot_be_printed
+from trainers.errors import RecipeError
 from trainers.recipes import registry
 
 
@@ -76,6 +77,38 @@ def test_of_an_error_in_the_users_own_code_only_its_frames_are_shown(tmp_path, m
     assert "own_failing.py" in "".join(frames)
     assert frames[-1] == "ZeroDivisionError: division by zero"
     assert "trainers/cli" not in result.stderr
+
+
+OWN_MODULES = [
+    ("def broken(:\n", "for its module raises SyntaxError", "def broken(:"),
+    ("import numpy\nSIZE = nmpy.pi\n", "for its module raises NameError: name 'nmpy' is not defined", "SIZE = nmpy.pi"),
+    ("import sys\nsys.exit(0)\n", "for its module raises SystemExit", "sys.exit(0)"),
+    ("import nowhere_at_all\n", "cannot be imported (No module named 'nowhere_at_all')", "import nowhere_at_all"),
+    (
+        "from tests.helpers import LineFamily\nclass Family(LineFamily):\n"
+        "    def __init__(self):\n        self.table = {}['gone']\n",
+        "raises KeyError: 'gone' when it is made",
+        "self.table = {}['gone']",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "says", "frame"), OWN_MODULES, ids=lambda value: value[:30])
+def test_an_own_module_that_fails_is_a_sentence_with_its_own_frames(tmp_path, monkeypatch, text, says, frame):
+    name = f"own_module_{abs(hash(text))}"
+    (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    result = call("train", f"family={name}:Family", "agent=maml", "--out", tmp_path / "run")
+    assert result.exit_code == 2
+    first, *lines = result.stderr.splitlines()
+    assert first.startswith(f"acclimate: family: {name}:Family ")
+    assert says in first
+    assert "Traceback" not in result.output
+    assert frame in "\n".join(lines)
+    assert not [line for line in lines if "File" in line and name not in line], "a frame of ours, or of a library"
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(RecipeError):
+        registry.family(f"{name}:Family")
 
 
 def test_text_of_the_user_is_neither_markup_nor_more_than_a_line():

@@ -7,10 +7,11 @@ import yaml
 from agents import ALGORITHMS
 from agents.contract import renamed_keys
 from tests.helpers import TINY, call
-from trainers.errors import RecipeError
+from trainers.errors import RecipeError, RunError
 from trainers.recipes import loading, registry
 from trainers.recipes.registry import interface_of
 from trainers.recipes.schema import Recipe
+from trainers.training.memory import memory_named
 
 SHIPPED = sorted(loading.SHIPPED.glob("*.yaml"))
 FIRST = loading.SHIPPED / "point_nav_maml.yaml"
@@ -171,6 +172,57 @@ def test_what_is_no_recipe_is_refused(tmp_path, text):
     path.write_text(text)
     with pytest.raises(RecipeError, match=r"recipe\.yaml"):
         Recipe.load(path)
+
+
+def test_a_key_that_is_set_by_two_of_its_names_is_said(capsys):
+    Recipe.load(FIRST, ["agent.gamma=0.8", "agent.discount=0.9"])
+    assert "agent.gamma=0.8 and agent.discount=0.9 set the same key; the last one counts" in capsys.readouterr().err
+    Recipe.load(FIRST, ["iterations=3", "iterations=4"])
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("override", "section", "value"),
+    [
+        ("agent.inner_learning_rates=0.1", "inner_learning_rates", (0.1,)),
+        ("agent.inner_learning_rates=1e-3", "inner_learning_rates", (0.001,)),
+        ("agent.hidden_sizes=64", "hidden_sizes", (64,)),
+        ("agent.hidden_sizes=[]", "hidden_sizes", ()),
+        ("agent.outer_weights=1", "outer_weights", (1.0,)),
+    ],
+)
+def test_a_number_where_a_list_is_meant_is_a_list_of_one(override, section, value):
+    assert getattr(Recipe.load(FIRST, [override]).agent, section) == value
+
+
+def test_a_section_of_a_kind_may_be_its_name_or_keys_of_the_default_kind():
+    assert Recipe.load(FIRST, ["agent.outer=trpo"]).agent.outer.name == "trpo"
+    words = ["family=point_nav-v1", "agent=rl2"]
+    assert Recipe.load(None, [*words, "agent.memory=lstm"]).agent.memory.name == "lstm"
+    assert Recipe.load(None, [*words, "agent.memory.size=32"]).agent.memory.size == 32
+
+
+def test_the_training_tasks_are_said_once():
+    words = ["family=point_nav-v1", "agent=pearl"]
+    for said in ("train_tasks=23", "agent.train_tasks=23"):
+        recipe = Recipe.load(None, [*words, said])
+        assert recipe.train_tasks == recipe.agent.train_tasks == 23
+        recipe = Recipe.load("sparse_point_robot_pearl", [said])  # whose file says another number, twice
+        assert recipe.train_tasks == recipe.agent.train_tasks == 23
+    assert Recipe.load(None, words).train_tasks == Recipe.load(None, words).agent.train_tasks
+
+
+def test_too_little_memory_names_the_largest_counts():
+    recipe = Recipe.load(FIRST, ["agent.rollouts=100000000"])
+    with (
+        pytest.raises(RunError, match=r"^there is not enough memory for this run \(no room\); lower agent.rollouts \("),
+        memory_named(recipe),
+    ):
+        raise MemoryError("No room")
+    with pytest.raises(RunError, match=r"lower agent.rollouts \(100000000\), evaluation"), memory_named(recipe):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
+    with pytest.raises(RuntimeError, match="something else"), memory_named(recipe):
+        raise RuntimeError("something else")
 
 
 def test_recipes_are_found_by_name_and_by_path(monkeypatch, tmp_path):

@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
+from trainers.cli.completing import family_names
 from trainers.cli.console import console
 
 if TYPE_CHECKING:
     from envs.task import TaskFamily
 
 
-def check(family: Annotated[str, typer.Argument(help="a family's name, or package.module:Class of your own")]) -> None:
+def check(
+    family: Annotated[
+        str,
+        typer.Argument(help="a family's name, or package.module:Class of your own", autocompletion=family_names),
+    ],
+) -> None:
     """Check a task family; every finding is a sentence. Then: which agents serve it, and why the others do not."""
     from envs.check import check_task_family, without_gymnasiums_warnings
     from trainers.recipes import registry

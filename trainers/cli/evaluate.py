@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from trainers.cli.completing import baseline_names
 from trainers.cli.console import console, problems
 from trainers.cli.options import Family
 from trainers.cli.summary_table import print_summary
@@ -26,7 +27,10 @@ def evaluate(
     ] = "own",
     checkpoint: Annotated[str, typer.Option(help="last, best (on the validation tasks), or an iteration")] = "last",
     agent: Annotated[
-        str | None, typer.Option(help="measure a baseline in the run's place, such as random or oracle")
+        str | None,
+        typer.Option(
+            help="measure a baseline in the run's place, such as random or oracle", autocompletion=baseline_names
+        ),
     ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Ray workers; 0 computes in this process")] = 0,
     family: Family = None,

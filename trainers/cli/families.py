@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
+from trainers.cli.completing import family_names
 from trainers.cli.console import console
 from trainers.cli.headless import draw_without_a_screen
 
@@ -22,7 +23,10 @@ HELD_OUT = {
 
 
 def families(
-    names: Annotated[list[str] | None, typer.Argument(help="only these; a described family's YAML file too")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="only these; a described family's YAML file too", autocompletion=family_names),
+    ] = None,
     preview: Annotated[Path | None, typer.Option(help="draw a contact sheet of each into this folder")] = None,
 ) -> None:
     """List the task families, or draw some of their tasks."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from trainers.cli.console import TrainingDisplay, console, note, say
+from trainers.cli.console import TrainingDisplay, console, detail, note, say
 from trainers.cli.summary_table import print_summary
 
 if TYPE_CHECKING:
@@ -45,6 +45,10 @@ def _train(run: Run, stop: StopRequest) -> None:
     note(f"Training {title}, {span}, workers: {recipe.workers} → {run.path}")
     if done and (others := run.other_versions()):
         note(f"The run began with {'; '.join(others)}: the last bits may differ from now on")
+    provenance = run.provenance()
+    for name, value in {**provenance.get("versions", {}), **provenance.get("machine", {})}.items():
+        detail(f"  {name}: {value}")
+    detail(f"  every key, with its default: {run.path / 'config.yaml'}")
     with _resumable(run), TrainingDisplay(console, title, recipe.iterations) as display:
         outcome = loop.run(run, display.report, stop)
     if outcome.stopped_by:

@@ -8,12 +8,19 @@ from typing import Annotated
 
 import typer
 
+from trainers.cli.completing import recipe_names
+from trainers.cli.console import detail
 from trainers.cli.running import train_and_report
 
 
 def train(
     recipe: Annotated[
-        str | None, typer.Argument(metavar="[RECIPE]", help="a recipe's name or path; none with family=... agent=...")
+        str | None,
+        typer.Argument(
+            metavar="[RECIPE]",
+            help="a recipe's name or path; none with family=... agent=...",
+            autocompletion=recipe_names,
+        ),
     ] = None,
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="such as iterations=50 or agent.gamma=0.9")
@@ -25,7 +32,7 @@ def train(
     `seeds=0,1,2` trains one folder for each seed.
     """
     from trainers.errors import UsageError
-    from trainers.recipes.loading import run_name
+    from trainers.recipes.loading import find, run_name
     from trainers.training.setup import create_runs
 
     if recipe is not None and "=" in recipe and not Path(recipe).exists():
@@ -37,4 +44,6 @@ def train(
     except ValueError:
         raise UsageError(f"seeds={of_seeds[-1]} is no list of seeds; write seeds=0,1,2") from None
     folder = out or Path("runs") / f"{run_name(recipe, of_recipe)}-{datetime.now():%Y%m%d-%H%M%S}"
+    if recipe is not None:
+        detail(f"The recipe is {find(recipe)}")
     train_and_report(create_runs(recipe, folder, of_recipe, seeds))

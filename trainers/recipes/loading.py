@@ -139,6 +139,17 @@ def translation(schema: type[Config], agent_schema: type[Config]) -> Translate:
     return translate
 
 
+def say_set_twice(overrides: Sequence[str], translate: Translate) -> None:
+    """One sentence on stderr about a key that two overrides set by two of its names."""
+    by_key: dict[str, str] = {}
+    for override in overrides:
+        key = ".".join(parsed_override(override, translate)[0])
+        before = by_key.get(key, override)
+        if before.partition("=")[0] != override.partition("=")[0]:
+            print(f"acclimate: {before} and {override} set the same key; the last one counts", file=sys.stderr)
+        by_key[key] = override
+
+
 def say_todays_names(found: Sequence[tuple[str, str]]) -> None:
     """One sentence on stderr about keys that are given by an earlier name."""
     if found:

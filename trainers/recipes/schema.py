@@ -16,7 +16,7 @@ from trainers.errors import RecipeError
 from trainers.recipes import defaults, loading, registry
 from trainers.recipes.refusing import Source, agent_refusal, refusal
 
-DEVICES = ["auto", "cpu", "cuda", "cuda:0"]
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$", examples=["auto", "cpu", "cuda", "cuda:0"])]
 
 
 class Sampling(Config):
@@ -54,9 +54,7 @@ class Recipe(Config):
     seed: NonNegativeInt = 0  # of all that is random in training
     iterations: PositiveInt = 100  # meta-updates of the run
     workers: NonNegativeInt | Literal["auto"] = "auto"  # Ray actors; 0 samples in this process; auto: one a core
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$", examples=["auto", "cpu", "cuda", "cuda:0"])] = (
-        "auto"  # what learns; auto: the GPU if there is one  # what learns; auto: the GPU if there is one
-    )
+    device: Device = "auto"  # what learns; auto: the GPU if there is one
     family: str  # a listed one, module:Class or a YAML file
     task_in_observation: bool = False  # the oracle: its observations hold the task, the upper end of a comparison
     agent: Any  # the algorithm's own configuration
@@ -115,6 +113,7 @@ class Recipe(Config):
         recipe = cls._checked(defaults.fitted(current, algorithm.config), source, algorithm)
         if not quiet:
             loading.say_todays_names(earlier)
+            loading.say_set_twice(overrides, loading.translation(cls, algorithm.config))
         return recipe
 
     @classmethod

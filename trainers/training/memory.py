@@ -10,6 +10,7 @@ from trainers.recipes import loading
 from trainers.recipes.schema import Recipe
 
 _NAMED = 3  # keys
+_TIMES = ("seed", "updates", "epochs", "every", "iterations", "backtracks")  # no sizes: how often, or when
 
 
 @contextmanager
@@ -36,7 +37,7 @@ def largest_counts(recipe: Recipe) -> list[str]:
     counts = {
         key: value
         for key, value in values.items()
-        if type(value) is int and key.startswith(("agent.", "evaluation.")) and not key.endswith("seed")
+        if type(value) is int and key.startswith(("agent.", "evaluation.")) and not key.endswith(_TIMES)
     }
     largest = sorted(counts, key=lambda key: -counts[key])[:_NAMED]
     return [f"{key} ({counts[key]})" for key in largest]
