@@ -4,7 +4,7 @@
 
     class PendulumMass(acclimate.TaskFamily): ...
 
-    run = acclimate.train("point_nav_maml", "runs/first", overrides=["iterations=50"]).run
+    run = acclimate.train(family=PendulumMass, agent="rl2", iterations=50).run
     run.adaptation()  # a data frame
     acclimate.plot(run, "adaptation_curve")
     agent = acclimate.load(run)
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from trainers.recipes.schema import Recipe as Recipe
     from trainers.reporting.run_plots import plot as plot
     from trainers.runs.run_folder import Run as Run
-    from trainers.training.loop import train as train
+    from trainers.session import resume as resume
+    from trainers.session import train as train
 
 # name: where it is defined, `module` or `module:name`. Lazy, so that importing takes no torch, MuJoCo or Ray.
 _PLACES = {
@@ -45,7 +46,8 @@ _PLACES = {
     "load": "trainers.online:load",
     "make_vec_env": "envs:make_vec_env",
     "plot": "trainers.reporting.run_plots:plot",
-    "train": "trainers.training.loop:train",
+    "resume": "trainers.session:resume",
+    "train": "trainers.session:train",
 }
 __all__ = list(_PLACES)
 _HOME = Path(__file__).resolve().parents[1]

@@ -265,7 +265,7 @@ def play(out: Path, only: str) -> None:
                 command(*words.replace("RUN", str(run)).split())
                 continue
             command(*words.replace("RUN", str(run)).split(), "--json", f"{name}-{number}.json")
-            summaries[words] = json.loads(Path(f"{name}-{number}.json").read_text())
+            summaries[words] = summary_in(Path(f"{name}-{number}.json"))
         records[name] = record_of(run) | {"summaries": summaries}
         print(name, flush=True)
     out.write_text(json.dumps(records))
@@ -277,10 +277,17 @@ def evaluate_results(out: Path, results: Path, only: str) -> None:
     for folder in sorted(results.iterdir()):
         if only in folder.name and list(folder.glob("seed-*")):
             command("evaluate", str(folder), "--json", f"{folder.name}.json")
-            summary = json.loads(Path(f"{folder.name}.json").read_text())
-            records[folder.name] = {"summaries": {"held-out": summary}}
+            records[folder.name] = {"summaries": {"held-out": summary_in(Path(f"{folder.name}.json"))}}
             print(folder.name, flush=True)
     out.write_text(json.dumps(records))
+
+
+def summary_in(path: Path) -> dict[str, Any]:
+    """The summary that `evaluate --json` wrote, in today's keys whichever tree wrote it."""
+    renamed = {"rounds": "adaptation_step", "params": "parameters"}
+    data = json.loads(path.read_text())
+    tasks = [{renamed.get(key, key): value for key, value in task.items()} for task in data["tasks"]]
+    return {renamed.get(key, key): value for key, value in data.items()} | {"tasks": tasks}
 
 
 # -- two trees

@@ -11,7 +11,7 @@ import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,9 +47,9 @@ class Run:
     """
 
     path: Path
-    recipe: Recipe
-    config_differs: bool = False
-    resume_from: int | None = None
+    recipe: Recipe = field(repr=False)
+    config_differs: bool = field(default=False, repr=False)
+    resume_from: int | None = field(default=None, repr=False)
 
     @classmethod
     def create(

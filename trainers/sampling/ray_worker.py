@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,7 +38,9 @@ class Worker:
 
             # As bytes that are unpickled here: arrays straight out of Ray's store would be read-only views, aligned
             # otherwise, which changes last bits.
-            self._agent_and_family = ray.cloudpickle.loads(ray.get(pickled[0]))
+            path, agent_and_family = ray.cloudpickle.loads(ray.get(pickled[0]))
+            sys.path += [folder for folder in path if folder not in sys.path]
+            self._agent_and_family = ray.cloudpickle.loads(agent_and_family)
             self._version = version
         own = {name: value.clone() for name, value in weights.items()}  # fresh tensors, for the same reason
         agent, family = self._agent_and_family
@@ -45,7 +48,11 @@ class Worker:
 
 
 def pickled(agent: Agent, family: TaskFamily) -> bytes:
-    """The agent and the family as they are sent to workers; RecipeError if one of them cannot be."""
+    """The agent and the family as they are sent to workers; RecipeError if one of them cannot be.
+
+    Classes of a script or a notebook travel whole, those of a module by their names: the folders where this process
+    finds its modules go along, for on this machine workers find them there too.
+    """
     import ray
 
     for name, one in (("agent", agent), (f"family {family.name}", family)):
@@ -56,4 +63,5 @@ def pickled(agent: Agent, family: TaskFamily) -> bytes:
                 f"the {name} cannot be sent to workers ({' '.join(str(error).split())[:200]}); make what cannot be "
                 "pickled, such as locks and open files, in make_env, or set workers=0"
             ) from error
-    return ray.cloudpickle.dumps((agent, family))
+    path = [os.path.abspath(folder) for folder in sys.path]  # noqa: PTH100 (an entry may be "", the working folder)
+    return ray.cloudpickle.dumps((path, ray.cloudpickle.dumps((agent, family))))
