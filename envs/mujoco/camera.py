@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-_LIBRARIES = {"osmesa": "OSMesa", "egl": "EGL"}
+from envs.mujoco import LIBRARIES, gl_problem, refused_gl
 
 
 class NoCamera(RuntimeError):
@@ -22,17 +22,20 @@ def choose_gl() -> None:
     Raises:
         NoCamera: neither a screen nor a library for drawing without one.
     """
-    wanted = os.environ.get("MUJOCO_GL", "")
-    if wanted.lower() not in ("", "egl", "glfw", "osmesa"):
-        raise NoCamera(f"MUJOCO_GL is {wanted}; it is one of egl, glfw, osmesa")
+    wanted, platform = (os.environ.get(name, "") for name in ("MUJOCO_GL", "PYOPENGL_PLATFORM"))
+    if problem := refused_gl or gl_problem(wanted, platform):
+        raise NoCamera(problem)
+    if wanted.lower() in ("disable", "disabled", "off", "false", "0"):
+        raise NoCamera(f"MUJOCO_GL is {wanted}, so nothing can be drawn; it is one of egl, glfw, osmesa")
     if wanted or os.environ.get("DISPLAY") or sys.platform == "darwin":
         return
-    for name, library in _LIBRARIES.items():
-        if ctypes.util.find_library(library):
+    for name, library in LIBRARIES.items():
+        if platform in ("", name) and ctypes.util.find_library(library):
             os.environ["MUJOCO_GL"] = name
             return
+    limited = f", as PYOPENGL_PLATFORM is {platform}: unset that, or" if platform else ";"
     raise NoCamera(
-        "there is no screen, and no OpenGL library that draws without one; install one (Debian: apt install "
+        f"there is no screen, and no OpenGL library that draws without one{limited} install one (Debian: apt install "
         "libosmesa6) and set MUJOCO_GL=osmesa"
     )
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes.util
 import os
 import socket
+import subprocess
+import sys
 
 import pytest
 
+import envs.mujoco
 from trainers import process
 from trainers.errors import ClusterError, RecipeError
 from trainers.sampling import ray_cluster
@@ -118,3 +122,26 @@ def test_something_else_at_the_address_is_said_in_seconds(monkeypatch):
 def test_what_keeps_ray_from_starting_is_named_with_the_cure(address, error, sentence):
     with pytest.raises(ClusterError, match=sentence):
         raise ClusterError(ray_cluster._why_not(address, error))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "platform", "problem"),
+    [
+        ("", "", None),
+        ("glfw", "egl", None),
+        ("disabled", "", None),
+        ("opengl", "", "MUJOCO_GL is opengl; it is one of egl, glfw, osmesa"),
+        ("osmesa", "egl", "MUJOCO_GL is osmesa, but PYOPENGL_PLATFORM is egl; unset PYOPENGL_PLATFORM"),
+        ("egl", "", "MUJOCO_GL is egl, but the library EGL is not installed; install or unset it"),
+    ],
+)
+def test_values_that_mujoco_could_not_be_imported_with_are_named(monkeypatch, wanted, platform, problem):
+    monkeypatch.setattr(ctypes.util, "find_library", lambda name: None)
+    assert envs.mujoco.gl_problem(wanted, platform) == problem
+
+
+def test_motion_needs_no_opengl():
+    asked = "from trainers.recipes import registry; print(registry.family('half_cheetah_vel-v1').name)"
+    environment = {**os.environ, "MUJOCO_GL": "opengl"}
+    made = subprocess.run([sys.executable, "-c", asked], env=environment, capture_output=True, text=True, check=True)
+    assert made.stdout == "half_cheetah_vel-v1\n"

@@ -120,8 +120,9 @@ def say(sentence: str) -> None:
 
 _MOST_ARROWS = 6
 _PLAIN_SECONDS = 10.0  # between lines where there is no terminal
-_WIDE = 100  # columns of a terminal where the title, a bar and the time so far find room beside count and ETA
-_NARROW_FIXED = 20  # columns of a narrow line that are not the numbers of its count or the state
+# Columns of a terminal's line: of count and ETA without the numbers of the count, which every terminal shows; of the
+# bar and the time so far, which like the title are left out where less than these remain for the state.
+_COUNT_AND_ETA, _BAR_AND_TIME, _STATE = 14, 34, 40
 
 
 class TrainingDisplay:
@@ -130,11 +131,21 @@ class TrainingDisplay:
     def __init__(self, console: Console, title: str, iterations: int) -> None:
         self._console, self._iterations = console, iterations
         self._last_line = 0.0
-        wide = console.width >= _WIDE
-        self._room = None if wide else max(console.width - _NARROW_FIXED - 2 * len(str(iterations)), 0)
-        beside: list[ProgressColumn] = [TextColumn("{task.description}", style="bold", markup=False), BarColumn(24)]
-        counted: list[ProgressColumn] = [MofNCompleteColumn(table_column=Column(no_wrap=True)), TimeElapsedColumn()]
-        left: list[ProgressColumn] = [TextColumn("ETA"), TimeRemainingColumn(table_column=Column(no_wrap=True))]
+        room = console.width - 2 * len(str(iterations)) - _COUNT_AND_ETA
+        wide = room >= len(title) + _BAR_AND_TIME + _STATE
+        self._room = max(room - len(title) - _BAR_AND_TIME if wide else room, 0)
+        beside: list[ProgressColumn] = [
+            TextColumn("{task.description}", style="bold", markup=False, table_column=Column(no_wrap=True)),
+            BarColumn(24),
+        ]
+        counted: list[ProgressColumn] = [
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TimeElapsedColumn(table_column=Column(no_wrap=True)),
+        ]
+        left: list[ProgressColumn] = [
+            TextColumn("ETA", table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(table_column=Column(no_wrap=True)),
+        ]
         state = TextColumn("{task.fields[state]}", markup=False, table_column=Column(no_wrap=True))
         self._progress = Progress(
             *(beside if wide else []),
