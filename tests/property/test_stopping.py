@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import shutil
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -14,11 +20,14 @@ from agents.rl2 import RL2Learner
 from agents.varibad import VariBADLearner
 from tests.helpers import TINY_PEARL
 from tests.property.test_resume import SMALL, common
+from trainers.errors import RunFolderError
 from trainers.recipes.schema import Recipe
-from trainers.runs import checkpoints
+from trainers.runs import checkpoints, provenance
 from trainers.training import loop, setup
 from trainers.training.loop import Loop
 
+ROOT = Path(__file__).resolve().parents[2]
+MACHINE_IS_BUSY = 3  # times that tests may take which run beside others
 AGENTS = {
     "maml": (MAMLLearner, []),
     "reptile": (ReptileLearner, ["agent={name: reptile, meta_batch_size: 3, rollouts: 3, hidden_sizes: [8]}"]),
@@ -121,3 +130,57 @@ def test_a_signal_while_a_checkpoint_is_written_waits_for_it(tmp_path, monkeypat
     outcome = loop.train(recipe("maml"), tmp_path / "run")
     assert (outcome.stopped_by, outcome.iteration) == ("SIGTERM", 2)
     assert checkpoints.iterations(tmp_path / "run" / "checkpoints") == [0, 2]
+
+
+def test_a_damaged_newest_checkpoint_names_an_earlier_one_that_resume_goes_back_to(tmp_path, straight):
+    run = tmp_path / "run"
+    shutil.copytree(straight / "maml", run)
+    newest = checkpoints.newest(run / "checkpoints")
+    (newest / "tensors.safetensors").write_bytes((newest / "tensors.safetensors").read_bytes()[:-9])
+    with pytest.raises(RunFolderError, match=r"was cut .*; go back to an earlier one with --checkpoint 4$"):
+        loop.run(setup.open_for_resume(run))
+    with pytest.raises(RunFolderError, match=r"holds no checkpoint 3; it holds last and the iterations"):
+        setup.open_for_resume(run, checkpoint=3)
+    assert loop.run(setup.open_for_resume(run, checkpoint=4)).iteration == 6
+    assert common(run) == common(straight / "maml")
+
+
+def test_a_run_says_with_which_threads_and_instructions_it_began(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    run = setup.create_run(recipe("maml", "learner_threads=auto"), tmp_path / "run")
+    assert run.provenance()["machine"]["threads"] == 3
+    assert run.other_versions() == []
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(provenance, "instruction_set", lambda: "Z80")
+    began = run.provenance()["machine"]["instruction_set"]
+    assert run.other_versions() == [f"{began} instructions, here Z80", "3 learner threads, here 1"]
+    fixed = dataclasses.replace(run, recipe=recipe("maml", "learner_threads=2"))
+    assert fixed.other_versions() == [f"{began} instructions, here Z80"]
+
+
+@pytest.mark.ray
+def test_sigterm_to_the_process_group_leaves_a_checkpoint_and_ray_no_orphans(tmp_path):
+    """As Slurm, `timeout` and a closed terminal do: Ray, in a session of its own, outlives the driver's last words."""
+    words = ["iterations=1000000", "workers=2", "checkpoints.every=1000000"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trainers.cli.app", "train", "point_nav_maml", *SMALL, *words, "--out", "run"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "500"}, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    for line in process.stdout:
+        if "meta-update" in line and "return" in line:
+            break
+    children = [int(one) for one in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    assert children
+    os.killpg(process.pid, signal.SIGTERM)
+    began = time.monotonic()
+    said = process.stdout.read()
+    assert process.wait() == 128 + signal.SIGTERM
+    assert time.monotonic() - began < 10 * MACHINE_IS_BUSY
+    assert "Stopped by SIGTERM after" in said
+    assert "go on with: acclimate resume run" in said
+    assert "Traceback" not in said
+    done = checkpoints.iterations(tmp_path / "run" / "checkpoints")[-1]
+    assert done > 0
+    assert f"after {done} meta-update" in said
+    assert not [one for one in children if Path(f"/proc/{one}").exists()]
