@@ -17,7 +17,6 @@ from envs.errors import EnvironmentFailure, TaskError
 from envs.spaces import ObservationReader, describe
 
 _REALS = {float, int, np.float64, np.float32}
-_FLAGS = {bool, np.bool_}
 _STEP = "a step returns observation, reward, terminated, truncated, info"
 _RESET = "a reset returns observation and info, a dict"
 
@@ -67,14 +66,14 @@ class CheckedEnv:
         observation, reward, terminated, truncated, info = answer
         if type(reward) not in _REALS:
             reward = self._real(reward)
-        if type(terminated) not in _FLAGS:
+        if terminated is not False and terminated is not True:
             terminated = self._flag(terminated, "terminated")
-        if type(truncated) not in _FLAGS:
+        if truncated is not False and truncated is not True:
             truncated = self._flag(truncated, "truncated")
         if type(info) is not dict and not isinstance(info, dict):
             self._refuse(f"gave {describe(info)} for info, but {_STEP}, and info is a dict")
         reader = self._reader
-        if type(observation) is ndarray and observation.dtype in reader.known and observation.shape == reader.shape:
+        if type(observation) is ndarray and observation.dtype is reader.dtype and observation.shape == reader.shape:
             out[row] = observation  # the common case, without a call
         else:
             self._store(observation, out, row)
@@ -94,7 +93,7 @@ class CheckedEnv:
         self._refuse(f"gave {describe(reward)} for a reward, which is one number; return a float")
 
     def _flag(self, flag: Any, name: str) -> bool:
-        if isinstance(flag, (int, np.integer)) or (isinstance(flag, np.ndarray) and flag.shape == ()):
+        if isinstance(flag, (int, np.integer, np.bool_)) or (isinstance(flag, np.ndarray) and flag.shape == ()):
             return bool(flag)
         self._refuse(f"gave {describe(flag)} for `{name}`, which is one truth value; return a bool")
 

@@ -95,8 +95,8 @@ class ObservationReader:
 
     Attributes:
         space: of what is stored.
-        shape, known: an array of this shape and one of these types is stored without conversion; no type is known where
-            observations are not one array.
+        shape, dtype: an array of this shape and type is stored without conversion; None where observations are not one
+            array.
     """
 
     def __init__(self, space: gymnasium.Space) -> None:
@@ -104,14 +104,14 @@ class ObservationReader:
         self._leaves = leaves_of(space)
         self._plain_box = isinstance(space, Box)
         self.shape = space.shape
-        self.known = {space.dtype} if self._plain_box else set()
+        self.dtype = space.dtype if self._plain_box else None
 
     def write(self, observation: Any, out: np.ndarray, row: int) -> None:
         """Store an observation in `out[row]`; TaskError, one clause, if it is not as declared."""
         if self._plain_box:
             plain = type(observation) is np.ndarray and observation.shape == self.shape
-            if not plain or observation.dtype not in self.known:
-                observation = self._converted(observation)
+            if not plain or observation.dtype != self.dtype:
+                observation = as_declared(observation, self.declared, "observation")
             out[row] = observation
         elif isinstance(self.declared, Discrete):
             out[row] = _as_discrete(observation, self.declared, "observation")
@@ -123,12 +123,6 @@ class ObservationReader:
         out = np.zeros((1, *(self.space.shape or ())), self.space.dtype)
         self.write(observation, out, 0)
         return out[0]
-
-    def _converted(self, observation: Any) -> np.ndarray:
-        array = as_declared(observation, self.declared, "observation")
-        if isinstance(observation, np.ndarray) and np.can_cast(observation.dtype, array.dtype, "same_kind"):
-            self.known.add(observation.dtype)
-        return array
 
     def _write_leaves(self, observation: Any, out: np.ndarray) -> None:
         out[:] = 0
