@@ -89,8 +89,21 @@ def _each_problem_once(findings: Sequence[Finding]) -> list[Finding]:
 
 
 def check_no_leak(family: TaskFamily) -> None:
-    """Raise TaskError if observation or info reveals the task; cheap enough to run before every training."""
-    if problem := leak(family):
+    """Raise TaskError if observation or info reveals the task, or a number in the first episodes is not finite.
+
+    Cheap enough to run before every training.
+    """
+    tasks = some_tasks(family)
+    played = trajectories(family, tasks)
+    for task, trajectory in zip(tasks, played, strict=True):
+        for name, values in (("reward", trajectory.reward), ("observation", trajectory.observation)):
+            finite = np.isfinite(values)
+            if not finite.all():
+                raise TaskError(
+                    f"{family.name}: the {name} of task {task.parameters} is {values[~finite][0]} at step "
+                    f"{int(np.argwhere(~finite)[0][0])} of the episode; give finite numbers"
+                )
+    if problem := _leak_of(family, tasks, played):
         raise TaskError(f"{family.name} leaks its task: {problem}")
 
 
@@ -189,7 +202,11 @@ def leak(family: TaskFamily) -> str | None:
     task as the reward does.
     """
     tasks = some_tasks(family)
-    played = trajectories(family, tasks)
+    return _leak_of(family, tasks, trajectories(family, tasks))
+
+
+def _leak_of(family: TaskFamily, tasks: Sequence[Task], played: Sequence[Trajectory]) -> str | None:
+    """`leak` of these tasks, given one trajectory of each."""
     first = np.stack([trajectory.observation[0].reshape(-1) for trajectory in played])
     if not family.reset_depends_on_task and (moved := np.flatnonzero(np.ptp(first, axis=0) > 0)).size:
         return (

@@ -151,3 +151,44 @@ def make_checked(make_env: Callable[[Any], gymnasium.Env], task: Any) -> gymnasi
         if not isinstance(getattr(env, name, None), gymnasium.Space):
             raise TaskError(f"{name_of(env, task)} has no {name}; set self.{name} to a gymnasium space in its __init__")
     return env
+
+
+class CheckedRows(gymnasium.vector.VectorWrapper):
+    """The batched environment of a family that makes its own: shapes are compared, exceptions become sentences."""
+
+    def __init__(self, env: gymnasium.vector.VectorEnv, family: str) -> None:
+        super().__init__(env)
+        self._name = f"{family}: the batched environment {type(env.unwrapped).__name__}"
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        answer = self._called("reset", lambda: self.env.reset(seed=seed, options=options), 2)
+        self._compare("observation", answer[0], self._observation_shape)
+        return answer
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        answer = self._called("step", lambda: self.env.step(actions), 5)
+        self._compare("observation", answer[0], self._observation_shape)
+        for name, values in zip(("reward", "terminated", "truncated"), answer[1:4], strict=True):
+            self._compare(name, values, (self.num_envs,))
+        return answer
+
+    @property
+    def _observation_shape(self) -> tuple[int, ...]:
+        return (self.num_envs, *(self.single_observation_space.shape or ()))
+
+    def _called(self, method: str, call: Callable[[], Any], values: int) -> Any:
+        try:
+            answer = call()
+        except TaskError:
+            raise
+        except Exception as error:
+            raise EnvironmentFailure.of(error, f"{self._name}, in its {method},", "") from error
+        if not isinstance(answer, tuple) or len(answer) != values:
+            raise TaskError(
+                f"{self._name} returned {describe(answer)} from its {method}, but {_STEP if values == 5 else _RESET}"
+            )
+        return answer
+
+    def _compare(self, name: str, values: Any, shape: tuple[int, ...]) -> None:
+        if not isinstance(values, np.ndarray) or values.shape != shape:
+            raise TaskError(f"{self._name} gave {describe(values)} for `{name}`, which is an array of shape {shape}")

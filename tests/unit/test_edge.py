@@ -15,7 +15,7 @@ from envs.errors import EnvironmentFailure, TaskError
 from envs.spaces import ObservationReader, stored_space
 from envs.task import Choice, TaskFamily, Uniform
 from envs.vector import LoopVectorEnv
-from tests.helpers import call
+from tests.helpers import call, sample, small_maml, some_tasks
 from tests.spaces import OBSERVATIONS, Walk, family_of, filled
 from trainers.cli.own_code import own_cause
 
@@ -223,6 +223,14 @@ def test_one_environment_for_two_rows_is_refused():
         family.make_vector_env(family.sample(2, np.random.default_rng(0), "train"), 1)
 
 
+@pytest.mark.parametrize(("given", "said"), [(float("nan"), "nan"), (float("inf"), "inf")])
+def test_numbers_that_are_not_finite_are_refused_before_anything_is_made(given, said):
+    with pytest.raises(TaskError, match=rf"strange-v1: the reward of task \{{.*\}} is {said} at step 0 of the episode"):
+        check_no_leak(of(variant(reward=given)))
+    with pytest.raises(TaskError, match=rf"the observation of task .* is {said} at step 0"):
+        check_no_leak(of(variant(observation=np.full(2, given, np.float32))))
+
+
 # -- the user's own exceptions
 
 
@@ -268,6 +276,57 @@ def test_an_exception_of_make_env_names_the_task():
 
     with pytest.raises(EnvironmentFailure, match=r"gone-v1: its make_env raised ZeroDivisionError.*task \{'goal': 1.0"):
         _ = Family().observation_space
+
+
+class OwnRows(gymnasium.vector.VectorEnv):
+    """A batched environment of somebody's own."""
+
+    def __init__(self, rows, fault):
+        self.num_envs, self.fault = rows, fault
+        self.single_observation_space, self.single_action_space = Plain.observation_space, Plain.action_space
+        self.metadata = {"autoreset_mode": gymnasium.vector.AutoresetMode.DISABLED}
+
+    def reset(self, *, seed=None, options=None):
+        return np.zeros((self.num_envs, 2), np.float32), {}
+
+    def step(self, actions):
+        if self.fault == "raises":
+            raise IndexError("row 7")
+        rows = self.num_envs
+        observation, ends = np.zeros((rows, 2), np.float32), np.ones(rows, bool)
+        reward = np.zeros((rows, 1)) if self.fault == "reward" else np.zeros(rows)
+        observation = observation[:, :1] if self.fault == "observation" else observation
+        return (observation, reward, ends, ~ends, {})[: 4 if self.fault == "four" else 5]
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "sentence"),
+    [
+        (
+            "raises",
+            EnvironmentFailure,
+            "the batched environment OwnRows, in its step, raised IndexError: row 7",
+        ),
+        ("reward", TaskError, r"gave float64 of shape \(4, 1\) for `reward`, which is an array of shape \(4,\)"),
+        ("observation", TaskError, r"gave float32 of shape \(4, 1\) for `observation`, .* shape \(4, 2\)"),
+        ("four", TaskError, "returned a tuple of 4 from its step"),
+        (None, None, ""),
+    ],
+)
+def test_rows_of_ones_own_are_compared_too(fault, error, sentence):
+    class Family(of(Plain).__class__):
+        name = "own-v1"
+
+        def make_vector_env(self, tasks, rows):
+            return OwnRows(len(tasks) * rows, fault)
+
+    family = Family()
+    agent, learner = small_maml(family=family, rollouts=2)
+    if error is None:
+        assert sample(agent, learner, some_tasks(2, family), family=family)[0].steps == 4
+        return
+    with pytest.raises(error, match=sentence):
+        sample(agent, learner, some_tasks(2, family), family=family)
 
 
 # -- acclimate check

@@ -17,10 +17,12 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from agents.contract import Agent, Round, RoundBatch, TrialBatch, Weights
+from envs.checked import CheckedRows
 from envs.errors import TaskError
 from envs.signals import STEP_SIGNALS, declared_by, readable_by
 from envs.spaces import is_plain
 from envs.task import Task, TaskFamily
+from envs.vector import BatchedEnv
 from trainers.errors import SamplingError
 from trainers.sampling.random_streams import generator, reset_seeds
 from trainers.sampling.shards import Shard
@@ -123,7 +125,8 @@ class _Player:
                     f"{self._family.name}: the rows of its own make_vector_env observe {env.single_observation_space}, "
                     "which is not one array; leave make_vector_env out, or store them as envs.spaces does"
                 )
-            self._environments[rollouts] = env
+            ours = isinstance(env.unwrapped, BatchedEnv)
+            self._environments[rollouts] = env if ours else CheckedRows(env, self._family.name)
         return self._environments[rollouts]
 
     def _signal(self, name: str, info: Mapping[str, np.ndarray], rows: tuple[int, int]) -> np.ndarray:
