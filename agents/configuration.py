@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
@@ -25,12 +26,24 @@ class Config(BaseModel):
         added: keys that came after the first version, with what runs did before they were there: a run folder that
             lacks them is one of those.
         fitted: keys whose default follows the task family, and how, in words: see `fit`.
+        gradient_step_keys: keys that decide how often the learner steps in an update.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     renamed: ClassVar[Mapping[str, str]] = {}
     added: ClassVar[Mapping[str, Any]] = {}
     fitted: ClassVar[Mapping[str, str]] = {}
+    gradient_step_keys: ClassVar[tuple[str, ...]] = ()
+
+    def gradient_steps_per_update(self) -> int | None:
+        """Gradient steps of a meta-update, the product of `gradient_step_keys`; None where there are none."""
+        counts = []
+        for key in self.gradient_step_keys:
+            value: Any = self
+            for name in key.split("."):
+                value = getattr(value, name, None)
+            counts.append(value)
+        return math.prod(counts) if counts and None not in counts else None
 
     @classmethod
     def fit(cls, interface: Interface, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -219,11 +219,18 @@ def policy_weights(learner: Learner) -> dict[str, torch.Tensor]:
 
 @dataclass(frozen=True)
 class MetricInfo:
-    """Unit and meaning of a metric. Only `timing` ones may differ between machines or runs."""
+    """Unit and meaning of a metric. Only `timing` ones may differ between machines or runs.
+
+    Attributes:
+        least: below this for many updates on end, nothing is learned.
+        remedy: then, what to change: the end of a sentence.
+    """
 
     unit: str
     meaning: str
     timing: bool = False
+    least: float | None = None
+    remedy: str = ""
 
 
 @dataclass(frozen=True)

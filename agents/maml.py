@@ -73,13 +73,15 @@ class ClippedSurrogate(Config):
     learning_rate: PositiveFloat = 1e-2  # of Adam
     final_learning_rate: PositiveFloat | None = None  # reached linearly after `decay_updates`; None keeps it constant
     decay_updates: PositiveInt = 1000  # meta-updates until the final rate
-    update_epochs: PositiveInt = 5  # Adam steps of a meta-update
+    update_epochs: PositiveInt = 10  # Adam steps of a meta-update
     clip_range: PositiveFloat = 0.3  # of the ratio of probabilities, around 1
     inner_kl_coef: NonNegativeFloat = 5e-4  # weight of the KL penalty on inner steps
 
 
 class MAMLConfig(InnerLoopConfig):
     """Defaults learn small control problems in minutes; docs/algorithms/maml.md says what the paper had."""
+
+    gradient_step_keys: ClassVar[tuple[str, ...]] = ("outer.update_epochs",)
 
     first_order: bool = False  # FOMAML: inner gradients are constants to the outer derivative
     learn_step_sizes: bool = False  # Meta-SGD: one for every parameter, starting at inner_learning_rates[0]
@@ -181,9 +183,18 @@ class MAMLLearner:
     metrics: Mapping[str, MetricInfo] = {
         "outer_loss_before": MetricInfo("", "outer loss before the meta-update (the negated surrogate)"),
         "outer_loss_after": MetricInfo("", "outer loss after it, on the same trials"),
-        "adapted_kl": MetricInfo("nats", "KL between adapted policies before and after the meta-update, mean"),
+        "adapted_kl": MetricInfo(
+            "nats",
+            "KL between adapted policies before and after the meta-update, mean",
+            least=1e-6,
+            remedy="the policies stand still: raise agent.outer.learning_rate, or agent.outer.max_kl of TRPO",
+        ),
         "meta_gradient_norm": MetricInfo("", "Euclidean norm of the first meta-gradient of the update"),
-        "policy_entropy": MetricInfo("nats", "entropy of the last adapted policy, mean over its steps"),
+        "policy_entropy": MetricInfo(
+            "nats",
+            "entropy of the last adapted policy, mean over its steps",
+            remedy="raise agent.min_initial_std or lower the learning rates",
+        ),
         "line_search_trials": MetricInfo("", "steps tried by TRPO's line search; 0 for the clipped surrogate"),
     }
 

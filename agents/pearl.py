@@ -63,6 +63,8 @@ class PEARLConfig(Config):
         "gradient_steps": "one for every 10 steps of an iteration, 50 to 2000",
     }
 
+    gradient_step_keys: ClassVar[tuple[str, ...]] = ("gradient_steps",)
+
     # sampling
     train_tasks: PositiveInt = 40  # fixed training tasks, as many as the recipe's train_tasks
     initial_episodes: PositiveInt = 2  # of each training task before the first update, latents from the prior
@@ -88,7 +90,7 @@ class PEARLConfig(Config):
     batch_size: PositiveInt = 32  # transitions of each of them for actor and critics
     context_size: PositiveInt = 64  # transitions of each of them for the encoder
     learning_rate: PositiveFloat = 1e-3  # of Adam, for all networks
-    gamma: Fraction = 0.98  # discount of a step
+    gamma: Fraction = 0.97  # discount of a step
     tau: Annotated[float, Field(gt=0, le=1)] = 0.005  # rate of the target critics' Polyak averages
     reward_scale: PositiveFloat = 1.0  # factor on rewards; the entropy counts beside it
     kl_coef: NonNegativeFloat = 0.05  # of the KL to the prior, mean over tasks; published: 0.1 of the sum over 16
@@ -112,10 +114,8 @@ class PEARLConfig(Config):
         names = "tasks_per_iteration", "prior_rounds", "posterior_rounds"
         tasks, prior, posterior = (count_in(given, key, cls.model_fields[key].default) for key in names)
         steps = tasks * (prior + posterior) * interface.episode_steps
-        return {
-            "initial_episodes": min(max(400 // interface.episode_steps, 1), 10),
-            "gradient_steps": min(max(steps // 10, 50), 2000),
-        }
+        initial = min(max(400 // interface.episode_steps, 1), 10)
+        return {"initial_episodes": initial, "gradient_steps": min(max(steps // 10, 50), 2000)}
 
     def recipe_defaults(self) -> dict[str, Any]:
         return {
@@ -223,7 +223,7 @@ class PEARLLearner:
         "critic_loss": MetricInfo("scaled reward²", "squared error of both critics, mean over the gradient steps"),
         "actor_loss": MetricInfo("scaled reward", "temperature times log-probability less value, mean over them"),
         "value": MetricInfo("scaled reward", "the smaller critic on the policy's own actions, mean over them"),
-        "policy_entropy": MetricInfo("nats", "of actions in [-1, 1], estimated from samples, mean over them"),
+        "policy_entropy": MetricInfo("nats", "of actions in [-1, 1]", remedy="raise agent.temperature.value"),
         "temperature": MetricInfo("scaled reward/nat", "weight of the entropy, mean over them"),
         "kl_to_prior": MetricInfo("nats", "of posteriors given contexts of the context size, mean over them"),
         "replay_steps": MetricInfo("steps", "transitions in the replay of all training tasks"),

@@ -39,7 +39,12 @@ class ReptileLearner:
 
     metrics: Mapping[str, MetricInfo] = {
         "outer_step_size": MetricInfo("", "epsilon of this meta-update"),
-        "displacement_norm": MetricInfo("", "Euclidean norm of the mean over tasks of (adapted - meta-parameters)"),
+        "displacement_norm": MetricInfo(
+            "",
+            "Euclidean norm of the mean over tasks of (adapted - meta-parameters)",
+            least=1e-6,
+            remedy="inner steps change nothing: raise agent.inner_learning_rates",
+        ),
         "task_spread": MetricInfo("", "root mean square distance of the tasks' adapted parameters from their mean"),
     }
 

@@ -22,14 +22,14 @@ from agents.nets.trial_inputs import TrialInputs, single_row_trial, time_first
 from agents.nets.weights import take_weights
 
 VALUE_SCALE = "value_scale"  # prefix of its tensors among the weights
-STEPS_PER_ITERATION, ITERATIONS = 8000, 100  # of runs whose recipe does not say
+STEPS_PER_ITERATION, ITERATIONS = 16_000, 80  # of runs whose recipe does not say
 
 
 class InContextConfig(PPOConfig):
     """Hyperparameters of sampling and of observation normalisation, beside PPO's."""
 
     added: ClassVar[Mapping[str, Any]] = {"normalise_rewards": False, "scale_actions": False}
-    fitted: ClassVar[Mapping[str, str]] = {"meta_batch_size": "as many trials as take 8,000 steps, 20 to 400"}
+    fitted: ClassVar[Mapping[str, str]] = {"meta_batch_size": "as many trials as take 16,000 steps, 20 to 400"}
 
     meta_batch_size: PositiveInt  # N, fresh tasks of each iteration, one trial of each
     episodes_per_trial: PositiveInt = 2  # episodes that the memory lives through

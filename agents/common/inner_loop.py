@@ -24,7 +24,7 @@ class InnerLoopConfig(Config):
     renamed: ClassVar[Mapping[str, str]] = {"discount": "gamma", "trace_decay": "gae_lambda"}
 
     added: ClassVar[Mapping[str, Any]] = {"normalise_observations": False, "scale_actions": False}
-    fitted: ClassVar[Mapping[str, str]] = {"rollouts": "as many as take 2,000 steps, 5 to 20"}
+    fitted: ClassVar[Mapping[str, str]] = {"rollouts": "as many as take 1,000 steps, 5 to 20"}
 
     meta_batch_size: PositiveInt = 20  # N, fresh tasks of each iteration
     rollouts: PositiveInt = 20  # R, episodes of each round and task
@@ -32,7 +32,7 @@ class InnerLoopConfig(Config):
     # Learning rates of the inner steps, one a step; the last one repeats.
     inner_learning_rates: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] = (0.3,)
     inner_objective: InnerObjective = "likelihood_ratio"  # loss of an inner step
-    gamma: Fraction = 0.98  # discount of a step
+    gamma: Fraction = 0.97  # discount of a step
     gae_lambda: Fraction = 0.95  # 1: advantages of whole returns, 0: of one step
     baseline_ridge: NonNegativeFloat = 1e-5  # regularisation of the linear baseline
     hidden_sizes: tuple[PositiveInt, ...] = (64, 64)  # layers of the policy
@@ -47,7 +47,7 @@ class InnerLoopConfig(Config):
 
     @classmethod
     def fit(cls, interface: Interface, given: Mapping[str, Any]) -> dict[str, Any]:
-        return {"rollouts": min(max(2000 // interface.episode_steps, 5), 20)}
+        return {"rollouts": min(max(1000 // interface.episode_steps, 5), 20)}
 
     def recipe_defaults(self) -> dict[str, Any]:
         return {

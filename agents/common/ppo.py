@@ -44,17 +44,19 @@ class PPOConfig(Config):
         "max_gradient_norm": "max_grad_norm",
     }
 
-    learning_rate: PositiveFloat = 2e-3  # of Adam
+    gradient_step_keys: ClassVar[tuple[str, ...]] = ("update_epochs", "num_minibatches")
+
+    learning_rate: PositiveFloat = 3e-3  # of Adam
     final_learning_rate: PositiveFloat | None = None  # reached linearly; None keeps it constant
-    gamma: Annotated[float, Field(ge=0, lt=1)] = 0.98  # discount of a step
+    gamma: Annotated[float, Field(ge=0, lt=1)] = 0.97  # discount of a step
     final_gamma: Annotated[float, Field(ge=0, lt=1)] | None = None  # its horizon 1 / (1 - gamma) geometrically
     ent_coef: NonNegativeFloat = 0.0  # weight of the entropy bonus
     final_ent_coef: NonNegativeFloat | None = None  # reached linearly; None keeps it constant
     decay_updates: PositiveInt = 1000  # meta-updates until the final values
     learning_rate_updates: PositiveInt | None = None  # until the final rate; None: decay_updates
     gae_lambda: Fraction = 0.95  # 1: advantages of whole returns, 0: of one step
-    update_epochs: PositiveInt = 8  # passes over a meta-batch in an update
-    num_minibatches: PositiveInt = 4  # of each epoch, over all sequences
+    update_epochs: PositiveInt = 4  # passes over a meta-batch in an update
+    num_minibatches: PositiveInt = 8  # of each epoch, over all sequences
     clip_range: PositiveFloat = 0.2  # of the ratio of probabilities, around 1
     vf_coef: NonNegativeFloat = 0.5  # weight of the value loss
     max_grad_norm: PositiveFloat = 0.5  # longer gradients are cut to it
@@ -170,8 +172,15 @@ class PPO:
     metrics: Mapping[str, MetricInfo] = {
         "policy_loss": MetricInfo("", "clipped surrogate of the last epoch, negated"),
         "value_loss": MetricInfo("", "squared error of the value in units of its scale, last epoch"),
-        "policy_entropy": MetricInfo("nats", "entropy of the policy, mean over the steps of the last epoch"),
-        "policy_kl": MetricInfo("nats", "estimate of the KL from the acting to the last epoch's policy"),
+        "policy_entropy": MetricInfo(
+            "nats", "entropy of the policy, mean over the steps of the last epoch", remedy="raise agent.ent_coef"
+        ),
+        "policy_kl": MetricInfo(
+            "nats",
+            "estimate of the KL from the acting to the last epoch's policy",
+            least=1e-5,
+            remedy="the policy stands still: raise agent.learning_rate or agent.update_epochs",
+        ),
         "clipped_share": MetricInfo("", "share of the last epoch's steps whose probability ratio was clipped"),
         "gradient_norm": MetricInfo("", "norm of the gradient before clipping, mean over the update"),
         "learning_rate": MetricInfo("", "Adam's rate in this update"),

@@ -33,6 +33,7 @@ from trainers.sampling.random_streams import random_key
 from trainers.sampling.samplers import Sampler, make_sampler, worker_count
 from trainers.sampling.shards import make_shards
 from trainers.stopping import Abandoned, StopRequest
+from trainers.training.diagnosis import diagnosis_of
 from trainers.training.memory import memory_named
 from trainers.training.returns import reward_terms, training_returns
 from trainers.training.setup import choose_device, create_run, described_metrics, planned_tasks
@@ -171,6 +172,7 @@ class Loop:
         self.training, self.progress = training, progress
         self.run_folder, self.recipe, self.learner = training.run, training.run.recipe, training.learner
         self.run_id = training.run.id
+        self.diagnosis = diagnosis_of(training.family, self.recipe, self.learner, training.stop.say)
         self.prefetched: tuple[TrialBatch, float] | None = None  # the next iteration's trials, sampled already
         self.rows = [progress.earlier_rows]
         self.durations: deque[float] = deque(maxlen=5)  # of the last iterations, s
@@ -230,6 +232,7 @@ class Loop:
         """Write and report one iteration's metrics."""
         self.training.log.write(metrics)
         self.progress.lines.append(metrics)
+        self.diagnosis.metrics(metrics)
         wants_to_stop = self.training.report(metrics) is True
         if wants_to_stop and self.progress.iteration < self.recipe.iterations:  # the last iteration ends anyway
             self.training.stop.request("callback")
@@ -248,6 +251,7 @@ class Loop:
             learned = self.learner.update(batch)
             learning = time.perf_counter() - updating
         ended = time.perf_counter()
+        self.diagnosis.batch(batch)
         steps = sum(one.steps for one in batch)
         self.progress.environment_steps += steps
         return {
@@ -321,7 +325,9 @@ class Loop:
 
     def validate(self) -> dict[str, float]:
         """Returns on the validation tasks after each adaptation."""
-        found = curve([self.measure("validation")], "stochastic")
+        rows = self.measure("validation")
+        self.diagnosis.validation(rows)
+        found = curve([rows], "stochastic")
         metrics = {
             f"validation_return_round_{step}": float(found.mean[step]) for step in selected_steps(len(found.mean))
         }
