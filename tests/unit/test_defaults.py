@@ -104,7 +104,7 @@ def test_actions_of_a_bounded_space_are_scaled_for_the_policy():
     assert learner.policy.to_unit(mean)[0].tolist() == pytest.approx([0.0, 0.0, 0.0])
 
 
-# -- what keeps a run from learning
+# -- signs that a run cannot learn
 
 METRICS = {
     "policy_kl": MetricInfo("nats", "", least=1e-5, remedy="raise agent.learning_rate"),

@@ -1,4 +1,4 @@
-"""What keeps a run from learning, said while it runs: one sentence each, once, with the key to change."""
+"""Signs that a run cannot learn, said while it runs: one sentence each, once, with the key to change."""
 
 from __future__ import annotations
 
