@@ -65,7 +65,7 @@ def test_scaled_inputs_are_those_that_the_agent_saw_and_travel_with_the_weights(
         assert abs(learner.update(trials(agent, learner, family, iteration))["policy_kl"]) < 1e-6
     weights = learner.weights()
     assert float(weights["observation/deviation"][0]) != 1.0
-    _, other = build(family, seed=1, normalise_observations=True)
+    _, other = build(family, seed=1, normalise_observations=True, **scaled)
     other.load_weights(weights)
     assert torch.equal(other.weights()["observation/mean"], weights["observation/mean"])
 
