@@ -22,6 +22,7 @@ from rich.console import Console
 
 from agents.contract import Algorithm
 from trainers.cli.console import TrainingDisplay, console, say
+from trainers.errors import UsageError
 from trainers.notebook import NotebookDisplay
 from trainers.recipes import loading, registry
 from trainers.recipes.registry import AnyFamily
@@ -70,15 +71,15 @@ def train(
     Raises:
         UserError, TaskError, AgentError: one sentence; what was written stays.
     """
-    shows = bool(keys.pop("progress", report is None))
-    given: dict[str, Any] = dict(keys)
+    shows, watching = bool(keys.pop("progress", report is None)), _callables(callbacks)
+    given: dict[str, Any] = {key: _plain(key, value) for key, value in keys.items()}
     if family is not None:
         given["family"] = registry.give(family)
     if agent is not None:
         given["agent"] = _agent(agent)
-    loaded = _recipe(recipe, given, [overrides] if isinstance(overrides, str) else overrides)
+    loaded = _recipe(recipe, given, _texts(overrides))
     folder = _new_folder(recipe, loaded) if out is None else Path(out)
-    return _run(create_run(loaded, folder), callbacks, report, shows)
+    return _run(create_run(loaded, folder), watching, report, shows)
 
 
 def resume(
@@ -101,19 +102,15 @@ def resume(
     Raises:
         UserError, TaskError, AgentError: one sentence; what was written stays.
     """
-    shows = bool(keys.pop("progress", report is None))
+    shows, watching = bool(keys.pop("progress", report is None)), _callables(callbacks)
+    if isinstance(run, Run) and family is None:
+        family = run.recipe.family  # which it may have been opened with
     path = run.path if isinstance(run, Run) else Path(run)
-    said = [overrides] if isinstance(overrides, str) else overrides
-    changes = [*said, *(f"{key}={json.dumps(value)}" for key, value in keys.items())]
-    return _run(open_for_resume(path, changes, family=family), callbacks, report, shows)
+    changes = [*_texts(overrides), *(f"{key}={json.dumps(_plain(key, value))}" for key, value in keys.items())]
+    return _run(open_for_resume(path, changes, family=family), watching, report, shows)
 
 
-def _run(
-    run: Run,
-    callbacks: Callback | Sequence[Callback],
-    report: Report | None,
-    shows: bool,
-) -> Outcome:
+def _run(run: Run, callbacks: Sequence[Callback], report: Report | None, shows: bool) -> Outcome:
     """Train a run as far as it goes, shown and watched."""
     reports = [] if report is None else [report]
     title = f"{run.recipe.title}, seed {run.recipe.seed}"
@@ -123,7 +120,7 @@ def _run(
             display = _display(title, run.recipe.iterations)
             stack.enter_context(display)
             reports.append(display.report)
-        watched = Callbacks(run, [callbacks] if callable(callbacks) else callbacks, reports)
+        watched = Callbacks(run, callbacks, reports)
         outcome = loop.run(run, watched, StopRequest(say) if shows else None)
     watched.reraise()
     if shows and outcome.stopped_by:
@@ -144,11 +141,41 @@ def _display(title: str, iterations: int) -> NotebookDisplay | TrainingDisplay:
     return TrainingDisplay(Console(highlight=False, emoji=False, markup=False, force_terminal=False), title, iterations)
 
 
+def _callables(callbacks: Callback | Sequence[Callback]) -> list[Callback]:
+    """One callback, or several, as a list of them."""
+    listed = [callbacks] if callable(callbacks) else list(callbacks)
+    for one in listed:
+        if not callable(one):
+            raise UsageError(f"callbacks holds {one!r}, which cannot be called; give functions of an update")
+    return listed
+
+
+def _texts(overrides: str | Sequence[str]) -> list[str]:
+    """One override, or several, as a list of them."""
+    listed = [overrides] if isinstance(overrides, str) else list(overrides)
+    for one in listed:
+        if not isinstance(one, str):
+            raise UsageError(f"overrides holds {one!r}; give texts such as 'iterations=50', or keys as arguments")
+    return listed
+
+
+def _plain(key: str, value: Any) -> Any:
+    """A key's value as a recipe's file would have it: lists for tuples, Python's numbers for NumPy's."""
+    try:
+        return json.loads(json.dumps(value, default=lambda one: one.tolist()))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"{key} is {value!r}, but a recipe holds numbers, texts, lists and mappings of them"
+        ) from error
+
+
 def _agent(agent: str | Algorithm | Mapping[str, Any]) -> str | dict[str, Any]:
     """The section `agent` of a recipe, with algorithms by the names that they are found by."""
     if isinstance(agent, Mapping):
-        name = agent.get("name")
-        return {**agent, "name": registry.give(name) if isinstance(name, Algorithm) else name}
+        named = {key: registry.give(value) if isinstance(value, Algorithm) else value for key, value in agent.items()}
+        return _plain("agent", named)
+    if not isinstance(agent, (str, Algorithm)):
+        raise UsageError(f"agent is {agent!r}, but must be a name, a mapping of name and keys, or an Algorithm")
     return registry.give(agent)
 
 
@@ -159,7 +186,9 @@ def _recipe(recipe: Recipe | str | Path | None, given: Mapping[str, Any], overri
     if recipe is None:
         return Recipe.of(given, overrides, where="the recipe, of the given keys alone")
     path = loading.find(str(recipe))
-    return Recipe.of({**loading.read(path), **given}, overrides, where=str(path))
+    return Recipe.of(
+        {**loading.read(path), **given}, overrides, where=f"{path} with the given keys" if given else str(path)
+    )
 
 
 def _new_folder(recipe: Recipe | str | Path | None, loaded: Recipe) -> Path:

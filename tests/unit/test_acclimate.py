@@ -175,11 +175,6 @@ def test_a_name_from_another_process_says_how_to_pass_the_family_on(name):
         registry.family(name)
 
 
-def test_what_is_no_family_is_refused():
-    with pytest.raises(RecipeError, match=r"is 5, not a subclass of envs\.task\.TaskFamily"):
-        registry.family(registry.give(5))
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "run"
@@ -260,6 +255,9 @@ def test_evaluates_arguments_are_those_of_a_request_and_shown():
     assert all(f"{name}:" in acclimate.evaluate.__doc__ for name in shown)
     with pytest.raises(UsageError, match=r"evaluate has no argument round; did you mean rounds\?"):
         acclimate.evaluate(PUBLISHED / "point_nav_maml", round=3)
+    for wrong in ({"rounds": 0}, {"rounds": "two"}, {"workers": -1}):
+        with pytest.raises(UsageError, match=r"but must be a whole number, [01] or more"):
+            acclimate.evaluate(PUBLISHED / "point_nav_maml", **wrong)
 
 
 @pytest.mark.parametrize(
@@ -304,6 +302,11 @@ def test_plots_are_files_or_figures(finished):
         acclimate.plot(finished, "curve")
     with pytest.raises(DrawingError, match="trajectories shows nothing of this run"):
         acclimate.plot(finished, "trajectories")
+    again = acclimate.plot([PUBLISHED / "point_nav_maml" / f"seed-{seed}" for seed in (0, 1)] * 2)
+    labels = [text.get_text() for text in again.axes[0].get_legend().get_texts()]
+    assert labels[2:] == [f"point_nav_maml/seed-{seed}: maml" for seed in (0, 1)]
+    with pytest.raises(UsageError, match=r"runs of one family, not of line-v1, point_nav-v1"):
+        acclimate.plot([finished, PUBLISHED / "point_nav_maml"])
     with pytest.raises(UsageError, match="leave kind out to compare"):
         acclimate.plot([finished], "learning_curve")
 

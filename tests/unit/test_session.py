@@ -9,14 +9,15 @@ import sys
 import threading
 import types
 
+import numpy as np
 import pytest
 import torch
 
 import acclimate
 from examples.own_agent import CROSS_ENTROPY
-from tests.helpers import LineFamily
+from tests.helpers import LineFamily, LineWalk
 from trainers import notebook, session
-from trainers.errors import RecipeError
+from trainers.errors import RecipeError, UserError
 from trainers.runs import checkpoints
 from trainers.runs.metrics import read
 
@@ -79,6 +80,34 @@ def test_an_algorithm_of_ones_own_is_an_agent(tmp_path):
     assert run.recipe.agent_name == "examples.own_agent:CROSS_ENTROPY"
 
 
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"family": 5}, r"family is 5, but must be a name, a subclass of TaskFamily"),
+        ({"family": LineWalk}, r"LineWalk'>, but must be a name, .* becomes a family by a TaskFamily whose make_env"),
+        ({"family": "__main__:Mine"}, r"was defined in a script, a notebook or a function of another process"),
+        ({"agent": 3}, r"agent is 3, but must be a name, a mapping of name and keys"),
+        ({"agent": {"nam": "maml"}}, r"agent must be the name of an agent, or a section with a name"),
+        ({"agent": {"name": "maml", "hidden_sizes": {1}}}, r"agent is .*, but a recipe holds numbers, texts, lists"),
+        ({"iterations": "many"}, r"the given keys.*iterations is 'many', but must be a whole number"),
+        ({"callbacks": [3]}, r"callbacks holds 3, which cannot be called"),
+        ({"overrides": [3]}, r"overrides holds 3; give texts such as"),
+        ({"recipe": "nope"}, r"there is no recipe nope"),
+        ({"recipe": "point_nav_maml", "evaluation": 3}, r"with the given keys: evaluation is 3, but must be a section"),
+    ],
+)
+def test_mistakes_are_typed_sentences_and_make_no_folder(tmp_path, keys, says):
+    with pytest.raises(UserError, match=says):
+        train(tmp_path / "run", **keys)
+    assert not any(tmp_path.iterdir())
+
+
+def test_numbers_of_numpy_and_tuples_are_plain(tmp_path):
+    agent = SMALL["agent"] | {"hidden_sizes": (np.int64(8),)}
+    recipe = train(tmp_path / "run", iterations=np.int64(1), agent=agent).run.recipe
+    assert (recipe.iterations, recipe.agent.hidden_sizes) == (1, (8,))
+
+
 # -- callbacks
 
 
@@ -101,11 +130,12 @@ def test_callbacks_are_given_every_update_and_may_stop(tmp_path):
     assert len(rest.run.adaptation()) == len(straight.run.adaptation())
 
 
-def test_an_exception_of_a_callback_is_raised_after_the_checkpoint(tmp_path):
+@pytest.mark.parametrize("kind", [ZeroDivisionError, SystemExit])
+def test_an_exception_of_a_callback_is_raised_after_the_checkpoint(tmp_path, kind):
     def fails(update):
-        raise ZeroDivisionError("mine")
+        raise kind("mine")
 
-    with pytest.raises(ZeroDivisionError, match="mine"):
+    with pytest.raises(kind, match="mine"):
         train(tmp_path / "run", callbacks=[fails])
     assert checkpoints.iterations(tmp_path / "run" / "checkpoints")[-1] == 1
     assert [line["iteration"] for line in read(tmp_path / "run" / "metrics.jsonl")] == [1]

@@ -58,6 +58,11 @@ class EvaluationRequest:
     workers: int = 0
     family: AnyFamily | None = None
 
+    def __post_init__(self) -> None:
+        for name, value, least in (("rounds", self.rounds, 1), ("workers", self.workers, 0)):
+            if value is not None and (type(value) is not int or value < least):
+                raise UsageError(f"{name} is {value!r}, but must be a whole number, {least} or more")
+
     @property
     def control(self) -> str | None:
         """The negative control that is measured, in the words of its options; None where it is none."""

@@ -46,10 +46,18 @@ def give(thing: AnyFamily | Algorithm) -> str:
 
     A class, or a value that a module holds, is named `module:Name`. Anything else can be found only here: what is
     defined in a script or a notebook (`__main__:Name`) or inside a function, and a family made with arguments.
+
+    Raises:
+        RecipeError: it is neither of them.
     """
     if isinstance(thing, (str, Path)):
         return str(thing)
     kind = thing if isinstance(thing, type) else type(thing)
+    if not isinstance(thing, Algorithm) and not issubclass(kind, TaskFamily):
+        raise RecipeError(
+            f"family is {thing!r}, but must be a name, a subclass of TaskFamily or one that is made; an environment "
+            "becomes a family by a TaskFamily whose make_env makes it"
+        )
     name = f"{kind.__module__}:{kind.__qualname__}"
     if not isinstance(thing, type):
         home = thing.config if isinstance(thing, Algorithm) else kind

@@ -83,7 +83,7 @@ def plot(runs: Run | str | Path | Sequence[Run | str | Path], kind: str | None =
     if not isinstance(runs, (Run, str, Path)):
         if kind is not None:
             raise UsageError(f"plot draws {kind} of one run; leave kind out to compare the adaptation of several")
-        return _listed(COMPARISON)({_label(one): _pooled(one) for one in runs})
+        return _listed(COMPARISON)(_curves(runs))
     if kind is None:
         return _draw_all(FinishedRun.read(Run.of(runs)))
     if kind not in PLOTS:
@@ -109,14 +109,20 @@ def _listed(place: str) -> Any:
     return getattr(import_module(module), name)
 
 
-def _label(run: Run | str | Path) -> str:
-    path = run.path if isinstance(run, Run) else Path(run)
-    first = run if isinstance(run, Run) else find_runs(path)[0]
-    return f"{path.name}: {first.recipe.learner}"
-
-
-def _pooled(run: Run | str | Path) -> Curve:
-    """The last held-out curve of a run, or of several seeds."""
-    runs = [run] if isinstance(run, Run) else find_runs(run)
-    tables = [of_evaluation(one.rows(), "held-out", checkpoints.iterations(one.checkpoints)[-1]) for one in runs]
-    return curve(tables, "stochastic")
+def _curves(given: Sequence[Run | str | Path]) -> dict[str, Curve]:
+    """The last held-out curve of each run, or of several seeds pooled, by a label; all of one family."""
+    curves: dict[str, Curve] = {}
+    families = set()
+    for one in given:
+        runs = [one] if isinstance(one, Run) else find_runs(one)
+        tables = [of_evaluation(run.rows(), "held-out", checkpoints.iterations(run.checkpoints)[-1]) for run in runs]
+        families |= {table["family"][0].as_py() for table in tables if len(table)}
+        path = Path(one.path if isinstance(one, Run) else one)
+        label = f"{path.name}: {runs[0].recipe.learner}"
+        while label in curves:
+            path = path.parent
+            label = f"{path.name}/{label}"
+        curves[label] = curve(tables, "stochastic")
+    if len(families) != 1:
+        raise UsageError(f"plot compares runs of one family, not of {', '.join(sorted(families)) or 'none'}")
+    return curves

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from trainers.runs.run_folder import Run
+from trainers.stopping import Abandoned
 
 
 @dataclass
@@ -41,7 +42,7 @@ class Callbacks:
         self, run: Run, callbacks: Sequence[Callback], reports: Sequence[Callable[[Mapping[str, float]], object]]
     ) -> None:
         self._run, self._callbacks, self._reports = run, callbacks, reports
-        self._raised: Exception | None = None
+        self._raised: BaseException | None = None
 
     def __call__(self, metrics: Mapping[str, float]) -> bool:
         """Whether to stop after this iteration."""
@@ -53,7 +54,9 @@ class Callbacks:
             try:
                 if callback(update) is True:
                     update.stop()
-            except Exception as error:
+            except Abandoned:  # the user's signal, not the callback's own
+                raise
+            except BaseException as error:  # sys.exit() too
                 self._raised = error
                 return True
         return update.stopping
