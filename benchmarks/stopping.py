@@ -131,7 +131,7 @@ def straight(folder: Path, name: str) -> dict[str, object]:
 
 
 def comparable(run: Path) -> dict[str, object]:
-    """What must be equal in two runs: all but whose the rows are."""
+    """The result but whose its rows are: equal in two runs that are the same."""
     found: dict[str, Any] = result(run)
     rows = [{key: value for key, value in row.items() if key != "run_id"} for row in found["rows"]]
     return found | {"rows": rows}
