@@ -54,7 +54,8 @@ class StopRequest:
         if self._depth == 1 and threading.current_thread() is threading.main_thread():
             self._main = threading.get_ident()
             for number in SIGNALS:
-                self._before[number] = signal.signal(number, self._receive)
+                if signal.getsignal(number) != signal.SIG_IGN:  # as nohup asks, and a shell's `&`
+                    self._before[number] = signal.signal(number, self._receive)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -312,6 +312,16 @@ def test_a_full_disk_is_a_sentence_and_the_run_goes_on_later(tmp_path):
     assert common(tmp_path / "run")[2] == common(tmp_path / "straight")[2]
 
 
+def test_a_full_disk_under_the_events_of_tensorboard_is_one_sentence(tmp_path):
+    loop.train(recipe("iterations=1"), tmp_path / "run")
+    full = limited(tmp_path, 20_000, "resume", "run", "iterations=6", "tensorboard=true")
+    assert full.returncode == 2, full.stdout + full.stderr
+    assert full.stderr.splitlines() == [
+        "acclimate: run/tensorboard: events cannot be written (File too large); free some space, or resume with "
+        "tensorboard=false"
+    ]
+
+
 def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(RunFolderError, match=r"cannot be written \(Not a directory\); name another folder"):

@@ -49,6 +49,18 @@ def test_sigterm_and_a_closed_terminal_abandon_at_once(number):
     assert stop.signal == number.name
 
 
+def test_a_signal_that_is_ignored_stays_so():
+    """As under nohup, whose runs outlive their terminal."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop, stop.abandonable():
+            send(signal.SIGHUP)
+        assert stop.signal is None
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_what_must_be_whole_is_finished_and_what_follows_does_not_begin():
     with StopRequest() as stop:
         send(signal.SIGTERM)  # outside of `abandonable`, such as amid the writing of a checkpoint

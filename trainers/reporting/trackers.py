@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Literal, Protocol
 
 import pandas as pd
@@ -73,17 +74,20 @@ class TensorBoard:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of tensorboard's own imports
             from torch.utils.tensorboard import SummaryWriter
-        self._table = table
+        self._table, self._folder, self._lost = table, run.path / "tensorboard", False
+        self._excepthook = threading.excepthook
+        threading.excepthook = self._quiet_writer
         # What an earlier process wrote of iterations after the checkpoint is crossed out.
-        self._writer = SummaryWriter(str(run.path / "tensorboard"), purge_step=iteration + 1)
+        self._writer = SummaryWriter(str(self._folder), purge_step=iteration + 1)
         meanings = "\n".join(f"| {name} | {info.unit} | {info.meaning} |" for name, info in table.items())
         self._writer.add_text("metrics", f"| metric | unit | meaning |\n|---|---|---|\n{meanings}", iteration)
         self._writer.add_text("recipe", _indented(run.recipe.to_yaml()), iteration)
         self._writer.add_text("provenance", _indented(json.dumps(run.provenance(), indent=2)), iteration)
 
     def log(self, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            self._writer.add_scalar(label(name, self._table[name]), value, int(values["iteration"]))
+        with self._writable():
+            for name, value in values.items():
+                self._writer.add_scalar(label(name, self._table[name]), value, int(values["iteration"]))
 
     def evaluated(self, split: str, rows: pa.Table) -> None:
         layers = layers_of(split, rows)
@@ -93,11 +97,36 @@ class TensorBoard:
         wide["parameters"] = [plots.short(one, most=80) for one in wide["parameters"]]
         lines = [wide.columns.tolist(), ["---"] * len(wide.columns), *wide.to_numpy().tolist()]
         text = "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
-        self._writer.add_text(f"adaptation/{split} (return by adaptations)", text, iteration)
-        self._writer.add_figure(f"adaptation/{split}", plots.adaptation_layers(layers), iteration)
+        with self._writable():
+            self._writer.add_text(f"adaptation/{split} (return by adaptations)", text, iteration)
+            self._writer.add_figure(f"adaptation/{split}", plots.adaptation_layers(layers), iteration)
 
     def close(self, ended: bool) -> None:
-        self._writer.close()
+        try:
+            with nullcontext() if self._lost else self._writable():  # said already
+                self._writer.close()
+        except OSError:
+            pass
+        finally:
+            threading.excepthook = self._excepthook
+
+    @contextmanager
+    def _writable(self) -> Iterator[None]:
+        """TrackerError where events cannot be written, which may be those of an earlier call."""
+        try:
+            yield
+        except OSError as error:
+            self._lost = True
+            raise TrackerError(
+                f"{self._folder}: events cannot be written ({error.strerror or error}); free some space, or resume "
+                "with tensorboard=false"
+            ) from error
+
+    def _quiet_writer(self, failed: threading.ExceptHookArgs) -> None:
+        """Not the traceback of the thread that writes events: its error comes back with the next call."""
+        if type(failed.thread).__module__.startswith("tensorboard.") and isinstance(failed.exc_value, OSError):
+            return
+        self._excepthook(failed)
 
 
 class WeightsAndBiases:
