@@ -62,9 +62,9 @@ class VariBADConfig(InContextConfig):
     state_coef: NonNegativeFloat = 1.0  # weight of decoding the next observation; 0 builds no such decoder
     decode_changes: bool = True  # decode by how much it changes, normalised: hardly guessed without the task
     kl_coef: NonNegativeFloat = 0.01  # weight of the KL to the belief before
-    vae_learning_rate: PositiveFloat = 1e-3  # of Adam, for encoder and decoders
-    vae_updates: PositiveInt = 4  # of encoder and decoders in each iteration
-    vae_batch: PositiveInt = 25  # trials of each of these updates
+    vae_learning_rate: PositiveFloat = 3e-3  # of Adam, for encoder and decoders
+    vae_updates: PositiveInt = 8  # of encoder and decoders in each iteration
+    vae_batch: PositiveInt = 15  # trials of each of these updates
     vae_trials: PositiveInt = 1000  # newest trials that are stored for them
     posteriors: PositiveInt | None = 20  # steps whose posterior decodes the trial, sampled anew; None: every step
     decoded: PositiveInt | None = 40  # steps that each decodes, sampled anew; None: the whole trial, past and future

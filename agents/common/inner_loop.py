@@ -51,7 +51,7 @@ class InnerLoopConfig(Config):
 
     def recipe_defaults(self) -> dict[str, Any]:
         return {
-            "iterations": 100,
+            "iterations": 60,
             "sampling": {"tasks_per_shard": -(-self.meta_batch_size // 8)},
             "evaluation": {"rounds": max(self.inner_steps, 1), "rollouts": self.rollouts},
         }
