@@ -25,6 +25,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from envs import distributions as distributions
     from envs import make_vec_env as make_vec_env
+    from envs.distributions import Choice as Choice
+    from envs.distributions import Integer as Integer
+    from envs.distributions import LogUniform as LogUniform
+    from envs.distributions import Uniform as Uniform
     from envs.task import Task as Task
     from envs.task import TaskFamily as TaskFamily
     from trainers.evaluation.run_evaluation import evaluate as evaluate
@@ -37,10 +41,14 @@ if TYPE_CHECKING:
 
 # name: where it is defined, `module` or `module:name`. Lazy, so that importing takes no torch, MuJoCo or Ray.
 _PLACES = {
+    "Choice": "envs.distributions:Choice",
+    "Integer": "envs.distributions:Integer",
+    "LogUniform": "envs.distributions:LogUniform",
     "Recipe": "trainers.recipes.schema:Recipe",
     "Run": "trainers.runs.run_folder:Run",
     "Task": "envs.task:Task",
     "TaskFamily": "envs.task:TaskFamily",
+    "Uniform": "envs.distributions:Uniform",
     "distributions": "envs.distributions",
     "evaluate": "trainers.evaluation.run_evaluation:evaluate",
     "load": "trainers.online:load",

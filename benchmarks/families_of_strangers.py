@@ -47,7 +47,7 @@ class HiddenPlace(acclimate.TaskFamily):
     """A Dict observation: a point mass that must find a hidden place on a circle of 1 m."""
 
     name = "hidden_place-v1"
-    parameters = {"angle_rad": acclimate.distributions.Uniform(-np.pi, np.pi, unit="rad")}
+    parameters = {"angle_rad": acclimate.Uniform(-np.pi, np.pi, unit="rad")}
     episode_steps = 40
 
     def make_env(self, task):
@@ -80,7 +80,7 @@ class HiddenCode(acclimate.TaskFamily):
     """A MultiDiscrete action: two dials whose right positions must be found; every code is a task, held-out = train."""
 
     name = "hidden_code-v1"
-    parameters = {name: acclimate.distributions.Choice((0, 1, 2, 3, 4)) for name in ("first", "second")}
+    parameters = {name: acclimate.Choice((0, 1, 2, 3, 4)) for name in ("first", "second")}
     episode_steps = 20
     kind = "finite"
 
@@ -124,7 +124,7 @@ class ColouredFloor(acclimate.TaskFamily):
     """An image of 7 x 7 x 3: MiniGrid tiles whose colours have hidden values. Blind, the best return is 0."""
 
     name = "coloured_floor-v1"
-    parameters = {colour: acclimate.distributions.Uniform(-1.0, 1.0) for colour in ("red", "green", "blue")}
+    parameters = {colour: acclimate.Uniform(-1.0, 1.0) for colour in ("red", "green", "blue")}
     episode_steps = 20
 
     def make_env(self, task):

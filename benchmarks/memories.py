@@ -71,6 +71,7 @@ def main() -> None:
         config = RL2Config(
             meta_batch_size=TRIALS, episodes_per_trial=PULLS, memory={"name": kind, **memory}, learning_rate=rate,
             final_learning_rate=1e-4, decay_updates=UPDATES, num_minibatches=4, reward_offset=0.5,
+            gamma=0.99, update_epochs=2, normalise_observations=False, normalise_rewards=False,
         )  # fmt: skip
         measured: dict[str, list[float]] = {"closed": [], "standard error": [], "wiped": [], "seconds of training": []}
         for seed in (0, 1, 2):

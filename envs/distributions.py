@@ -48,6 +48,13 @@ class Uniform:
     unit: str = ""
     ood: tuple[tuple[float, float], ...] = ()
 
+    def __post_init__(self) -> None:
+        if not (_is_number(self.low) and _is_number(self.high) and self.low <= self.high):
+            raise TaskError(
+                f"{type(self).__name__}({self.low!r}, {self.high!r}) is no interval: give two finite numbers, the "
+                "lower one first"
+            )
+
     def draw(self, rng: np.random.Generator, *, ood: bool) -> Value:
         """Draw one value, of the ood intervals if `ood`: each with a probability in proportion to its length."""
         if not ood:
@@ -84,6 +91,11 @@ class Uniform:
 class LogUniform(Uniform):
     """log x ~ U[log low, log high]; 0 < low."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.low <= 0:
+            raise TaskError(f"LogUniform({self.low!r}, {self.high!r}) has no logarithm at its lower end: begin above 0")
+
     def draw(self, rng: np.random.Generator, *, ood: bool) -> Value:
         logs = Uniform(
             np.log(self.low), np.log(self.high), self.shape, ood=tuple((np.log(a), np.log(b)) for a, b in self.ood)
@@ -101,6 +113,14 @@ class Choice:
     values: tuple[Value, ...]
     unit: str = ""
     ood: tuple[Value, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, values in (("values", self.values), ("ood", self.ood)):
+            if not isinstance(values, (list, tuple)):
+                raise TaskError(f"the {name} of a Choice are {values!r}, no list: write Choice((-1, 1)) for -1 or 1")
+            object.__setattr__(self, name, tuple(values))
+        if not self.values:
+            raise TaskError("a Choice between no values cannot be drawn: give at least one")
 
     def draw(self, rng: np.random.Generator, *, ood: bool) -> Value:
         """Draw one of the values, of the ood ones if `ood`."""
@@ -131,6 +151,12 @@ class Integer:
     unit: str = ""
     ood: tuple[()] = ()
 
+    def __post_init__(self) -> None:
+        if type(self.low) is not int or type(self.high) is not int or self.low > self.high:
+            raise TaskError(
+                f"Integer({self.low!r}, {self.high!r}) is no range: give two whole numbers, the lower one first"
+            )
+
     def draw(self, rng: np.random.Generator, *, ood: bool) -> Value:
         """Draw one of the numbers; there are none out of distribution."""
         return int(rng.integers(self.low, self.high, endpoint=True))
@@ -148,6 +174,10 @@ class Integer:
 
     def __str__(self) -> str:
         return f"U[{self.low}, {self.high}], a whole number" + (f" {self.unit}" if self.unit else "")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and bool(np.isfinite(value))
 
 
 Distribution = Uniform | LogUniform | Choice | Integer

@@ -9,7 +9,7 @@ import acclimate
 
 class PendulumMass(acclimate.TaskFamily):
     name = "pendulum_mass-v1"
-    parameters = {"mass_kg": acclimate.distributions.Uniform(0.5, 2.0, unit="kg")}
+    parameters = {"mass_kg": acclimate.Uniform(0.5, 2.0, unit="kg")}
     episode_steps = 200
 
     def make_env(self, task):

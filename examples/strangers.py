@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import gymnasium
 
-from acclimate import Task, TaskFamily, distributions
+from acclimate import Choice, Task, TaskFamily, Uniform
 
 
 class PendulumMass(TaskFamily):
     """Pendulum whose mass, kg, is hidden: swing it up and hold it, 200 steps of 0.05 s."""
 
     name = "pendulum_mass-v1"
-    parameters = {"mass": distributions.Uniform(0.5, 2.0)}
+    parameters = {"mass": Uniform(0.5, 2.0)}
     episode_steps = 200
 
     def make_env(self, task: Task) -> gymnasium.Env:
@@ -34,7 +34,7 @@ class CartPoleSign(TaskFamily):
     """CartPole whose pole length and direction of force are hidden: 1 a step until it falls, at most 200 steps."""
 
     name = "cart_pole_sign-v1"
-    parameters = {"half_length": distributions.Uniform(0.25, 1.0), "sign": distributions.Choice((-1, 1))}
+    parameters = {"half_length": Uniform(0.25, 1.0), "sign": Choice((-1, 1))}
     episode_steps = 200
 
     def make_env(self, task: Task) -> gymnasium.Env:

@@ -24,6 +24,7 @@ BLIND, BAYES = 5.0, 6.022
 PULLS, UPDATES = 10, 40
 HELD_OUT = FAMILY.task_set("held-out", 2000, 0).tasks
 COMMON = {
+    "gamma": 0.99, "update_epochs": 2, "normalise_observations": False, "normalise_rewards": False,
     "meta_batch_size": 300, "episodes_per_trial": PULLS, "final_learning_rate": 1e-4, "decay_updates": UPDATES,
     "num_minibatches": 4, "reward_offset": 0.5,
 }  # fmt: skip
@@ -49,6 +50,12 @@ def varibad() -> VariBADConfig:
         latent_size=4,
         reward_decoder={"name": "bernoulli", "above": 0.5},
         kl_coef=0.05,
+        state_coef=0.0,
+        policy_sizes=(32,),
+        decoder_sizes=(32, 32),
+        posteriors=None,
+        decoded=None,
+        normalise_beliefs=False,
         vae_learning_rate=1e-2,
         vae_updates=4,
         vae_batch=100,

@@ -11,7 +11,7 @@ from agents.contract import concatenate
 from agents.maml import ClippedSurrogate, MAMLAgent, MAMLConfig, MAMLLearner
 from agents.reptile import ReptileConfig, ReptileLearner
 from envs.navigation.point_nav import PointNav
-from tests.helpers import sample
+from tests.helpers import PLAIN_INNER_LOOP, sample
 from trainers.process import keep_freed_memory
 from trainers.recipes.registry import interface_of
 from trainers.sampling.random_streams import generator, random_key
@@ -34,8 +34,8 @@ class Flipped(MAMLAgent):
 
 
 def config(**changed) -> MAMLConfig:
-    outer = ClippedSurrogate(learning_rate=7e-3)
-    settings = {
+    outer = ClippedSurrogate(learning_rate=7e-3, update_epochs=5)
+    settings = PLAIN_INNER_LOOP | {
         "meta_batch_size": 20, "rollouts": 10, "hidden_sizes": (32, 32), "inner_learning_rates": (0.5,), "outer": outer,
     }  # fmt: skip
     return MAMLConfig(**(settings | changed))
@@ -111,9 +111,9 @@ def test_meta_sgd_moves_its_step_sizes():
 
 def test_reptile_comes_closer_with_every_update():
     """Slower than MAML: what 12 updates of three rounds close, against the untrained start that closes nothing."""
-    settings = ReptileConfig(
-        meta_batch_size=20, rollouts=10, hidden_sizes=(32, 32), inner_steps=2, inner_learning_rates=(0.5,)
-    )
+    changed = {"meta_batch_size": 20, "rollouts": 10, "hidden_sizes": (32, 32), "inner_steps": 2}
+    plain = {key: value for key, value in PLAIN_INNER_LOOP.items() if key != "outer"}
+    settings = ReptileConfig(**(plain | changed | {"inner_learning_rates": (0.5,)}))
     for seed in (0, 1, 2):
         after = gap_closed(train(seed, 12, settings, ReptileLearner))[1]
         assert after > 0.2

@@ -63,6 +63,9 @@ CONFIG = PEARLConfig(
     reward_scale=2.0,
     kl_coef=0.05,
     policy_regularisation=0.0,
+    next_observation_in_context=False,
+    normalise_observations=False,
+    normalise_rewards=False,
     temperature={"name": "learned", "value": 0.1, "target_entropy": -2.0},
 )
 ITERATIONS = 14

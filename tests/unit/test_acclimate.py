@@ -31,8 +31,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PUBLISHED = ROOT / "docs" / "results"
 
 OFFERED = {
-    "Recipe", "Run", "Task", "TaskFamily", "distributions", "evaluate", "load", "make_vec_env", "plot", "resume",
-    "train",
+    "Choice", "Integer", "LogUniform", "Recipe", "Run", "Task", "TaskFamily", "Uniform", "distributions", "evaluate",
+    "load", "make_vec_env", "plot", "resume", "train",
 }  # fmt: skip
 
 

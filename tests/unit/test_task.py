@@ -6,7 +6,7 @@ import pytest
 from envs.locomotion.half_cheetah import HalfCheetahVelU03
 from envs.navigation.point_nav import PointNav
 from envs.navigation.point_robot import SparsePointRobot
-from envs.task import Choice, LogUniform, Task, TaskError, TaskSet, Uniform
+from envs.task import Choice, Integer, LogUniform, Task, TaskError, TaskSet, Uniform
 from envs.task_sets import check_disjoint, load_task_set
 from tests.helpers import LineFamily
 
@@ -155,3 +155,24 @@ def test_no_blind_return_exceeds_that_of_the_middle_of_hidden_velocities():
     drawn = family.sample(4000, np.random.default_rng(0), "train")
     # standard error of |v - 1.5| ~ U[0, 1.5]: 0.433 / sqrt(4000) = 0.0068 m/s, over 200 steps 1.4
     assert np.mean([family.reference_returns(task)["blind"] for task in drawn]) == pytest.approx(-150.0, abs=5.0)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Choice(-1, 1), r"write Choice\(\(-1, 1\)\)"),
+        (lambda: Choice(()), "at least one"),
+        (lambda: Uniform(2.0, 1.0), "no interval"),
+        (lambda: Uniform("a", 1.0), "no interval"),
+        (lambda: Uniform(0.0, float("inf")), "no interval"),
+        (lambda: LogUniform(0.0, 1.0), "above 0"),
+        (lambda: Integer(0, 1.5), "two whole numbers"),
+    ],
+)
+def test_a_distribution_that_cannot_be_drawn_is_refused_where_it_is_written(make, says):
+    with pytest.raises(TaskError, match=says):
+        make()
+
+
+def test_a_list_of_choices_is_taken_as_the_tuple_that_was_meant():
+    assert Choice([0, 1]) == Choice((0, 1))
