@@ -42,3 +42,36 @@ class CartPoleSign(TaskFamily):
         env.length = task["half_length"]
         env.polemass_length = env.masspole * env.length
         return env if task["sign"] > 0 else FlippedActions(env)
+
+
+class MirroredActions(gymnasium.ActionWrapper):
+    """Actions -1, 0, 1, as 0, 1, 2, the other way round."""
+
+    def action(self, action: int) -> int:
+        return 2 - action
+
+
+class AcrobotSign(TaskFamily):
+    """Acrobot whose second link's mass and direction of torque are hidden: -1 a step until it swings up."""
+
+    name = "acrobot_sign-v1"
+    parameters = {"mass": Uniform(0.5, 1.5), "sign": Choice((-1, 1))}
+    episode_steps = 200
+
+    def make_env(self, task: Task) -> gymnasium.Env:
+        env = gymnasium.make("Acrobot-v1").unwrapped
+        env.LINK_MASS_2 = task["mass"]
+        return env if task["sign"] > 0 else MirroredActions(env)
+
+
+class MountainCarPower(TaskFamily):
+    """Continuous mountain car whose power is hidden: 100 at the top of the hill, less the squared actions."""
+
+    name = "mountain_car_power-v1"
+    parameters = {"power": Uniform(0.001, 0.003)}
+    episode_steps = 200
+
+    def make_env(self, task: Task) -> gymnasium.Env:
+        env = gymnasium.make("MountainCarContinuous-v0").unwrapped
+        env.power = task["power"]
+        return env

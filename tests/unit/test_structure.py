@@ -236,8 +236,8 @@ def test_the_readmes_commands_parse():
             if word.startswith("--"):
                 assert word in result.output, f"{word} of {' '.join(words)}"
         if words[1] == "train":
-            overrides = [word for word in words[3:] if "=" in word and not word.startswith(("-", "seeds="))]
-            Recipe.load(words[2], overrides)
+            overrides = [word for word in words[2:] if "=" in word and not word.startswith(("-", "seeds="))]
+            Recipe.load(None if "=" in words[2] else words[2], overrides)
 
 
 def test_the_readme_lists_every_family_and_yardstick():
