@@ -98,7 +98,7 @@ def count_in(given: Mapping[str, Any], key: str, default: int) -> int:
 def as_written(field: FieldInfo, value: Any) -> Any:
     """A value as it was meant: one number where a list is wanted is a list of one. The twin is envs/validation.py.
 
-    A boolean where none is wanted and an integer beyond 64 bits come back as `Unusable`.
+    A boolean for a number, a number for a boolean and an integer beyond 64 bits come back as `Unusable`.
     """
     annotation = field.annotation
     if isinstance(kind := field.discriminator, str):
@@ -116,6 +116,8 @@ def _usable(annotation: Any, value: Any) -> Any:
     kinds = _leaves(annotation)
     if isinstance(value, bool):
         return value if kinds & {bool, Any, True, False} else Unusable(value)
+    if isinstance(value, (int, float)) and kinds <= {bool, type(None)}:
+        return Unusable(value)
     whole = isinstance(value, int) or (isinstance(value, float) and float not in kinds and value.is_integer())
     return Unusable(value) if whole and abs(value) >= _LARGEST else value
 

@@ -55,7 +55,7 @@ class Strict(BaseModel):
 def as_written(annotation: Any, value: Any) -> Any:
     """A value as it was meant: one number where a list is wanted is a list of one. The twin is agents/configuration.py.
 
-    A boolean where none is wanted and an integer beyond 64 bits come back as `Unusable`.
+    A boolean for a number, a number for a boolean and an integer beyond 64 bits come back as `Unusable`.
     """
     if isinstance(value, (list, tuple)):
         return type(value)(_usable(annotation, one) for one in value)
@@ -71,6 +71,8 @@ def _usable(annotation: Any, value: Any) -> Any:
     kinds = leaves(annotation)
     if isinstance(value, bool):
         return value if kinds & {bool, Any, True, False} else Unusable(value)
+    if isinstance(value, (int, float)) and kinds <= {bool, type(None)}:
+        return Unusable(value)
     whole = isinstance(value, int) or (isinstance(value, float) and float not in kinds and value.is_integer())
     return Unusable(value) if whole and abs(value) >= LARGEST else value
 

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.helpers import call
+from trainers.recipes.schema import Recipe
 from trainers.runs import checkpoints
 from trainers.runs.metrics import read
 from trainers.training.loop import Loop
@@ -286,6 +287,13 @@ def test_a_description_is_found_from_another_folder(tmp_path, monkeypatch):
         text = (robots / name).read_text()
         (tmp_path / "b" / name).write_text(text.replace("episode_steps: 60", "episode_steps: 61"))
     assert call("evaluate", "../run").exit_code == 0
+    text = "family: arm.yaml\nagent: maml\n"
+    (tmp_path / "a" / "recipe.yaml").write_text(text)
+    (tmp_path / "c").mkdir()
+    monkeypatch.chdir(tmp_path / "c")
+    assert Recipe.load("../a/recipe.yaml").family == "../a/arm.yaml"
+    monkeypatch.chdir(tmp_path / "b")
+    (tmp_path / "c").rmdir()
     (tmp_path / "a").rename(tmp_path / "c")
     assert "is not what ../run was trained on" in flat(call("evaluate", "../run"))
     (tmp_path / "b" / "arm.yaml").unlink()

@@ -83,11 +83,14 @@ def _print_keys(keys: list[Key]) -> None:
 
 
 def _describe_agent(name: str, algorithm: Any) -> None:
+    from trainers.recipes import loading
     from trainers.recipes.describing import keys
 
     entry(name, *_docstring(inspect.getmodule(algorithm.make_agent)))
     console.print()
     _print_keys(keys(algorithm.config, "agent."))
+    for key, value in loading.dotted(algorithm.config().recipe_defaults()).items():
+        console.print(f"With this agent {key} is {value} if a recipe does not say.", soft_wrap=True)
 
 
 def _describe_baseline(name: str, baseline: Any) -> None:

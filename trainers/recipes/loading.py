@@ -69,6 +69,15 @@ def read(path: Path) -> dict[str, Any]:
     return data
 
 
+def with_family_beside(data: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    """The recipe in this file, whose family's YAML file may lie beside it, where the command does not run."""
+    name = data.get("family")
+    if isinstance(name, str) and name.endswith((".yaml", ".yml")) and not Path(name).is_file():
+        beside = path.parent / name
+        return {**data, "family": str(beside)} if beside.is_file() else data
+    return data
+
+
 def refuse_another_run(overrides: Sequence[str]) -> None:
     """Raises RecipeError unless a resumed run stays the same run under these overrides."""
     for override in overrides:

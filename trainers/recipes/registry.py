@@ -19,6 +19,7 @@ from agents import ALGORITHMS
 from agents.baselines import BASELINES
 from agents.contract import Agent, AgentError, Algorithm, Interface
 from envs import FAMILIES
+from envs.errors import TaskError
 from envs.oracle import OracleWrapper
 from envs.task import Kind, TaskFamily
 from envs.validation import nearest
@@ -171,16 +172,18 @@ def described_family(name: str, near: Sequence[Path] = (), digest: str | None = 
 
     Raises:
         RecipeError: it is in none of these places.
-        TaskError: it is no description of a family.
+        TaskError: it is no description of a family, or the only place has none.
     """
     from envs.mujoco import described  # MuJoCo is only needed by those who use it
 
     places = [Path(name), *(place / name if place.is_dir() else place for place in near)]
     there = [place for place in places if place.is_file()]
-    if not there and len(places) > 1:
+    if not there:
         looked = ", ".join(dict.fromkeys(str(place.absolute()) for place in places))
+        if len(places) == 1:
+            raise TaskError(f"{name} is not a YAML description: it is no file (looked for {looked}); name its path")
         raise RecipeError(f"family: {name} is nowhere to be found (looked for {looked}); put the file back")
-    made = [described.load(place) for place in there[:1] or places[:1]]
+    made = [described.load(there[0])]
     for place in there[1:]:
         if digest is None or made[-1].digest == digest:
             break

@@ -88,7 +88,7 @@ class Recipe(Config):
         if name is None:
             return cls.of({}, overrides, where="the recipe, of the given keys alone", quiet=quiet)
         path = name if isinstance(name, Path) else loading.find(name)
-        return cls.of(loading.read(path), overrides, where=str(path), quiet=quiet)
+        return cls.of(loading.with_family_beside(loading.read(path), path), overrides, where=str(path), quiet=quiet)
 
     @classmethod
     def of(
