@@ -75,7 +75,7 @@ def train(name: str, seed: int, out: Path, timed: bool) -> None:
 
 
 def measure(name: str, out: Path) -> dict[str, object]:
-    """The last point of the adaptation curve on held-out tasks, all seeds pooled, beside its controls."""
+    """The last adaptation step on held-out tasks, all seeds pooled, beside its controls."""
     import acclimate
 
     family, agent = cases()[name]

@@ -45,7 +45,7 @@ class CartPoleSign(TaskFamily):
 
 
 class MirroredActions(gymnasium.ActionWrapper):
-    """Actions -1, 0, 1, as 0, 1, 2, the other way round."""
+    """Actions -1, 0, 1, given as 0, 1, 2, mirrored."""
 
     def action(self, action: int) -> int:
         return 2 - action
