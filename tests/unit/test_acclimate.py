@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import matplotlib.figure
@@ -108,6 +109,16 @@ def test_a_hidden_package_is_named_at_import_with_the_cure(tmp_path, file, hidde
     command = python("import sys; sys.argv = ['/x/bin/acclimate', 'check']; import acclimate", tmp_path, ROOT)
     assert command.returncode == 2
     assert command.stderr == f"acclimate: {sentence.removeprefix('ImportError: ')}\n"
+
+
+def test_the_console_script_is_the_command(monkeypatch, capsys):
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts == {"acclimate": "acclimate:command"}
+    monkeypatch.setattr(sys, "argv", ["acclimate", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        acclimate.command()
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("acclimate")
 
 
 AFTER_ALL_PATHS = f"""

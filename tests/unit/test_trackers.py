@@ -139,7 +139,7 @@ def test_wandb_words_are_yaml_words(word):
 
 
 def test_wandb_on_is_refused_with_what_there_is():
-    with pytest.raises(RecipeError, match=r"wandb is True.*'off', 'offline' or 'online'"):
+    with pytest.raises(RecipeError, match=r"wandb is true.*but must be off, offline or online"):
         recipe("wandb=on")
 
 

@@ -158,8 +158,8 @@ class Recipe(Config):
     @field_validator("wandb", mode="before")
     @classmethod
     def _off_is_a_word(cls, value: Any) -> Any:
-        """YAML 1.1 reads the word off as false."""
-        return "off" if value is False else value
+        """YAML 1.1 reads the word off as false, which is `Unusable` elsewhere."""
+        return "off" if getattr(value, "given", value) is False else value
 
     @property
     def learner(self) -> str:
