@@ -183,6 +183,10 @@ def endurance() -> list[str]:
     dead = faults["one worker killed in a shard (s, ratio)"][1]
     shares = {name: cost[name] for name in ("checkpoint", "validation", "held-out")}
     survived = ", ".join(f"{kill['bit-identical']} of {kill['tries']} ({recipe})" for recipe, kill in kills.items())
+    stopped = ", ".join(
+        f"{one['exit 143 within 10 s']} and {one['bit-identical after resume']} of {one['tries']} ({agent})"
+        for agent, one in figures("stopping").items()
+    )
     each = ", ".join(
         f"a {name} {share['seconds']['median']:.3f} s ({share['one, share of the run (%)']} %; "
         f"all {share['seconds']['runs']} of them {share['all, share of the run (%)']} %)"
@@ -198,6 +202,9 @@ def endurance() -> list[str]:
         f"{faults['ratio of medians']:.2f} of a usual one "
         f"({faults['stalled, overdue shards left to it (ratio)']:.2f} if its shards are left to it); one killed in a "
         f"shard: {dead:.2f}.",
+        "* `benchmarks/stopping.py`: SIGTERM to the process group of a run with two workers, while it samples, learns, "
+        "validates or evaluates, that ended with 143 within 10 s; then resumed to the bits of an undisturbed run: "
+        f"{stopped}.",
         f"* `benchmarks/overhead.py`, the run of the README's first command ({cost['seconds of the run']} s): {each}.",
         "",
     ]

@@ -153,8 +153,8 @@ class RaySampler:
             self._failed_starts += 1
             if self._failed_starts >= self.MOST_DEATHS:
                 raise ClusterError(
-                    f"{self._failed_starts} Ray workers ended before they were ready ({_reason(error)}); install the "
-                    "same Acclimate on every node of the cluster"
+                    f"{self._failed_starts} Ray workers ended before they were ready ({_reason(error)}); give "
+                    "every node the same Acclimate, and all of them and this process the same RAY_AUTH_MODE and token"
                 ) from error
             self._start(worker)
             return
