@@ -46,6 +46,8 @@ class VariBADConfig(InContextConfig):
     added: ClassVar[Mapping[str, Any]] = {"decode_changes": False}
     renamed: ClassVar[Mapping[str, str]] = {"state_coefficient": "state_coef", "kl_coefficient": "kl_coef"}
 
+    num_minibatches: PositiveInt = 32  # of each epoch, over all steps, or over trials with `policy_into_encoder`
+    max_grad_norm: PositiveFloat = 2.0  # longer gradients are cut to it
     meta_batch_size: PositiveInt = 40  # N, fresh tasks of each iteration, one trial of each
     encoder: MemoryConfig = GRUConfig()  # memory that infers the task
     latent_size: PositiveInt = 5  # D, entries of the latent task
