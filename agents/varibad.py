@@ -46,6 +46,8 @@ class VariBADConfig(InContextConfig):
     added: ClassVar[Mapping[str, Any]] = {"decode_changes": False}
     renamed: ClassVar[Mapping[str, str]] = {"state_coefficient": "state_coef", "kl_coefficient": "kl_coef"}
 
+    # Beliefs move under the policy while they are learned: faster, and it loses what it had learned.
+    learning_rate: PositiveFloat = 1e-3  # of Adam, for actor and critic
     num_minibatches: PositiveInt = 32  # of each epoch, over all steps, or over trials with `policy_into_encoder`
     max_grad_norm: PositiveFloat = 2.0  # longer gradients are cut to it
     meta_batch_size: PositiveInt = 40  # N, fresh tasks of each iteration, one trial of each
@@ -64,12 +66,15 @@ class VariBADConfig(InContextConfig):
     state_coef: NonNegativeFloat = 1.0  # weight of decoding the next observation; 0 builds no such decoder
     decode_changes: bool = True  # decode by how much it changes, normalised: hardly guessed without the task
     kl_coef: NonNegativeFloat = 0.01  # weight of the KL to the belief before
-    vae_learning_rate: PositiveFloat = 3e-3  # of Adam, for encoder and decoders
-    vae_updates: PositiveInt = 8  # of encoder and decoders in each iteration
+    vae_learning_rate: PositiveFloat = 1e-3  # of Adam, for encoder and decoders
+    vae_updates: PositiveInt = 4  # of encoder and decoders in each iteration
     vae_batch: PositiveInt = 15  # trials of each of these updates
     vae_trials: PositiveInt = 1000  # newest trials that are stored for them
     posteriors: PositiveInt | None = 20  # steps whose posterior decodes the trial, sampled anew; None: every step
     decoded: PositiveInt | None = 40  # steps that each decodes, sampled anew; None: the whole trial, past and future
+
+    def recipe_defaults(self) -> dict[str, Any]:
+        return super().recipe_defaults() | {"iterations": 120}
 
 
 class Networks:

@@ -66,7 +66,11 @@ def train(name: str, seed: int, out: Path, timed: bool) -> None:
         return
     alone = [] if timed else ["workers=0", "learner_threads=1", "device=cpu"]
     command = [sys.executable, "-m", "trainers.cli.app", "train", f"family={family}", f"agent={agent}", f"seed={seed}"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)} | ({} if timed else {"OMP_NUM_THREADS": "1"})
+    environment = (
+        os.environ
+        | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+        | ({} if timed else {"OMP_NUM_THREADS": "1"})
+    )
     began = time.perf_counter()
     subprocess.run([*command, *alone, "--out", str(folder)], check=True, env=environment, cwd=ROOT)
     used = os.times()

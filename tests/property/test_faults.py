@@ -229,5 +229,6 @@ def test_ray_is_in_a_session_of_its_own_and_its_death_is_a_sentence_within_secon
     assert all(os.getsid(one) != os.getsid(0) for one in ours)
     (raylet,) = made._ray._private.worker._global_node.all_processes["raylet"]
     os.kill(raylet.process.pid, signal.SIGKILL)
+    raylet.process.wait()  # a call into Ray while it is dying would end this process
     with pytest.raises(ClusterError, match="Ray's raylet process has ended"):
         made.run(agent, Hanging(), learner.weights(), shards_of(agent, count=2))

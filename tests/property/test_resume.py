@@ -156,7 +156,6 @@ def test_a_checkpoint_without_the_weights_of_what_is_pending_is_refused(tmp_path
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        (["train_tasks=3"], "trains on 4 fixed tasks, but train_tasks is 3"),
         (["train_tasks=null"], "trains on fixed tasks; set train_tasks"),
         (["evaluation.rollouts=5"], "a round is 1 rollout, not 5"),
     ],
@@ -164,6 +163,13 @@ def test_a_checkpoint_without_the_weights_of_what_is_pending_is_refused(tmp_path
 def test_a_plan_that_the_agent_cannot_follow_is_refused_before_anything_is_written(tmp_path, overrides, sentence):
     with pytest.raises(ValueError, match=sentence):
         setup.create_run(recipe(*overrides, name="pearl"), tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_numbers_of_fixed_training_tasks_are_refused(tmp_path):
+    data = recipe(name="pearl").to_data() | {"train_tasks": 3}
+    with pytest.raises(ValueError, match="trains on 4 fixed tasks, but train_tasks is 3"):
+        setup.create_run(Recipe.of(data), tmp_path / "run")
     assert not list(tmp_path.iterdir())
 
 
