@@ -36,6 +36,7 @@ from agents.nets.trial_inputs import TrialInputs
 from agents.nets.weights import check_adam, take_weights
 
 LOG_VARIANCES = (-10.0, 4.0)  # of a belief
+ITERATIONS = 90  # of runs whose recipe does not say
 Belief = tuple[Tensor, Tensor]  # mean and log-variance, [..., D]
 Numbers = tuple[PositiveInt, ...]
 
@@ -43,11 +44,13 @@ Numbers = tuple[PositiveInt, ...]
 class VariBADConfig(InContextConfig):
     """Defaults learn small control problems in minutes; docs/algorithms/varibad.md says what the paper had."""
 
-    added: ClassVar[Mapping[str, Any]] = {"decode_changes": False}
+    added: ClassVar[Mapping[str, Any]] = {"decode_changes": False, "least_belief_scale": 0.0}
     renamed: ClassVar[Mapping[str, str]] = {"state_coefficient": "state_coef", "kl_coefficient": "kl_coef"}
 
-    # Beliefs move under the policy while they are learned: faster, and it loses what it had learned.
-    learning_rate: PositiveFloat = 1e-3  # of Adam, for actor and critic
+    # Beliefs move under the policy while they are learned, so that it must settle in the end.
+    learning_rate: PositiveFloat = 2e-3  # of Adam, for actor and critic
+    final_learning_rate: PositiveFloat | None = 5e-5  # reached linearly; None keeps it constant
+    decay_updates: PositiveInt = ITERATIONS  # meta-updates until the final values
     num_minibatches: PositiveInt = 32  # of each epoch, over all steps, or over trials with `policy_into_encoder`
     max_grad_norm: PositiveFloat = 2.0  # longer gradients are cut to it
     meta_batch_size: PositiveInt = 40  # N, fresh tasks of each iteration, one trial of each
@@ -60,6 +63,7 @@ class VariBADConfig(InContextConfig):
     reward_offset: float = 0.0  # subtracted from rewards before they enter the encoder
     reward_scale: PositiveFloat = 1.0  # factor on the rest; Gaussian decoders predict rewards scaled so
     normalise_beliefs: bool = True  # by running mean and standard deviation, as inputs of the policy
+    least_belief_scale: NonNegativeFloat = 1.0  # floor of that deviation, so that drift is not magnified; 0: none
     policy_into_encoder: bool = False  # whether the policy's gradients reach the encoder
     reward_decoder: RewardDecoder = GaussianReward()  # predicts rewards from the latent task
     decoder_sizes: Numbers = (64, 32)  # hidden layers of the decoders
@@ -74,7 +78,7 @@ class VariBADConfig(InContextConfig):
     decoded: PositiveInt | None = 40  # steps that each decodes, sampled anew; None: the whole trial, past and future
 
     def recipe_defaults(self) -> dict[str, Any]:
-        return super().recipe_defaults() | {"iterations": 120}
+        return super().recipe_defaults() | {"iterations": ITERATIONS}
 
 
 class Networks:
@@ -193,7 +197,9 @@ class VariBADLearner(InContextLearner):
     def __init__(self, agent: VariBADAgent, config: VariBADConfig, seed: int, device: torch.device) -> None:
         self.config = config
         self._belief_statistics = (
-            RunningStatistics(2 * config.latent_size, device, "believed") if config.normalise_beliefs else None
+            RunningStatistics(2 * config.latent_size, device, "believed", floor=config.least_belief_scale)
+            if config.normalise_beliefs
+            else None
         )
         super().__init__(agent, config, agent.networks.init(torch.Generator().manual_seed(seed)), device)
         acting = ("actor", "critic", PART, *(("encoder", "belief") if config.policy_into_encoder else ()))

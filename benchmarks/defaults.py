@@ -29,8 +29,9 @@ FAMILIES = {
     "benchmarks.families_of_strangers:HiddenPlace": ("Dict observation", ("rl2",)),
     "benchmarks.families_of_strangers:HiddenCode": ("MultiDiscrete action", ("rl2",)),
     "benchmarks.families_of_strangers:ColouredFloor": ("image of 7 x 7 x 3", ("rl2",)),
+    "examples.strangers:AcrobotSign": ("chosen after the defaults", DISCRETE),
+    "examples.strangers:MountainCarPower": ("chosen after the defaults", ("rl2", "pearl")),
 }
-TIME_LIMIT_S = 180.0  # what a run may take on two cores
 
 
 def main() -> None:
@@ -72,10 +73,18 @@ def train(name: str, seed: int, out: Path, timed: bool) -> None:
         | ({} if timed else {"OMP_NUM_THREADS": "1"})
     )
     began = time.perf_counter()
-    subprocess.run([*command, *alone, "--out", str(folder)], check=True, env=environment, cwd=ROOT)
-    used = os.times()
-    seconds = time.perf_counter() - began
-    took.write_text(json.dumps({"seconds": seconds, "cpu_seconds": used.children_user + used.children_system}))
+    done = subprocess.run(
+        [*command, *alone, "--out", str(folder)],
+        check=True,
+        env=environment,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    seconds, used = time.perf_counter() - began, os.times()
+    said = [line for line in done.stderr.splitlines() if line.startswith("warning: ")]
+    cpu_seconds = used.children_user + used.children_system
+    took.write_text(json.dumps({"seconds": seconds, "cpu_seconds": cpu_seconds, "said": said}) + "\n")
 
 
 def measure(name: str, out: Path) -> dict[str, object]:
@@ -97,6 +106,8 @@ def measure(name: str, out: Path) -> dict[str, object]:
     blind = [returns["blind"] for returns in _references(path) if "blind" in returns]
     row["blind"] = sum(blind) / len(blind) if blind else None
     timed = out / "timed" / f"{name}.json"
+    took = [json.loads(file.read_text()) for file in sorted(path.glob("seed-*.json"))]
+    row["said"] = sorted({sentence for one in took for sentence in one.get("said", [])})
     row["minutes"] = json.loads(timed.read_text())["seconds"] / 60 if timed.exists() else None
     lines = (next(iter(sorted(path.glob("seed-*")))) / "metrics.jsonl").read_text().splitlines()
     row["iterations"], row["environment_steps"] = len(lines), json.loads(lines[-1])["environment_steps"]

@@ -21,8 +21,19 @@ class RunningStatistics:
     MIN_RATE = 0.05  # weight of the newest batch once the average has settled
     CLIP = 10.0  # normalised values are clipped to this many standard deviations
 
-    def __init__(self, size: int, device: torch.device, name: str = OBSERVATION, numbers: Tensor | None = None) -> None:
-        """`numbers` [size] bool: the entries to normalise, of observations those of no image and no one-hot."""
+    def __init__(
+        self,
+        size: int,
+        device: torch.device,
+        name: str = OBSERVATION,
+        numbers: Tensor | None = None,
+        floor: float = 0.0,
+    ) -> None:
+        """`numbers` [size] bool: the entries to normalise, of observations those of no image and no one-hot.
+
+        `floor`: the least standard deviation, so that what hardly varies is not magnified.
+        """
+        self._floor = floor
         self._numbers = None if numbers is None or bool(numbers.all()) else numbers.to(device)
         mean, deviation = torch.zeros(size, device=device), torch.ones(size, device=device)
         self.tensors: Parameters = {f"{name}/mean": mean, f"{name}/deviation": deviation}
@@ -46,7 +57,9 @@ class RunningStatistics:
     def update(self, values: Tensor, updates: int) -> None:
         """Average in a batch of values [steps, O]; update number 0 replaces statistics that are not settled."""
         rate = self.MIN_RATE if self.settled else max(self.MIN_RATE, 1.0 / (updates + 1))
-        for value, now in zip(self.tensors.values(), (values.mean(0), values.std(0) + 1e-3), strict=True):
+        for value, now in zip(
+            self.tensors.values(), (values.mean(0), (values.std(0) + 1e-3).clamp(min=self._floor)), strict=True
+        ):
             change = rate * (now - value)
             value += change if self._numbers is None else torch.where(self._numbers, change, 0.0)
 

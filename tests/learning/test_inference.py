@@ -55,6 +55,7 @@ def varibad() -> VariBADConfig:
         decoder_sizes=(32, 32),
         posteriors=None,
         decoded=None,
+        max_grad_norm=0.5,
         normalise_beliefs=False,
         vae_learning_rate=1e-2,
         vae_updates=4,

@@ -139,7 +139,7 @@ def test_a_policy_that_stands_still_or_does_not_explore_is_said_once(sick, says)
     for _ in range(3):
         diagnosis.metrics(HEALTHY | sick)
     (sentence,) = said
-    assert sentence.startswith(says)
+    assert sentence.startswith(f"warning: {says}")
 
 
 def test_few_gradient_steps_and_equal_returns_are_said():
@@ -153,14 +153,14 @@ def test_few_gradient_steps_and_equal_returns_are_said():
     for _ in range(PATIENCE):
         diagnosis.batch(equal)
     assert said == [
-        f"every row of the last {PATIENCE} iterations returned 0; equal returns teach nothing: unless that is the best "
-        "there is, make the reward less sparse or explore more: raise agent.ent_coef"
+        f"warning: every row of the last {PATIENCE} iterations returned 0; equal returns teach nothing: unless "
+        "that is the best there is, make the reward less sparse or explore more: raise agent.ent_coef"
     ]
     long = tuple(one.map(lambda array: np.repeat(array, 200, 2) if array.ndim > 2 else array) for one in batch)
     diagnosis, said = watched(MAMLConfig(outer={"name": "clip", "update_epochs": 1}))
     diagnosis.batch(long)
     assert len(said) == 1
-    assert said[0].startswith("there is one gradient step for every ")
+    assert said[0].startswith("warning: there is one gradient step for every ")
     assert said[0].endswith("outer.update_epochs")
 
 

@@ -12,6 +12,7 @@ import torch
 
 from agents.contract import AgentError
 from agents.functional.elbo import kl_to_previous, reparameterise
+from agents.nets.statistics import RunningStatistics
 from agents.varibad import VariBADAgent, VariBADConfig, VariBADLearner
 from envs.tabular.grid_navi import GridNavi
 from tests.conformance.test_families import TwoEnds
@@ -189,3 +190,13 @@ def test_the_page_shows_the_arithmetic_of_the_published_kl_weights():
         weight, trials_, steps, decoded = map(float, numbers)
         kl_coef = weight * trials_ * steps / ((steps + 1) * decoded) / (2 if cost.startswith("squared") else 1)
         assert kl_coef == pytest.approx(float(stated), abs=5e-5)
+
+
+def test_beliefs_that_hardly_vary_are_not_magnified():
+    beliefs = torch.randn(1000, 4, generator=torch.Generator().manual_seed(0)) * 0.1
+    for floor, deviation in ((0.0, 0.1), (1.0, 1.0)):
+        _, learner = build(LineFamily(), normalise_beliefs=True, least_belief_scale=floor, latent_size=2)
+        statistics = learner._belief_statistics
+        statistics.update(beliefs, 0)
+        scaled = RunningStatistics.normalise(statistics.tensors, beliefs, "believed")
+        assert scaled.std(0).numpy() == pytest.approx(np.full(4, 0.1 / deviation), rel=0.1)

@@ -93,7 +93,7 @@ class Diagnosis:
     def _once(self, kind: str, sentence: str) -> None:
         if kind not in self._said:
             self._said.add(kind)
-            self._say(sentence)
+            self._say(f"warning: {sentence}")
 
 
 def diagnosis_of(family: TaskFamily, recipe: Recipe, learner: Learner, say: Callable[[str], None]) -> Diagnosis:
