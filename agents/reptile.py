@@ -2,6 +2,7 @@
 
     theta <- theta + epsilon * mean over tasks (U_k(theta) - theta)
 
+Or, as its section 2 offers, Adam takes that mean difference, negated, for a gradient.
 No outer loss and no query: every round of a trial feeds an inner step, the last one too. The agent, its inner steps and
 their loss are MAML's. The paper did not try reinforcement learning. See docs/algorithms/maml.md.
 """
@@ -9,7 +10,7 @@ their loss are MAML's. The paper did not try reinforcement learning. See docs/al
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
@@ -22,16 +23,20 @@ from agents.functional.inner_loop import adapt, split_tasks, task_chunk_size
 from agents.functional.parameters import Parameters, flatten
 from agents.maml import MAMLAgent
 from agents.nets.statistics import ObservationStatistics
-from agents.nets.weights import take_weights
+from agents.nets.weights import check_adam, take_weights
 
 
 class ReptileConfig(InnerLoopConfig):
-    """The inner loop's keys, and the outer step."""
+    """The inner loop's keys, and the outer step. Defaults are those of small control problems, learned in minutes."""
+
+    added: ClassVar[Mapping[str, Any]] = {"adam_learning_rate": None}
 
     inner_steps: PositiveInt = Field(default=1, description="k - 1 of the paper: the last round is a step as well")
-    outer_step_size: PositiveFloat = 1.0  # epsilon; 1 moves to the mean of the adapted parameters
+    # Of Adam, which takes the way back from the adapted parameters for a gradient; None: moves by outer_step_size.
+    adam_learning_rate: PositiveFloat | None = 1e-2
+    outer_step_size: PositiveFloat = 1.0  # epsilon without Adam; 1 moves to the mean of the adapted parameters
     final_outer_step_size: NonNegativeFloat | None = None  # reached linearly after `decay_updates`; None: constant
-    decay_updates: PositiveInt = 1000  # meta-updates until the final step size
+    decay_updates: PositiveInt = 1000  # until the final step size; the recipe's iterations where it has them
 
 
 class ReptileLearner:
@@ -53,6 +58,8 @@ class ReptileLearner:
         initial = self.policy.init(torch.Generator().manual_seed(seed))
         self.parameters: Parameters = {name: value.to(device) for name, value in initial.items()}
         self.statistics = ObservationStatistics(config, self.policy)
+        rate = config.adam_learning_rate
+        self._adam = None if rate is None else torch.optim.Adam(list(self.parameters.values()), lr=rate)
         self._rounds = agent.trial_rounds(config.inner_steps, config.rollouts)
         self._updates = 0
 
@@ -88,7 +95,12 @@ class ReptileLearner:
             )
         epsilon = self._outer_step_size()
         for name, value in self.parameters.items():
-            value.add_(displacement[name], alpha=epsilon)
+            if self._adam is None:
+                value.add_(displacement[name], alpha=epsilon)
+            else:
+                value.grad = -displacement[name]
+        if self._adam is not None:
+            self._adam.step()
         self.policy.project(self.parameters)
         self.statistics.update(batch, self._updates)
         self._updates += 1
@@ -103,7 +115,9 @@ class ReptileLearner:
     # -- checkpoints
 
     def state_dict(self) -> dict[str, Any]:
-        return {"parameters": dict(self.parameters), "updates": self._updates} | self.statistics.state_dict()
+        adam = None if self._adam is None else self._adam.state_dict()
+        own = {"parameters": dict(self.parameters), "adam": adam, "updates": self._updates}
+        return own | self.statistics.state_dict()
 
     def load_weights(self, weights: Weights) -> None:
         """Start from the weights of another run; its statistics count as settled."""
@@ -113,7 +127,14 @@ class ReptileLearner:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if not isinstance(state["updates"], int) or state["updates"] < 0:
             raise AgentError(f"this checkpoint counts {state['updates']!r} updates; it is damaged")
+        adam = state.get("adam")  # not there before version 0.2
+        if (self._adam is None) != (adam is None):
+            raise AgentError("this checkpoint was written with another outer step; use the recipe of its own run")
+        if self._adam is not None and adam is not None:
+            check_adam(adam, self.parameters.values())
         take_weights({**self.parameters, **self.statistics.tensors}, self.statistics.weights_in(state))
+        if self._adam is not None and adam is not None:
+            self._adam.load_state_dict(adam)
         self.statistics.load_state_dict(state)
         self._updates = state["updates"]
 

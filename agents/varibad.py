@@ -19,7 +19,7 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from agents.common.in_context import InContextAgent, InContextConfig, InContextLearner, TrialState
-from agents.common.ppo import PPO, Sequences
+from agents.common.ppo import PPO, Sequences, between
 from agents.common.replay import TrialReplay
 from agents.common.savepoints import savepoint_beside_replay
 from agents.contract import AgentError, Algorithm, Interface, MetricInfo, RoundBatch, TrialBatch, Weights
@@ -44,13 +44,15 @@ Numbers = tuple[PositiveInt, ...]
 class VariBADConfig(InContextConfig):
     """Defaults learn small control problems in minutes; docs/algorithms/varibad.md says what the paper had."""
 
-    added: ClassVar[Mapping[str, Any]] = {"decode_changes": False, "least_belief_scale": 0.0}
+    added: ClassVar[Mapping[str, Any]] = {
+        "decode_changes": False, "least_belief_scale": 0.0, "final_vae_learning_rate": None
+    }  # fmt: skip
     renamed: ClassVar[Mapping[str, str]] = {"state_coefficient": "state_coef", "kl_coefficient": "kl_coef"}
 
     # Beliefs move under the policy while they are learned, so that it must settle in the end.
     learning_rate: PositiveFloat = 2e-3  # of Adam, for actor and critic
     final_learning_rate: PositiveFloat | None = 5e-5  # reached linearly; None keeps it constant
-    decay_updates: PositiveInt = ITERATIONS  # meta-updates until the final values
+    decay_updates: PositiveInt = ITERATIONS  # until the final values; the recipe's iterations where it has them
     num_minibatches: PositiveInt = 32  # of each epoch, over all steps, or over trials with `policy_into_encoder`
     max_grad_norm: PositiveFloat = 2.0  # longer gradients are cut to it
     meta_batch_size: PositiveInt = 40  # N, fresh tasks of each iteration, one trial of each
@@ -71,6 +73,7 @@ class VariBADConfig(InContextConfig):
     decode_changes: bool = True  # decode by how much it changes, normalised: hardly guessed without the task
     kl_coef: NonNegativeFloat = 0.01  # weight of the KL to the belief before
     vae_learning_rate: PositiveFloat = 1e-3  # of Adam, for encoder and decoders
+    final_vae_learning_rate: PositiveFloat | None = 1e-4  # reached linearly; None keeps it constant
     vae_updates: PositiveInt = 4  # of encoder and decoders in each iteration
     vae_batch: PositiveInt = 15  # trials of each of these updates
     vae_trials: PositiveInt = 1000  # newest trials that are stored for them
@@ -196,18 +199,13 @@ class VariBADLearner(InContextLearner):
 
     def __init__(self, agent: VariBADAgent, config: VariBADConfig, seed: int, device: torch.device) -> None:
         self.config = config
-        self._belief_statistics = (
-            RunningStatistics(2 * config.latent_size, device, "believed", floor=config.least_belief_scale)
-            if config.normalise_beliefs
-            else None
-        )
+        believed = RunningStatistics(2 * config.latent_size, device, "believed", floor=config.least_belief_scale)
+        self._belief_statistics = believed if config.normalise_beliefs else None
         super().__init__(agent, config, agent.networks.init(torch.Generator().manual_seed(seed)), device)
         acting = ("actor", "critic", PART, *(("encoder", "belief") if config.policy_into_encoder else ()))
         self._ppo = PPO(config, self._of(acting), agent.trial_inputs.policy, agent.trial_inputs.trial_steps, seed)
         self._vae = torch.optim.Adam(
-            list(self._of(("encoder", "belief", "decoder")).values()),
-            lr=config.vae_learning_rate,
-            fused=True,
+            list(self._of(("encoder", "belief", "decoder")).values()), lr=config.vae_learning_rate, fused=True
         )
         self._trials = TrialReplay(config.vae_trials)  # that the encoder learns from
 
@@ -289,6 +287,8 @@ class VariBADLearner(InContextLearner):
     def _encoder_update(self) -> dict[str, float]:
         """Some gradient steps of encoder and decoders on stored trials; returns metrics."""
         generator = torch.Generator().manual_seed(self._ppo.seed * 1_000_003 + self._ppo.updates)
+        rates = self.config.vae_learning_rate, self.config.final_vae_learning_rate
+        self._vae.param_groups[0]["lr"] = between(*rates, self.config.progress(self._ppo.updates - 1))
         mean_terms = torch.zeros(4)
         for _ in range(self.config.vae_updates):
             indices = torch.randperm(len(self._trials), generator=generator)[: self.config.vae_batch]

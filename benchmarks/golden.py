@@ -7,7 +7,8 @@
 Last bits differ between processors, so nothing is stored: BASE is checked out beside the present tree and both play the
 same cases through their own command line. Compared are the weights (every tensor of the newest checkpoint, whatever
 its name), every metric but timings, every column of the adaptation rows, and the summaries of `acclimate evaluate`.
-What BASE has must be there with equal values; what has come since is free. Prints a line a case; exits 1 if any differ.
+The present tree trains the whole recipes that BASE stored, so that a default that has changed is no difference. What
+BASE has must be there with equal values; what has come since is free. Prints a line a case; exits 1 if any differ.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+NO_RESULT = ("config",)  # parts of a record that are kept for the other tree
 UNCOMPARED = ("success", "run_id")  # columns: one that may be null, one that is new for every run
 RENAMED = {"point": "adaptation_step"}  # columns of adaptation rows that are called otherwise since
 
@@ -220,6 +221,15 @@ def command(*words: str) -> str:
     return said.getvalue()
 
 
+def in_present_keys(config: str) -> dict[str, Any]:
+    """The stored recipe of an earlier commit as one of the present tree: keys that came since hold what was before."""
+    from trainers.recipes.schema import Recipe
+
+    file = Path("stored.yaml")
+    file.write_text(config)
+    return Recipe.stored(file).to_data()
+
+
 def digest(data: Any) -> str:
     return hashlib.sha256(data if isinstance(data, bytes) else json.dumps(data).encode()).hexdigest()[:16]
 
@@ -235,6 +245,7 @@ def record_of(run: Path) -> dict[str, Any]:
     schema = json.loads((run / "metrics.schema.json").read_text())
     rows = pq.read_table(run / "adaptation.parquet").to_pandas()
     return {
+        "config": (run / "config.yaml").read_text().replace(f"{Path.cwd()}/", ""),
         "weights": sorted(digest(value.tobytes()) for value in tensors.values()),
         "metrics": [
             {name: repr(value) for name, value in line.items() if not schema[name]["timing"]} for line in lines
@@ -244,18 +255,21 @@ def record_of(run: Path) -> dict[str, Any]:
     }
 
 
-def play(out: Path, only: str) -> None:
-    """Plays the cases with the tree in the working directory; writes their record to `out`."""
+def play(out: Path, only: str, base: Path | None) -> None:
+    """Plays the cases, or the recipes in the record `base`, in the working directory; writes their record to `out`."""
     import yaml
 
     os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
     Path("runs").mkdir(exist_ok=True)
     Path("own_family.py").write_text(OWN_FAMILY)
+    stored = json.loads(base.read_text()) if base else {}
     records: dict[str, Any] = {}
     for name, case in cases().items():
         if only not in name and name != "maml_clip_two_steps":
             continue
         then = case.pop("then", [])
+        if stored:
+            case = in_present_keys(stored[name]["config"]) | {"iterations": case["iterations"]}  # before any resuming
         Path(f"{name}.yaml").write_text(yaml.safe_dump(case))
         run = Path("runs") / name
         command("train", f"{name}.yaml", "--out", str(run))
@@ -301,6 +315,7 @@ def differences(base: Any, new: Any, where: str = "") -> list[str]:
         return [
             one
             for key, value in base.items()
+            if key not in NO_RESULT
             for one in (differences(value, new[key], f"{where}/{key}") if key in new else [f"{where}/{key}: is gone"])
         ]
     if isinstance(base, list) and isinstance(new, list) and len(base) == len(new):
@@ -338,13 +353,14 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="a folder for BASE's record, which a later call takes from there")
     parser.add_argument("--record", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--of", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--base-record", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.record:
         sys.path.insert(0, str(Path.cwd()))
         if chosen.results:
             evaluate_results(chosen.record, chosen.of, chosen.only)
         else:
-            play(chosen.record, chosen.only)
+            play(chosen.record, chosen.only, chosen.base_record)
         return
     with tempfile.TemporaryDirectory() as temporary:
         base = Path(temporary) / "base"
@@ -354,26 +370,25 @@ def main() -> None:
             if chosen.results:
                 words += ["--results", "--of", str(base / "docs" / "results")]
             kept = chosen.keep / f"{'results' if chosen.results else 'golden'}.json" if chosen.keep else None
-            with ThreadPoolExecutor(2) as both:
-                new = both.submit(record, ROOT, Path(temporary) / "of-new", words)
-                if kept and kept.is_file():
-                    before = json.loads(kept.read_text())
-                else:
-                    before = record(base, Path(temporary) / "of-base", words)
-                    if kept:
-                        kept.parent.mkdir(parents=True, exist_ok=True)
-                        kept.write_text(json.dumps(before))
-                after = new.result()
+            if kept and kept.is_file():
+                before = json.loads(kept.read_text())
+            else:
+                before = record(base, Path(temporary) / "of-base", words)
+                if kept:
+                    kept.parent.mkdir(parents=True, exist_ok=True)
+                    kept.write_text(json.dumps(before))
+            given = Path(temporary) / "base.json"
+            given.write_text(json.dumps(before))
+            after = record(ROOT, Path(temporary) / "of-new", [*words, "--base-record", str(given)])
         finally:
             subprocess.run(["git", "worktree", "remove", "--force", base], cwd=ROOT, check=True)
     failed = 0
-    for name, one in before.items():
-        if chosen.only not in name:
-            continue
+    compared = {name: one for name, one in before.items() if chosen.only in name}
+    for name, one in compared.items():
         found = differences(one, after.get(name, {}))
         failed += bool(found)
         print(f"{'DIFFERS' if found else 'equal  '} {name}" + "".join(f"\n    {line}" for line in found[:6]))
-    print(f"{len(before) - failed} of {len(before)} equal")
+    print(f"{len(compared) - failed} of {len(compared)} equal")
     sys.exit(bool(failed))
 
 

@@ -58,7 +58,7 @@ PLAIN_IN_CONTEXT = {
 PLAIN_VARIBAD = PLAIN_IN_CONTEXT | {
     "state_coef": 0.0, "kl_coef": 0.1, "vae_updates": 3, "posteriors": None, "decoded": None,
     "normalise_beliefs": False, "decode_changes": False, "final_learning_rate": None, "max_grad_norm": 0.5,
-    "least_belief_scale": 0.0,
+    "least_belief_scale": 0.0, "final_vae_learning_rate": None,
 }  # fmt: skip
 PLAIN_PEARL = {
     "learning_rate": 3e-4, "gamma": 0.99, "reward_scale": 5.0, "kl_coef": 1.6, "policy_regularisation": 1e-3,

@@ -52,7 +52,7 @@ class PPOConfig(Config):
     final_gamma: Annotated[float, Field(ge=0, lt=1)] | None = None  # its horizon 1 / (1 - gamma) geometrically
     ent_coef: NonNegativeFloat = 0.0  # weight of the entropy bonus
     final_ent_coef: NonNegativeFloat | None = None  # reached linearly; None keeps it constant
-    decay_updates: PositiveInt = 1000  # meta-updates until the final values
+    decay_updates: PositiveInt = 1000  # meta-updates until the final values; the recipe's iterations where it has them
     learning_rate_updates: PositiveInt | None = None  # until the final rate; None: decay_updates
     gae_lambda: Fraction = 0.95  # 1: advantages of whole returns, 0: of one step
     update_epochs: PositiveInt = 4  # passes over a meta-batch in an update
@@ -76,21 +76,21 @@ class PPOConfig(Config):
     def learning_rate_at(self, updates: int) -> float:
         """Adam's rate of this meta-update."""
         progress = min(1.0, updates / (self.learning_rate_updates or self.decay_updates))
-        return _between(self.learning_rate, self.final_learning_rate, progress)
+        return between(self.learning_rate, self.final_learning_rate, progress)
 
     def ent_coef_at(self, updates: int) -> float:
         """The weight of the entropy in this meta-update's loss."""
-        return _between(self.ent_coef, self.final_ent_coef, self.progress(updates))
+        return between(self.ent_coef, self.final_ent_coef, self.progress(updates))
 
     def gamma_at(self, updates: int) -> float:
         """The discount of this meta-update."""
         if self.final_gamma is None:
             return self.gamma
         ends = math.log(1 - self.gamma), math.log(1 - self.final_gamma)
-        return 1 - math.exp(_between(*ends, self.progress(updates)))
+        return 1 - math.exp(between(*ends, self.progress(updates)))
 
 
-def _between(start: float, end: float | None, progress: float) -> float:
+def between(start: float, end: float | None, progress: float) -> float:
     return start if end is None else start + progress * (end - start)
 
 

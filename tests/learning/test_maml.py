@@ -109,11 +109,12 @@ def test_meta_sgd_moves_its_step_sizes():
     assert float((learned - 0.5).abs().max()) < 0.2
 
 
-def test_reptile_comes_closer_with_every_update():
+@pytest.mark.parametrize("rate", [None, 1e-2])
+def test_reptile_comes_closer_with_every_update(rate):
     """Slower than MAML: what 12 updates of three rounds close, against the untrained start that closes nothing."""
     changed = {"meta_batch_size": 20, "rollouts": 10, "hidden_sizes": (32, 32), "inner_steps": 2}
     plain = {key: value for key, value in PLAIN_INNER_LOOP.items() if key != "outer"}
-    settings = ReptileConfig(**(plain | changed | {"inner_learning_rates": (0.5,)}))
+    settings = ReptileConfig(**(plain | changed | {"inner_learning_rates": (0.5,), "adam_learning_rate": rate}))
     for seed in (0, 1, 2):
         after = gap_closed(train(seed, 12, settings, ReptileLearner))[1]
         assert after > 0.2

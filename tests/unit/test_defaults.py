@@ -70,6 +70,13 @@ def test_costs_follow_the_family_and_what_is_given_stays():
     assert alone("rl2", "point_nav-v1", "agent.memory={name: transformer}").agent.bptt_steps is None
 
 
+def test_what_decays_is_over_when_the_run_is_unless_its_length_is_given():
+    assert alone("varibad", "point_nav-v1", "iterations=7").agent.decay_updates == 7
+    assert alone("varibad", "point_nav-v1", "iterations=7", "agent.decay_updates=5").agent.decay_updates == 5
+    whole = alone("varibad", "point_nav-v1")
+    assert whole.agent.decay_updates == whole.iterations
+
+
 def test_fixed_training_tasks_are_said_once():
     assert alone("pearl", "point_nav-v1", "train_tasks=30").agent.train_tasks == 30
     assert alone("pearl", "point_nav-v1", "agent.train_tasks=30").train_tasks == 30

@@ -18,6 +18,8 @@ def fitted(data: Mapping[str, Any], config: type[Config]) -> dict[str, Any]:
     agent = dict(data["agent"])
     if "train_tasks" in config.model_fields and data.get("train_tasks") is not None:
         agent.setdefault("train_tasks", data["train_tasks"])  # of the recipe: saying it once is enough
+    if "decay_updates" in config.model_fields and data.get("iterations") is not None:
+        agent.setdefault("decay_updates", data["iterations"])  # what decays is over when the run is
     lacking = [key for key in config.fitted if key not in agent]
     if lacking and isinstance(data.get("family"), str):
         family = registry.family(data["family"], task_in_observation=bool(data.get("task_in_observation", False)))
