@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from gymnasium.utils.env_checker import check_env
 
-from envs.checked import make_checked
+from envs.checked import RAISED, make_checked
 from envs.errors import TaskError
 from envs.signals import STEP_SIGNALS, declared_by
 from envs.task import KINDS, SPLITS, Task, TaskFamily
@@ -54,7 +54,7 @@ def check_task_family(family: TaskFamily) -> list[Finding]:
                 problem = check(family)
             except TaskError as error:
                 problem = str(error)
-            except Exception as error:  # someone else's code: whatever it raises is the finding
+            except RAISED as error:  # someone else's code: whatever it raises is the finding
                 problem = f"{type(error).__name__}: {' '.join(str(error).split())}"
             findings.append(Finding(name, problem))
     return _each_problem_once(findings)

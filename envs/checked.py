@@ -18,6 +18,7 @@ from envs.spaces import ObservationReader, describe
 
 _REALS = {float, int, np.float64, np.float32}
 _STEP = "a step returns observation, reward, terminated, truncated, info"
+RAISED = (Exception, SystemExit)  # by an environment: one that leaves must not take the process along
 _RESET = "a reset returns observation and info, a dict"
 
 
@@ -45,7 +46,7 @@ class CheckedEnv:
         self._elapsed = 0
         try:
             answer = self.env.reset(seed=seed, options=options)
-        except Exception as error:
+        except RAISED as error:
             if isinstance(error, TypeError) and not _takes_seed(self.env):
                 self._refuse("takes no seed or no options in its reset; begin it `def reset(self, *, seed=None, "
                              "options=None)` and call super().reset(seed=seed)")  # fmt: skip
@@ -59,7 +60,7 @@ class CheckedEnv:
         self._elapsed += 1
         try:
             answer = self.env.step(action)
-        except Exception as error:
+        except RAISED as error:
             self._failed(error, "step")
         if type(answer) is not tuple or len(answer) != 5:
             self._refuse_answer(answer)
@@ -105,7 +106,7 @@ class CheckedEnv:
     def _refuse(self, what: str) -> NoReturn:
         raise TaskError(f"{name_of(self.env, self._task)} {what}{self._where()}")
 
-    def _failed(self, error: Exception, method: str) -> NoReturn:
+    def _failed(self, error: Exception | SystemExit, method: str) -> NoReturn:
         if isinstance(error, TaskError):
             raise error
         doing = f"{name_of(self.env, self._task)}, in its {method},"
@@ -140,7 +141,7 @@ def make_checked(make_env: Callable[[Any], gymnasium.Env], task: Any) -> gymnasi
         env = make_env(task)
     except TaskError:
         raise
-    except Exception as error:
+    except RAISED as error:
         raise EnvironmentFailure.of(error, f"{task.family}: its make_env", f" (task {task.parameters})") from error
     if not isinstance(env, gymnasium.Env):
         raise TaskError(
@@ -181,7 +182,7 @@ class CheckedRows(gymnasium.vector.VectorWrapper):
             answer = call()
         except TaskError:
             raise
-        except Exception as error:
+        except RAISED as error:
             raise EnvironmentFailure.of(error, f"{self._name}, in its {method},", "") from error
         if not isinstance(answer, tuple) or len(answer) != values:
             raise TaskError(

@@ -27,7 +27,7 @@ class EnvironmentFailure(TaskError):
         return type(self), (str(self), self.frames, self.raised)
 
     @classmethod
-    def of(cls, error: Exception, doing: str, where: str) -> EnvironmentFailure:
+    def of(cls, error: Exception | SystemExit, doing: str, where: str) -> EnvironmentFailure:
         """The failure of an exception: "X, in its reset, raised KeyError: 'goal' (task ...); mend the environment"."""
         said = " ".join(str(error).split())
         message = f"{doing} raised {type(error).__name__}{f': {said}' if said else ''}{where}; mend the environment"

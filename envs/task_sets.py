@@ -21,7 +21,7 @@ def load_task_set(path: Path, family: TaskFamily) -> TaskSet:
     try:
         if not path.is_file():
             raise OSError("it is no file")
-        data = load_json(path.read_text())
+        data = load_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise TaskError(f"{path} is not a task set: {error}") from error
     if isinstance(data, Mapping) and "tasks" not in data and "hash" in data:

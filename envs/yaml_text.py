@@ -44,12 +44,18 @@ for _class in (_Loader, _Dumper):
     _class.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
 
 
-def load_yaml(text: str) -> Any:
-    """The data in a YAML text; None if it is empty.
+def load_yaml(text: str | bytes) -> Any:
+    """The data in a YAML text, or in a file's bytes; None if it is empty.
 
     Raises:
         TextError: it is not YAML, or says something twice or ambiguously.
     """
+    if isinstance(text, bytes):
+        try:
+            text = text.decode()
+        except UnicodeDecodeError as error:
+            line = error.object[: error.start].count(b"\n") + 1
+            raise TextError(f"line {line} is not text in UTF-8; save the file in that encoding") from error
     try:
         loader = _Loader(text)
         try:

@@ -248,7 +248,7 @@ def load(path: Path) -> DescribedFamily:
     try:
         if not path.is_file():
             raise OSError("it is no file")
-        data = load_yaml(path.read_text())
+        data = load_yaml(path.read_bytes())
     except (OSError, ValueError) as error:
         raise TaskError(f"{path} is not a YAML description: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(data, dict):

@@ -315,4 +315,4 @@ def test_a_familys_name_is_printed_as_it_is_and_needs_no_docstring(tmp_path, mon
     assert "own_plain:Family: 12 of 12 checks passed" in call("check", "own_plain:Family").output
     refused = call("families", "own_plain:Odd")
     assert refused.exit_code == 2
-    assert "the kind of own_plain:Odd is 'weird'; it is one of distribution, region, finite" in refused.output
+    assert "own_plain:Odd has str 'weird' for its kind, which is one of distribution, region, finite" in refused.output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 import warnings
 
 import gymnasium
@@ -276,6 +277,17 @@ def test_an_exception_of_make_env_names_the_task():
 
     with pytest.raises(EnvironmentFailure, match=r"gone-v1: its make_env raised ZeroDivisionError.*task \{'goal': 1.0"):
         _ = Family().observation_space
+
+
+class Leaves(Plain):
+    def step(self, action):
+        sys.exit("no licence")
+
+
+def test_an_environment_that_leaves_does_not_take_the_process_along():
+    family = of(lambda task: Leaves())
+    with pytest.raises(EnvironmentFailure, match=r"Leaves, in its step, raised SystemExit: no licence \(step 1"):
+        check_no_leak(family)
 
 
 class OwnRows(gymnasium.vector.VectorEnv):

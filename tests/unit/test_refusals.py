@@ -231,6 +231,8 @@ COMMANDS = [
     ("new family=point_nav-v1 agent=maml", "needs the FILE to write before its keys"),
     ("recipes all", "acclimate recipes does not know what to do with all"),
     ("trian", "there is no command trian; did you mean train?"),
+    ("check odd.py:FWalk", "name it odd:FWalk and run from its folder"),
+    ("check ./odd:FWalk", "name it odd:FWalk and run from its folder"),
     ("--versoin", "did you mean --version?"),
 ]
 
@@ -285,6 +287,13 @@ def test_an_override_is_refused(here, override, says):
 def test_a_recipe_is_refused(here, text, says):
     (here / "recipe.yaml").write_text(text)
     refused(["train", "recipe.yaml", "--out", "run"], says, here)
+
+
+@pytest.mark.parametrize("name", ["recipe.yaml", "robot.yaml"])
+def test_a_file_in_another_encoding_is_refused(here, name):
+    (here / name).write_bytes(b"family: point_nav-v1\n" + "# größer\n".encode("latin-1"))
+    words = ["train", name] if name == "recipe.yaml" else ["check", name]
+    refused(words, "line 2 is not text in UTF-8; save the file in that encoding", here)
 
 
 @pytest.mark.parametrize(("line", "says"), COMMANDS, ids=lambda value: value[:50])

@@ -89,6 +89,19 @@ def test_arrows_point_one_way(package):
         assert not {name.partition(".")[0] for name in imports(path)} & FORBIDDEN[package], path
 
 
+def test_text_is_written_in_utf_8_whatever_the_locale():
+    """Under LC_ALL=C the default is ASCII, and the report holds more."""
+    for path in FILES:
+        for call in [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]:
+            if not isinstance(call.func, ast.Attribute):
+                continue
+            words = [one.value for one in call.args if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+            opened = call.func.attr == "open" and any(word in ("w", "a", "x", "r", "r+") for word in words)
+            if call.func.attr == "write_text" or opened:
+                named = {keyword.arg for keyword in call.keywords}
+                assert "encoding" in named, f"{path.relative_to(ROOT)}, line {call.lineno} names no encoding"
+
+
 def test_functional_maths_imports_nothing_of_ours():
     for path in (ROOT / "agents" / "functional").rglob("*.py"):
         assert all(name.startswith("agents.functional") for name in own_imports(path)), path

@@ -63,7 +63,7 @@ def evaluate(
         typer.echo(text, nl=False)
     elif json_file is not None:
         with cannot_be_written(json_file):
-            json_file.write_text(text)
+            json_file.write_text(text, encoding="utf-8")
 
 
 def refuse_unwritable(path: Path) -> None:
@@ -72,7 +72,7 @@ def refuse_unwritable(path: Path) -> None:
         return  # a pipe or a device: opening it to see would be noticed at its other end
     existed = path.exists()
     with cannot_be_written(path):
-        path.open("a").close()
+        path.open("ab").close()
     if not existed:
         path.unlink()
 

@@ -11,7 +11,7 @@ from agents.contract import Config, renamed_keys, with_todays_names
 from envs.validation import nearest
 from envs.yaml_text import TextError, load_yaml
 from trainers.errors import RecipeError
-from trainers.files import read_text
+from trainers.files import read_bytes
 
 # Keys that do not decide a run's numbers, and how far it goes; device and learner_threads may move last bits.
 MAY_CHANGE = (
@@ -57,7 +57,7 @@ def run_name(name: str | None, overrides: Sequence[str]) -> str:
 def read(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file, as it is written; RecipeError if there is none."""
     try:
-        data = load_yaml(read_text(path))
+        data = load_yaml(read_bytes(path))
     except (OSError, ValueError) as error:
         raise RecipeError(f"{path} is not a YAML recipe: {' '.join(str(error).split())[:200]}") from error
     if data is None:

@@ -13,15 +13,16 @@ from importlib.util import find_spec
 from operator import attrgetter
 from pathlib import Path
 from pkgutil import extend_path
-from typing import Any, ClassVar, Protocol, get_args
+from typing import Any, ClassVar, Protocol
 
 from agents import ALGORITHMS
 from agents.baselines import BASELINES
 from agents.contract import Agent, AgentError, Algorithm, Interface
 from envs import FAMILIES
+from envs.declared import malformed
 from envs.errors import TaskError
 from envs.oracle import OracleWrapper
-from envs.task import Kind, TaskFamily
+from envs.task import TaskFamily
 from envs.validation import nearest
 from trainers.errors import RecipeError
 
@@ -119,11 +120,8 @@ def _family(name: str) -> TaskFamily:
         made = found
     else:
         raise RecipeError(f"family: {name} is {found!r}, not a subclass of envs.task.TaskFamily")
-    for attribute in ("name", "parameters", "episode_steps"):
-        if not hasattr(made, attribute):
-            raise RecipeError(f"family: {name} lacks the class attribute {attribute}; see envs.task.TaskFamily")
-    if made.kind not in get_args(Kind):
-        raise RecipeError(f"family: the kind of {name} is {made.kind!r}; it is one of {', '.join(get_args(Kind))}")
+    if wrong := malformed(made):
+        raise RecipeError(f"family: {name} {wrong}; see envs.task.TaskFamily")
     return made
 
 
@@ -216,6 +214,12 @@ def _import(name: str, listed: Mapping[str, str], key: str) -> Any:
         raise RecipeError(
             f"{key}: {name} was defined in a script, a notebook or a function of another process; put it into a module "
             f"and name that (--family my_module:MyClass){passed_on}"
+        )
+    if module_name.endswith(".py") or not all(part.isidentifier() for part in module_name.split(".")):
+        stem = Path(module_name.removesuffix(".py")).name
+        raise RecipeError(
+            f"{key}: {module_name} is no module's name as Python imports it; name it {stem}:{attribute} and run from "
+            "its folder"
         )
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # a user's own module lies where the command is run

@@ -72,5 +72,5 @@ def write_report(run: Run, summary: dict[str, Any], plots: Sequence[Path], itera
         )
     )
     path = run.path / "report.html"
-    path.write_text(page)
+    path.write_text(page, encoding="utf-8")
     return path

@@ -89,8 +89,8 @@ class MetricLog:
         schema = {
             name: {"unit": info.unit, "meaning": info.meaning, "timing": info.timing} for name, info in table.items()
         }
-        (folder / "metrics.schema.json").write_text(json.dumps(schema, indent=2) + "\n")
-        self._file = (folder / "metrics.jsonl").open("a")
+        (folder / "metrics.schema.json").write_text(json.dumps(schema, indent=2) + "\n", encoding="utf-8")
+        self._file = (folder / "metrics.jsonl").open("a", encoding="utf-8")
 
     def write(self, values: Mapping[str, float]) -> None:
         """One iteration's metrics; each must be described and finite."""
