@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -72,18 +73,19 @@ def train(name: str, seed: int, out: Path, timed: bool) -> None:
         | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
         | ({} if timed else {"OMP_NUM_THREADS": "1"})
     )
-    began = time.perf_counter()
+    began, before = time.perf_counter(), os.times()
     done = subprocess.run(
         [*command, *alone, "--out", str(folder)],
         check=True,
         env=environment,
         cwd=ROOT,
-        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
     )
-    seconds, used = time.perf_counter() - began, os.times()
-    said = [line for line in done.stderr.splitlines() if line.startswith("warning: ")]
-    cpu_seconds = used.children_user + used.children_system
+    seconds, after = time.perf_counter() - began, os.times()
+    said = [line for line in done.stdout.splitlines() if line.startswith("warning: ")]
+    cpu_seconds = after.children_user + after.children_system - before.children_user - before.children_system
+    print(f"{folder}: {seconds:.0f} s, {cpu_seconds:.0f} of a processor", *said, sep="\n  ", flush=True)
     took.write_text(json.dumps({"seconds": seconds, "cpu_seconds": cpu_seconds, "said": said}) + "\n")
 
 
@@ -134,7 +136,7 @@ def report(out: Path) -> None:
 
 
 def table(rows: list[dict[str, object]]) -> str:
-    """The rows as Markdown."""
+    """The rows as Markdown, and what their runs said of themselves."""
     lines = [
         "| family | agent | first episodes | after adapting | control | untrained | blind | seeds | steps | minutes |",
         "|---|---|---|---|---|---|---|---|---|---|",
@@ -145,7 +147,17 @@ def table(rows: list[dict[str, object]]) -> str:
         minutes = "" if row["minutes"] is None else f"{row['minutes']:.1f}"
         cells += [_number(row["blind"]), row["seeds"], f"{row['environment_steps']:,}", minutes]
         lines.append(f"| {' | '.join(map(str, cells))} |")
-    return "\n".join(lines)
+    said = [f"* {row['family']} by {row['agent']}: {'; '.join(kinds)}" for row in rows if (kinds := kinds_said(row))]
+    heading = ["", "Said while they ran, by some or all seeds:", ""] if said else []
+    return "\n".join([*lines, *heading, *said])
+
+
+def kinds_said(row: dict[str, object]) -> list[str]:
+    """The sentences that the row's runs said, without the figures that differ from run to run, each once."""
+    said = row["said"]
+    assert isinstance(said, list)
+    kinds = {re.sub(r"(is|returned|are) [-+.e\d]+( nats)?", r"\1 ...", one.removeprefix("warning: ")) for one in said}
+    return sorted(kinds)
 
 
 def _number(value: object) -> str:

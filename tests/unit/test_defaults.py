@@ -20,7 +20,7 @@ from trainers.recipes.loading import SHIPPED
 from trainers.recipes.registry import interface_of
 from trainers.recipes.schema import Recipe
 from trainers.runs.rows import ROWS
-from trainers.training.diagnosis import PATIENCE, Diagnosis, gains_of_trials, least_entropy
+from trainers.training.diagnosis import PATIENCE, Diagnosis, gains_of_trials, least_entropy, size_of_actions
 from trainers.training.setup import choose_device, planned_tasks
 
 FAMILIES = ("point_nav-v1", "half_cheetah_vel-v1")
@@ -169,6 +169,22 @@ def test_few_gradient_steps_and_equal_returns_are_said():
     assert len(said) == 1
     assert said[0].startswith("warning: there is one gradient step for every ")
     assert said[0].endswith("outer.update_epochs")
+
+
+@pytest.mark.parametrize(("factor", "times"), [(0.05, 1), (1.0, 0)])
+def test_a_policy_that_does_almost_nothing_is_said_once(factor, times):
+    agent, learner = small_maml()
+    batch = sample(agent, learner, some_tasks(4))
+    space = gymnasium.spaces.Box(1.0, 5.0, (2,))
+    moved = tuple(one.map(lambda array: array) for one in batch)
+    for one in moved:
+        one.action[...] = 3.0 + 2.0 * factor * np.sign(one.action)
+    diagnosis, said = watched(space=space)
+    for _ in range(PATIENCE + 2):
+        diagnosis.batch(moved)
+    assert len(said) == times
+    assert all(sentence.startswith("warning: actions are 0.05 of half their range") for sentence in said)
+    assert size_of_actions(gymnasium.spaces.Box(-np.inf, np.inf, (2,)), moved) == np.inf
 
 
 def test_the_gradient_steps_of_an_update_are_the_product_of_their_keys():

@@ -16,6 +16,7 @@ from trainers.recipes.schema import Recipe
 PATIENCE = 10  # iterations on end, before anything is said of them
 MOST_STEPS = 50_000  # environment steps for each gradient step
 FEW_TRIALS = 20  # of a validation: with more, a gain within its interval is a finding and no noise
+IDLE = 0.15  # root mean square of continuous actions, in half ranges of the space
 NEGLIGIBLE_STD = 0.01  # of continuous actions, in half ranges of the space
 
 
@@ -40,11 +41,12 @@ class Diagnosis:
         self._least = {name: info.least for name, info in described.items() if info.least is not None}
         if "policy_entropy" in described:
             self._least["policy_entropy"] = least_entropy(action_space)
-        self._below = dict.fromkeys([*self._least, "returns"], 0)  # iterations on end
+        self._action_space = action_space
+        self._below = dict.fromkeys([*self._least, "returns", "actions"], 0)  # iterations on end
         self._said: set[str] = set()
 
     def batch(self, batch: TrialBatch) -> None:
-        """Look at an iteration's trials: at how many there are for a gradient step, and whether returns differ."""
+        """Look at an iteration's trials: their number for a gradient step, their returns and their actions."""
         steps, updates = sum(one.steps for one in batch), self._config.gradient_steps_per_update()
         if updates is not None and steps > MOST_STEPS * updates:
             keys = " or ".join(f"agent.{key}" for key in self._config.gradient_step_keys)
@@ -58,6 +60,18 @@ class Diagnosis:
                 "returns",
                 f"every row of the last {PATIENCE} iterations returned {returns[0]:g}; equal returns teach nothing: "
                 f"unless that is the best there is, make the reward less sparse or explore more{self._explore()}",
+            )
+        self._actions(batch)
+
+    def _actions(self, batch: TrialBatch) -> None:
+        size = size_of_actions(self._action_space, batch)
+        self._count("actions", size < IDLE)
+        if self._below["actions"] >= PATIENCE:
+            self._once(
+                "actions",
+                f"actions are {size:.2g} of half their range, and were hardly more in the last {PATIENCE} iterations; "
+                "the policy does almost nothing: if more is worth its cost, reward the way to it or explore "
+                f"more{self._explore()}",
             )
 
     def metrics(self, metrics: Mapping[str, float]) -> None:
@@ -99,6 +113,15 @@ class Diagnosis:
 def diagnosis_of(family: TaskFamily, recipe: Recipe, learner: Learner, say: Callable[[str], None]) -> Diagnosis:
     """The diagnosis of a run."""
     return Diagnosis(recipe.agent, learner.metrics, family.action_space, say)
+
+
+def size_of_actions(space: gymnasium.Space, batch: TrialBatch) -> float:
+    """Root mean square of the actions from the middle of a bounded Box, in half ranges; infinite for other spaces."""
+    if not isinstance(space, gymnasium.spaces.Box) or not space.is_bounded():
+        return math.inf
+    middle, half = (space.high + space.low) / 2.0, np.maximum((space.high - space.low) / 2.0, 1e-9)
+    squares = [np.square((one.action[one.valid] - middle) / half, dtype=np.float64) for one in batch]
+    return math.sqrt(np.concatenate(squares).mean())
 
 
 def least_entropy(space: gymnasium.Space) -> float:
