@@ -147,17 +147,20 @@ def table(rows: list[dict[str, object]]) -> str:
         minutes = "" if row["minutes"] is None else f"{row['minutes']:.1f}"
         cells += [_number(row["blind"]), row["seeds"], f"{row['environment_steps']:,}", minutes]
         lines.append(f"| {' | '.join(map(str, cells))} |")
-    said = [f"* {row['family']} by {row['agent']}: {'; '.join(kinds)}" for row in rows if (kinds := kinds_said(row))]
-    heading = ["", "Said while they ran, by some or all seeds:", ""] if said else []
-    return "\n".join([*lines, *heading, *said])
+    by_kind: dict[str, list[str]] = {}
+    for row in rows:
+        for kind in kinds_said(row):
+            by_kind.setdefault(kind, []).append(f"{str(row['family']).rpartition(':')[2]} by {row['agent']}")
+    said = [f"* {kind}: {', '.join(runs)}" for kind, runs in by_kind.items()]
+    return "\n".join([*lines, *(["", "Said while they ran, by some or all seeds:", ""] if said else []), *said])
 
 
 def kinds_said(row: dict[str, object]) -> list[str]:
-    """The sentences that the row's runs said, without the figures that differ from run to run, each once."""
+    """The signs that the row's runs said, each once, without the figures that differ from run to run and the advice."""
     said = row["said"]
     assert isinstance(said, list)
-    kinds = {re.sub(r"(is|returned|are) [-+.e\d]+( nats)?", r"\1 ...", one.removeprefix("warning: ")) for one in said}
-    return sorted(kinds)
+    signs = (one.removeprefix("warning: ").partition(";")[0] for one in said)
+    return sorted({re.sub(r" (is|returned|are) [-+.e\d]+( nats)?", r" \1 ...", sign) for sign in signs})
 
 
 def _number(value: object) -> str:
