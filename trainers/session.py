@@ -71,6 +71,7 @@ def train(
     Raises:
         UserError, TaskError, AgentError: one sentence; what was written stays.
     """
+    registry.refuse_while_importing()
     shows, watching = bool(keys.pop("progress", report is None)), _callables(callbacks)
     given: dict[str, Any] = {key: _plain(key, value) for key, value in keys.items()}
     if family is not None:
@@ -102,6 +103,7 @@ def resume(
     Raises:
         UserError, TaskError, AgentError: one sentence; what was written stays.
     """
+    registry.refuse_while_importing()
     shows, watching = bool(keys.pop("progress", report is None)), _callables(callbacks)
     if isinstance(run, Run) and family is None:
         family = run.recipe.family  # which it may have been opened with

@@ -250,3 +250,27 @@ def test_a_notebooks_text_is_no_markup_and_says_what_is_left(monkeypatch):
     bundle = shown._handle.shown[-1]
     assert bundle["text/html"].startswith("<b>a&lt;b</b>")
     assert "1:30 left" in bundle["text/plain"], "6 updates of 15 s"
+
+
+@pytest.mark.parametrize("every", [0, 1])
+def test_a_run_that_stopped_before_its_end_says_so_where_its_curve_is_wanted(tmp_path, every):
+    evaluation = SMALL["evaluation"] | {"every": every}
+    run = train(tmp_path / "run", evaluation=evaluation, callbacks=lambda update: True).run
+    for wanted in (lambda: acclimate.plot(run, "adaptation_curve"), lambda: acclimate.plot([run]), run.adaptation):
+        with pytest.raises(UserError, match=r"^\S+ has no .*rows.*acclimate resume") as refused:
+            wanted()
+        assert "\n" not in str(refused.value)
+
+
+def test_a_script_that_trains_is_not_imported_for_its_family(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "trains_at_once.py").write_text(
+        "import acclimate\nfrom tests.helpers import LineFamily\n\n\nclass Mine(LineFamily):\n    pass\n\n\n"
+        "acclimate.train(family=Mine, agent='maml')\n"
+    )
+    for _ in range(2):
+        with pytest.raises(RecipeError, match=r"^trains_at_once trains when it is imported.*__main__"):
+            acclimate.train(family="trains_at_once:Mine", agent="maml", progress=False)
+    assert not (tmp_path / "runs").exists()
+    assert train(tmp_path / "run", iterations=1).iteration == 1

@@ -27,6 +27,7 @@ from envs.validation import nearest
 from trainers.errors import RecipeError
 
 AnyFamily = str | Path | type[TaskFamily] | TaskFamily  # by name, or as it is
+_IMPORTING: list[str] = []  # modules on their way in, of families and agents
 _GIVEN: dict[str, Any] = {}  # what no import path leads to, by the name that stands for it in recipes
 
 
@@ -227,6 +228,7 @@ def _import(name: str, listed: Mapping[str, str], key: str) -> Any:
             package.__path__ = extend_path(package.__path__, package.__name__)  # so may one in a folder named as ours
     try:
         refuse_foreign_code(module_name, key)
+        _IMPORTING.append(module_name)
         module = import_module(module_name)
     except RecipeError:
         raise
@@ -236,6 +238,9 @@ def _import(name: str, listed: Mapping[str, str], key: str) -> Any:
         raise RecipeError(
             f"{key}: {name} cannot be imported, for its module raises {_named(error)}; mend it"
         ) from error
+    finally:
+        if module_name in _IMPORTING:
+            _IMPORTING.remove(module_name)
     try:
         found = attrgetter(attribute)(module)
     except AttributeError:
@@ -245,6 +250,19 @@ def _import(name: str, listed: Mapping[str, str], key: str) -> Any:
     if isinstance(found, type) and (lacking := getattr(found, "__abstractmethods__", None)):
         raise RecipeError(f"{key}: {name} must define {', '.join(sorted(lacking))}")
     return found
+
+
+def refuse_while_importing() -> None:
+    """A script that trains is no module to find a family in, for each process that looks for it would train, too.
+
+    Raises:
+        RecipeError: it is being imported for its family or agent.
+    """
+    if _IMPORTING:
+        raise RecipeError(
+            f"{_IMPORTING[-1]} trains when it is imported, as it is now for what it defines; put its call of "
+            'acclimate.train under `if __name__ == "__main__":`'
+        )
 
 
 def refuse_foreign_code(module_name: str, key: str) -> None:

@@ -17,7 +17,6 @@ from trainers.errors import DrawingError, UsageError
 from trainers.evaluation.curves import Curve, curve
 from trainers.reporting import COMPARISON, PLOTS
 from trainers.runs import checkpoints
-from trainers.runs.rows import of_evaluation
 from trainers.runs.run_folder import Run, find_runs
 
 
@@ -49,7 +48,7 @@ class FinishedRun:
         """
         family = run.family()
         agent, weights, iteration = run.load(family)
-        rows = of_evaluation(run.rows(), "held-out", iteration)
+        rows = run.held_out_rows(iteration)
         return cls(
             run, family, run.task_set(family, "held-out"), agent, weights, iteration, curve([rows], "stochastic")
         )
@@ -115,7 +114,7 @@ def _curves(given: Sequence[Run | str | Path]) -> dict[str, Curve]:
     families = set()
     for one in given:
         runs = [one] if isinstance(one, Run) else find_runs(one)
-        tables = [of_evaluation(run.rows(), "held-out", checkpoints.iterations(run.checkpoints)[-1]) for run in runs]
+        tables = [run.held_out_rows(checkpoints.iterations(run.checkpoints)[-1]) for run in runs]
         families |= {table["family"][0].as_py() for table in tables if len(table)}
         path = Path(one.path if isinstance(one, Run) else one)
         label = f"{path.name}: {runs[0].recipe.learner}"

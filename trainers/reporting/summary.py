@@ -9,7 +9,6 @@ from trainers.evaluation.curves import curve, summary
 from trainers.reporting.report import write_report
 from trainers.reporting.run_plots import plot
 from trainers.runs import checkpoints
-from trainers.runs.rows import of_evaluation
 from trainers.runs.run_folder import Run
 
 
@@ -17,6 +16,6 @@ def write_summary_and_report(run: Run) -> tuple[dict[str, Any], list[Path]]:
     """Plots and report of a finished run, from its last held-out rows: (summary, the files made)."""
     task_set = run.task_set(run.family(), "held-out")
     iteration = checkpoints.iterations(run.checkpoints)[-1]
-    of_run = summary(curve([of_evaluation(run.rows(), "held-out", iteration)], "stochastic"), task_set)
+    of_run = summary(curve([run.held_out_rows(iteration)], "stochastic"), task_set)
     plots = plot(run)
     return of_run, [*plots, write_report(run, of_run, plots, iteration)]

@@ -197,6 +197,16 @@ class Run:
         """All adaptation rows of the run so far."""
         return rows.read(self.rows_file, self.id, self.recipe.agent_name)
 
+    def held_out_rows(self, iteration: int) -> pa.Table:
+        """The rows on held-out tasks after so many meta-updates; RunFolderError where the run has not ended yet."""
+        found = rows.of_evaluation(self.rows(), "held-out", iteration) if self.rows_file.exists() else ()
+        if not len(found):
+            raise RunFolderError(
+                f"{self.path} has no rows of held-out tasks yet, for they are measured when it ends; go on with "
+                f"`acclimate resume {self.path}`"
+            )
+        return found
+
     def adaptation(self, split: str = "held-out", *, iteration: int | Literal["last", "all"] = "last") -> pd.DataFrame:
         """The adaptation rows of a split as a data frame: one row for each episode of an evaluation.
 
