@@ -27,7 +27,9 @@ from rich.text import Text
 
 
 class _Patient(Console):
-    """A console whose reader may leave, as `head` does: what goes on goes on, and one line says so."""
+    """A console whose reader may leave, as `head` does: a listing has said enough, a run goes on and says so once."""
+
+    runs = False  # whether a run folder holds what nobody reads here
 
     def on_broken_pipe(self) -> None:
         """Write to nowhere from now on, so that nothing fails again, not even the last flush of the process."""
@@ -35,7 +37,7 @@ class _Patient(Console):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, (sys.stderr if self.stderr else sys.stdout).fileno())
         os.close(nowhere)
-        if not self.stderr:
+        if self.runs:
             problem("nobody reads the output any more; the command goes on without it, and run folders hold all of it")
 
 

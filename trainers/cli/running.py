@@ -22,6 +22,7 @@ def train_and_report(runs: Sequence[Run]) -> None:
     """Train runs one after the other, each from its newest checkpoint, and write their summaries, plots and reports."""
     from trainers.stopping import Abandoned, StopRequest
 
+    console.runs = True
     with StopRequest(say) as stop:
         for run in runs:
             try:
