@@ -29,6 +29,7 @@ from agents.contract import Config
 from agents.nets.memory_kinds import MemoryConfig
 from agents.rl2 import RL2Config
 from agents.varibad import VariBADConfig
+from benchmarks import defaults
 from envs import FAMILIES
 from envs.validation import Strict
 from trainers.cli import COMMANDS
@@ -320,6 +321,12 @@ def test_contributings_additions_are_one_file_and_one_line_each(tmp_path):
         [sys.executable, "-c", ADDITIONS], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_the_table_of_defaults_is_what_was_measured():
+    text = defaults.PAGE.read_text()
+    rows = json.loads(defaults.RESULT.read_text())["rows"]
+    assert text.partition(defaults.BEGIN)[2].partition(defaults.END)[0].strip() == defaults.table(rows)
 
 
 def test_the_results_page_is_what_the_summaries_say(monkeypatch):
