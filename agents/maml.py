@@ -40,6 +40,7 @@ from agents.contract import (
 )
 from agents.functional.inner_loop import adapt
 from agents.functional.parameters import Parameters, flatten, unflatten
+from agents.functional.schedules import linear_schedule
 from agents.functional.trust_region import full_step, line_search
 from agents.nets.policies import ActionStd, Distribution, Policy, make_policy
 from agents.nets.statistics import ObservationStatistics, RunningStatistics, without_statistics
@@ -268,10 +269,8 @@ class MAMLLearner:
         self, outer: ClippedSurrogate, gradient: Parameters, rounds: list[Steps], old: list[Distribution]
     ) -> None:
         assert self._adam is not None
-        if outer.final_learning_rate is not None:
-            progress = min(1.0, self._updates / outer.decay_updates)
-            rate = outer.learning_rate + progress * (outer.final_learning_rate - outer.learning_rate)
-            self._adam.param_groups[0]["lr"] = rate
+        rates = outer.learning_rate, outer.final_learning_rate
+        self._adam.param_groups[0]["lr"] = linear_schedule(*rates, self._updates, outer.decay_updates)
         for epoch in range(outer.update_epochs):
             if epoch:
                 gradient, _ = self.objective.meta_gradient(self._detached(), rounds, old)

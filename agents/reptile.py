@@ -21,6 +21,7 @@ from agents.common.meta_objective import Steps
 from agents.contract import AgentError, Algorithm, MetricInfo, Plan, TrialBatch, Weights
 from agents.functional.inner_loop import adapt, split_tasks, task_chunk_size
 from agents.functional.parameters import Parameters, flatten
+from agents.functional.schedules import linear_schedule
 from agents.maml import MAMLAgent
 from agents.nets.statistics import ObservationStatistics
 from agents.nets.weights import check_adam, take_weights
@@ -43,7 +44,7 @@ class ReptileLearner:
     """Owns the meta-parameters; needs no derivative of the inner steps."""
 
     metrics: Mapping[str, MetricInfo] = {
-        "outer_step_size": MetricInfo("", "epsilon of this meta-update"),
+        "outer_step_size": MetricInfo("", "epsilon of this meta-update; Adam does not use it"),
         "displacement_norm": MetricInfo(
             "",
             "Euclidean norm of the mean over tasks of (adapted - meta-parameters)",
@@ -93,24 +94,19 @@ class ReptileLearner:
                 f"meta-update {self._updates}: the adapted parameters are not finite; the meta-parameters are those "
                 "before it: lower agent.inner_learning_rates"
             )
-        epsilon = self._outer_step_size()
-        for name, value in self.parameters.items():
-            if self._adam is None:
+        sizes = self.config.outer_step_size, self.config.final_outer_step_size
+        epsilon = linear_schedule(*sizes, self._updates, self.config.decay_updates)
+        if self._adam is None:
+            for name, value in self.parameters.items():
                 value.add_(displacement[name], alpha=epsilon)
-            else:
+        else:
+            for name, value in self.parameters.items():
                 value.grad = -displacement[name]
-        if self._adam is not None:
             self._adam.step()
         self.policy.project(self.parameters)
         self.statistics.update(batch, self._updates)
         self._updates += 1
         return {"outer_step_size": epsilon, "displacement_norm": norm, "task_spread": float(spread) ** 0.5}
-
-    def _outer_step_size(self) -> float:
-        first, last = self.config.outer_step_size, self.config.final_outer_step_size
-        if last is None:
-            return first
-        return first + min(1.0, self._updates / self.config.decay_updates) * (last - first)
 
     # -- checkpoints
 
@@ -127,15 +123,14 @@ class ReptileLearner:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if not isinstance(state["updates"], int) or state["updates"] < 0:
             raise AgentError(f"this checkpoint counts {state['updates']!r} updates; it is damaged")
-        adam = state.get("adam")  # not there before version 0.2
-        if (self._adam is None) != (adam is None):
+        if (self._adam is None) != (state.get("adam") is None):  # checkpoints from before there was Adam have no key
             raise AgentError("this checkpoint was written with another outer step; use the recipe of its own run")
-        if self._adam is not None and adam is not None:
-            check_adam(adam, self.parameters.values())
+        if self._adam is not None:
+            check_adam(state["adam"], self.parameters.values())
         take_weights({**self.parameters, **self.statistics.tensors}, self.statistics.weights_in(state))
-        if self._adam is not None and adam is not None:
-            self._adam.load_state_dict(adam)
         self.statistics.load_state_dict(state)
+        if self._adam is not None:
+            self._adam.load_state_dict(state["adam"])
         self._updates = state["updates"]
 
 

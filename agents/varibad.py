@@ -19,12 +19,13 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from agents.common.in_context import InContextAgent, InContextConfig, InContextLearner, TrialState
-from agents.common.ppo import PPO, Sequences, between
+from agents.common.ppo import PPO, Sequences
 from agents.common.replay import TrialReplay
 from agents.common.savepoints import savepoint_beside_replay
 from agents.contract import AgentError, Algorithm, Interface, MetricInfo, RoundBatch, TrialBatch, Weights
 from agents.functional.elbo import kl_to_previous, reparameterise
 from agents.functional.parameters import Parameters, part, whole
+from agents.functional.schedules import linear_schedule
 from agents.nets.decoders import Decoders, GaussianReward, RewardDecoder
 from agents.nets.encoders import PART
 from agents.nets.memories import GRUConfig
@@ -44,9 +45,7 @@ Numbers = tuple[PositiveInt, ...]
 class VariBADConfig(InContextConfig):
     """Defaults learn small control problems in minutes; docs/algorithms/varibad.md says what the paper had."""
 
-    added: ClassVar[Mapping[str, Any]] = {
-        "decode_changes": False, "least_belief_scale": 0.0, "final_vae_learning_rate": None
-    }  # fmt: skip
+    added: ClassVar = {"decode_changes": False, "least_belief_scale": 0.0, "final_vae_learning_rate": None}
     renamed: ClassVar[Mapping[str, str]] = {"state_coefficient": "state_coef", "kl_coefficient": "kl_coef"}
 
     # Beliefs move under the policy while they are learned, so that it must settle in the end.
@@ -288,7 +287,7 @@ class VariBADLearner(InContextLearner):
         """Some gradient steps of encoder and decoders on stored trials; returns metrics."""
         generator = torch.Generator().manual_seed(self._ppo.seed * 1_000_003 + self._ppo.updates)
         rates = self.config.vae_learning_rate, self.config.final_vae_learning_rate
-        self._vae.param_groups[0]["lr"] = between(*rates, self.config.progress(self._ppo.updates - 1))
+        self._vae.param_groups[0]["lr"] = linear_schedule(*rates, self._ppo.updates - 1, self.config.decay_updates)
         mean_terms = torch.zeros(4)
         for _ in range(self.config.vae_updates):
             indices = torch.randperm(len(self._trials), generator=generator)[: self.config.vae_batch]

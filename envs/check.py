@@ -14,6 +14,7 @@ import numpy as np
 from gymnasium.utils.env_checker import check_env
 
 from envs.checked import RAISED, make_checked
+from envs.declared import malformed
 from envs.errors import TaskError
 from envs.signals import STEP_SIGNALS, declared_by
 from envs.task import KINDS, SPLITS, Task, TaskFamily
@@ -111,15 +112,15 @@ def check_no_leak(family: TaskFamily) -> None:
 
 
 def _declaration(family: TaskFamily) -> str | None:
+    if family.kind not in KINDS:
+        return f"its kind is {family.kind!r}, not one of {', '.join(KINDS)}"
+    if wrong := malformed(family):
+        return f"it {wrong}"
     stem, dash, number = family.name.rpartition("-v")
     if not (stem and dash and number.isdigit()):
         return f"its name {family.name!r} has no version; call it {family.name}-v1"
-    if not isinstance(family.episode_steps, int) or family.episode_steps < 1:
-        return f"episode_steps is {family.episode_steps!r}, not a positive number of steps"
     if not family.parameters:
         return "it has no task parameters, so all its tasks are one; declare `parameters`"
-    if family.kind not in KINDS:
-        return f"its kind is {family.kind!r}, not one of {', '.join(KINDS)}"
     return None
 
 

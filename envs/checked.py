@@ -18,8 +18,8 @@ from envs.spaces import ObservationReader, describe
 
 _REALS = {float, int, np.float64, np.float32}
 _STEP = "a step returns observation, reward, terminated, truncated, info"
-RAISED = (Exception, SystemExit)  # by an environment: one that leaves must not take the process along
 _RESET = "a reset returns observation and info, a dict"
+RAISED = (Exception, SystemExit)  # by an environment: one that leaves must not take the process along
 
 
 class CheckedEnv:

@@ -19,6 +19,7 @@ from agents.contract import AgentError, Config, MetricInfo
 from agents.functional.advantages import gae
 from agents.functional.parameters import Parameters
 from agents.functional.policy_losses import clipped_surrogate
+from agents.functional.schedules import linear_schedule
 from agents.nets.policies import Distribution, Policy
 from agents.nets.weights import check_adam, take_weights
 
@@ -69,29 +70,21 @@ class PPOConfig(Config):
             )
         return self
 
-    def progress(self, updates: int) -> float:
-        """Fraction of the decays that is over, 0 to 1."""
-        return min(1.0, updates / self.decay_updates)
-
     def learning_rate_at(self, updates: int) -> float:
         """Adam's rate of this meta-update."""
-        progress = min(1.0, updates / (self.learning_rate_updates or self.decay_updates))
-        return between(self.learning_rate, self.final_learning_rate, progress)
+        length = self.learning_rate_updates or self.decay_updates
+        return linear_schedule(self.learning_rate, self.final_learning_rate, updates, length)
 
     def ent_coef_at(self, updates: int) -> float:
         """The weight of the entropy in this meta-update's loss."""
-        return between(self.ent_coef, self.final_ent_coef, self.progress(updates))
+        return linear_schedule(self.ent_coef, self.final_ent_coef, updates, self.decay_updates)
 
     def gamma_at(self, updates: int) -> float:
         """The discount of this meta-update."""
         if self.final_gamma is None:
             return self.gamma
         ends = math.log(1 - self.gamma), math.log(1 - self.final_gamma)
-        return 1 - math.exp(between(*ends, self.progress(updates)))
-
-
-def between(start: float, end: float | None, progress: float) -> float:
-    return start if end is None else start + progress * (end - start)
+        return 1 - math.exp(linear_schedule(*ends, updates, self.decay_updates))
 
 
 @dataclass(frozen=True)

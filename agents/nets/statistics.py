@@ -57,9 +57,8 @@ class RunningStatistics:
     def update(self, values: Tensor, updates: int) -> None:
         """Average in a batch of values [steps, O]; update number 0 replaces statistics that are not settled."""
         rate = self.MIN_RATE if self.settled else max(self.MIN_RATE, 1.0 / (updates + 1))
-        for value, now in zip(
-            self.tensors.values(), (values.mean(0), (values.std(0) + 1e-3).clamp(min=self._floor)), strict=True
-        ):
+        deviation = (values.std(0) + 1e-3).clamp(min=self._floor)
+        for value, now in zip(self.tensors.values(), (values.mean(0), deviation), strict=True):
             change = rate * (now - value)
             value += change if self._numbers is None else torch.where(self._numbers, change, 0.0)
 

@@ -285,7 +285,7 @@ class Leaves(Plain):
 
 
 def test_an_environment_that_leaves_does_not_take_the_process_along():
-    family = of(lambda task: Leaves())
+    family = of(Leaves)
     with pytest.raises(EnvironmentFailure, match=r"Leaves, in its step, raised SystemExit: no licence \(step 1"):
         check_no_leak(family)
 

@@ -9,7 +9,6 @@ from typing import Any, Literal
 import pandas as pd
 import pyarrow as pa
 
-from trainers.errors import RunFolderError
 from trainers.runs import rows
 
 
@@ -31,23 +30,7 @@ def adaptation(
     Raises:
         RunFolderError: there is no such evaluation.
     """
-    found = rows.of_split(table, split)
-    measured = sorted(set(found["iteration"].to_pylist()))
-    if not measured:
-        others = sorted({str(one) for one in table["split"].to_pylist()})
-        raise RunFolderError(
-            f"{where} has no rows of {split} tasks yet (it has {', '.join(others) or 'none at all'}); end the run with "
-            "`acclimate resume`, or measure them with acclimate.evaluate"
-        )
-    if iteration != "all":
-        chosen = measured[-1] if iteration == "last" else iteration
-        if chosen not in measured:
-            raise RunFolderError(
-                f"{where} has no evaluation on {split} tasks after {iteration} meta-updates; it has some after "
-                f"{', '.join(map(str, measured))}"
-            )
-        found = rows.of_evaluation(found, split, chosen)
-    frame = found.to_pandas()
+    frame = rows.measured(table, split, iteration, where).to_pandas()
     texts = frame.pop("parameters").astype(str)
     taken = {*rows.ROWS.names} - {"parameters"}
     of_text = {text: _columns(json.loads(text), taken) for text in texts.unique()}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -90,6 +91,33 @@ def of_evaluation(table: pa.Table, split: str, iteration: int) -> pa.Table:
 def of_split(table: pa.Table, split: str) -> pa.Table:
     """The rows of all evaluations of a split."""
     return table.filter(pc.equal(table["split"].cast(pa.string()), split))
+
+
+def measured(
+    table: pa.Table, split: str, iteration: int | Literal["last", "all"] = "last", where: str = "the run"
+) -> pa.Table:
+    """The rows of evaluations of a split: of the last one, of all, or of that after so many meta-updates.
+
+    Raises:
+        RunFolderError: there is none; `where` names the run.
+    """
+    found = of_split(table, split)
+    iterations = sorted(set(found["iteration"].to_pylist()))
+    if not iterations:
+        others = sorted({str(one) for one in table["split"].to_pylist()})
+        raise RunFolderError(
+            f"{where} has no rows of {split} tasks yet (it has {', '.join(others) or 'none at all'}); end the run with "
+            "`acclimate resume`, or measure them with acclimate.evaluate"
+        )
+    if iteration == "all":
+        return found
+    chosen = iterations[-1] if iteration == "last" else iteration
+    if chosen not in iterations:
+        raise RunFolderError(
+            f"{where} has no evaluation on {split} tasks after {iteration} meta-updates; it has some after "
+            f"{', '.join(map(str, iterations))}"
+        )
+    return of_evaluation(found, split, chosen)
 
 
 def up_to(table: pa.Table, iteration: int) -> pa.Table:

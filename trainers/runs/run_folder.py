@@ -197,15 +197,13 @@ class Run:
         """All adaptation rows of the run so far."""
         return rows.read(self.rows_file, self.id, self.recipe.agent_name)
 
+    def _rows_so_far(self) -> pa.Table:
+        """All adaptation rows; none where nothing has been measured yet."""
+        return self.rows() if self.rows_file.exists() else rows.ROWS.empty_table()
+
     def held_out_rows(self, iteration: int) -> pa.Table:
-        """The rows on held-out tasks after so many meta-updates; RunFolderError where the run has not ended yet."""
-        found = rows.of_evaluation(self.rows(), "held-out", iteration) if self.rows_file.exists() else ()
-        if not len(found):
-            raise RunFolderError(
-                f"{self.path} has no rows of held-out tasks yet, for they are measured when it ends; go on with "
-                f"`acclimate resume {self.path}`"
-            )
-        return found
+        """The rows on held-out tasks after so many meta-updates; RunFolderError where they were not measured."""
+        return rows.measured(self._rows_so_far(), "held-out", iteration, str(self.path))
 
     def adaptation(self, split: str = "held-out", *, iteration: int | Literal["last", "all"] = "last") -> pd.DataFrame:
         """The adaptation rows of a split as a data frame: one row for each episode of an evaluation.
@@ -220,8 +218,7 @@ class Run:
         Raises:
             RunFolderError: there is no such evaluation.
         """
-        table = self.rows() if self.rows_file.exists() else rows.ROWS.empty_table()
-        return frames.adaptation(table, split, iteration, str(self.path))
+        return frames.adaptation(self._rows_so_far(), split, iteration, str(self.path))
 
     def metrics(self) -> pd.DataFrame:
         """The metrics of each iteration as a data frame, a row for each; metrics.schema.json says what they mean."""
@@ -233,14 +230,13 @@ class Run:
         Raises:
             RunFolderError: unless both are whole up to there; nothing is changed then.
         """
-        measured = self.rows_file.exists()
-        kept = rows.up_to(self.rows() if measured else rows.ROWS.empty_table(), iteration)
+        kept = rows.up_to(self._rows_so_far(), iteration)
         lines = metrics.up_to(self.metrics_file, iteration)
         validated = {line["iteration"] for line in lines if any(name.startswith("validation_") for name in line)}
         if lacking := validated - set(rows.of_split(kept, "validation")["iteration"].to_pylist()):
             raise RunFolderError(f"{self.rows_file} lacks the rows of iteration {min(lacking)}; take it from a copy")
         metrics.write(self.metrics_file, lines)
-        if measured:
+        if self.rows_file.exists():
             self.write_rows(kept)
         checkpoints.remove_after(self.checkpoints, iteration)
         return lines, kept

@@ -59,7 +59,7 @@ class Diagnosis:
             self._once(
                 "returns",
                 f"every row of the last {PATIENCE} iterations returned {returns[0]:g}; equal returns teach nothing: "
-                f"unless that is the best there is, make the reward less sparse or explore more{self._explore()}",
+                f"{self._explore()}",
             )
         self._actions(batch)
 
@@ -70,8 +70,7 @@ class Diagnosis:
             self._once(
                 "actions",
                 f"actions are {size:.2g} of half their range, and were hardly more in the last {PATIENCE} iterations; "
-                "the policy does almost nothing: if more is worth its cost, reward the way to it or explore "
-                f"more{self._explore()}",
+                f"the policy does almost nothing: {self._explore()}",
             )
 
     def metrics(self, metrics: Mapping[str, float]) -> None:
@@ -99,7 +98,8 @@ class Diagnosis:
 
     def _explore(self) -> str:
         info = self._described.get("policy_entropy")
-        return f": {info.remedy}" if info is not None and info.remedy else ""
+        remedy = f": {info.remedy}" if info is not None and info.remedy else ""
+        return f"unless that is the best there is, make the reward less sparse or explore more{remedy}"
 
     def _count(self, name: str, below: bool) -> None:
         self._below[name] = self._below[name] + 1 if below else 0
