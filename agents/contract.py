@@ -152,7 +152,7 @@ class Agent(Protocol):
         """The state of `trials` fresh trials, before any step."""
 
     def draw_noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-        """Noise for `shape` actions of one trial, [*shape, k] float32."""
+        """Noise for `shape` actions of one trial, [*shape, k] float32; of Box actions the entries are the first."""
 
     def act(
         self, weights: Weights, state: Any, observation: np.ndarray, noise: np.ndarray | None

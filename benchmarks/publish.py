@@ -4,6 +4,7 @@
     python benchmarks/publish.py                     only writes docs/results/README.md again from the summaries
     python benchmarks/publish.py --plots RECIPE OUT  draws the plots of a published recipe (its first seed) into OUT
     python benchmarks/publish.py --again [RECIPES]   measures the published weights again, and prints old beside new
+    python benchmarks/publish.py --controls [RECIPES]   the same of their negative controls alone
 
 Each published seed is a run folder that `acclimate evaluate` takes as it is: configuration, thinned metrics, the final
 weights and the held-out rows; the frozen task sets lie beside the seeds, once. `summary.json` is what `acclimate
@@ -66,7 +67,7 @@ def measure_again(target: Path) -> None:
     runs, task_set, tables = rows_of_runs(EvaluationRequest(target, "held-out"))
     for run, table in zip(runs, tables, strict=True):
         run.write_rows(table)
-    write(target / "summary.json", summary(curve(tables, "stochastic"), task_set))
+    write(target / "summary.json", summary(curve(tables, "stochastic", runs[0].family().kind), task_set))
     measure_controls(target)
     for name, old in before.items():
         new = json.loads((target / f"{name}.json").read_text())["mean"]
@@ -104,8 +105,9 @@ def summarise_again() -> None:
     """Every summary from the published rows, in the form that the code has now."""
     for path in RESULTS.glob("*/summary.json"):
         runs = find_runs(path.parent)
-        held_out = runs[0].task_set(runs[0].family(), "held-out")
-        write(path, summary(curve([run.rows() for run in runs], "stochastic"), held_out))
+        family = runs[0].family()
+        held_out = runs[0].task_set(family, "held-out")
+        write(path, summary(curve([run.rows() for run in runs], "stochastic", family.kind), held_out))
 
 
 def main() -> None:
@@ -115,6 +117,10 @@ def main() -> None:
     if sys.argv[1:2] == ["--again"]:
         for name in sys.argv[2:] or sorted(path.parent.name for path in RESULTS.glob("*/summary.json")):
             measure_again(RESULTS / name)
+    elif sys.argv[1:2] == ["--controls"]:
+        for name in sys.argv[2:] or sorted(path.parent.name for path in RESULTS.glob("*/summary.json")):
+            measure_controls(RESULTS / name)
+            print(name, flush=True)
     else:
         for runs in sys.argv[1:]:
             publish(Path(runs))

@@ -7,6 +7,10 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from trainers.evaluation.statistics import interval
+
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 
 
@@ -15,9 +19,11 @@ def optimum() -> list[str]:
     lines = [
         "## Where the optimum is known or bounded",
         "",
-        "`python benchmarks/known_optimum.py --run RECIPE docs/results/RECIPE ...`: total reward of a trial, mean and",
-        "standard error over the same held-out tasks for all; of what is trained also each seed's mean. The difference",
-        "to the best agent that does not observe the task is taken task by task, in standard errors of it.",
+        "`python benchmarks/known_optimum.py --run RECIPE docs/results/RECIPE ...`: total reward of a trial over the",
+        "same held-out tasks for all. Of baselines the mean and its standard error over trials; of what is trained the",
+        "mean,",
+        "its 95 % interval over seeds (t, S - 1 degrees of freedom) and each seed's mean. The difference to the best",
+        "agent that does not observe the task is taken task by task, in standard errors of it given these runs.",
         "",
     ]
     for setting, measured in figures("known_optimum").items():
@@ -29,13 +35,21 @@ def optimum() -> list[str]:
         ]
         for name, agent in measured["agents"].items():
             seeds = ", ".join(f"{mean:.2f}" for mean in agent.get("of_each_seed", ())) or "-"
-            cells = [f"{agent['mean']:.3f} ± {agent['standard_error']:.3f}", seeds, "-", "-"]
+            cells = [_total(agent), seeds, "-", "-"]
             if "difference" in agent:
                 share = agent["difference_in_standard_errors"]
                 cells[2:] = [f"{agent['difference']:+.3f}", "-" if share is None else f"{share:+.1f}"]
             lines.append(f"| {name} | {' | '.join(cells)} |")
         lines.append("")
     return lines + memories()
+
+
+def _total(agent: dict[str, Any]) -> str:
+    """A mean, of runs with the interval over their seeds, else with its standard error over trials."""
+    if len(seeds := agent.get("of_each_seed", ())) < 2:
+        return f"{agent['mean']:.3f} ± {agent['standard_error']:.3f}"
+    low, high = interval(np.array(seeds)[:, None], "fixed")
+    return f"{agent['mean']:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def memories() -> list[str]:

@@ -20,10 +20,11 @@ from trainers.process import keep_freed_memory
 from trainers.recipes import loading, registry
 from trainers.recipes.assembling import build
 from trainers.recipes.schema import Recipe
+from trainers.sampling.planned_tasks import planned_tasks
 from trainers.sampling.random_streams import random_key
 from trainers.sampling.shards import make_shards
 from trainers.sampling.trial_loop import run_trials
-from trainers.training.setup import frozen_task_sets, planned_tasks
+from trainers.training.setup import frozen_task_sets
 
 ITERATION = 1  # an off-policy agent's first one is another
 REPEATS = 3

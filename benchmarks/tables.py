@@ -39,9 +39,10 @@ def results_page() -> str:
         "# Results",
         "",
         "Written by `benchmarks/publish.py` from the summaries and records beside it; a test compares the two. Mean",
-        "return of the stochastic policy on held-out tasks after 0, 1, 2, 3 adaptations, with 95 % intervals of the",
-        "crossed bootstrap (whole seeds, then tasks). Check a row with `acclimate evaluate docs/results/<recipe>`, its",
-        "control with `--untrained`; draw its plots with `python benchmarks/publish.py --plots <recipe> <folder>`.",
+        "return of the stochastic policy on held-out tasks after 0, 1, 2, 3 adaptations, with 95 % intervals in",
+        "which seeds are random, and tasks too where the family draws them (trainers/evaluation/statistics.py). Check",
+        "a row with `acclimate evaluate docs/results/<recipe>`, its control with `--untrained`; draw its plots with",
+        "`python benchmarks/publish.py --plots <recipe> <folder>`.",
         "",
         "Environment steps are those that one seed was trained on, in millions (mean of the seeds): where they differ,",
         "so did the budget. Minutes are wall time of one seed's training (median) on the machine in its",
@@ -103,8 +104,10 @@ def curve_cells(summary: dict[str, Any]) -> list[str]:
     return [interval(mean, bounds) for mean, bounds in zip(summary["mean"], summary["ci95"], strict=True)]
 
 
-def interval(mean: float, bounds: list[float]) -> str:
-    """A mean with its interval."""
+def interval(mean: float, bounds: list[float] | None) -> str:
+    """A mean with its interval; one run on all tasks of a finite family has none."""
+    if bounds is None:
+        return f"{mean:.2f}"
     return f"{mean:.2f} [{bounds[0]:.2f}, {bounds[1]:.2f}]"
 
 

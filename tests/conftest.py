@@ -21,9 +21,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shared_ray() -> Iterator[None]:
-    """One Ray for runs that only need some; how it is started and left is tested where a sampler has its own."""
+    """One Ray for the tests of a file that only need some; other files test how it is started and left."""
     import ray
 
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

@@ -90,6 +90,15 @@ class LSTMConfig(Config):
     chrono_steps: PositiveInt | None = None  # initial memory span; None leaves the gates' biases at 0
 
 
+class NoMemoryConfig(Config):
+    """No memory: the policy reads the observation alone. Domain randomisation, when trained on many tasks.
+
+    Tobin et al. 2017 (arXiv:1703.06907), Peng et al. 2018 (arXiv:1710.06537, its memoryless control).
+    """
+
+    name: Literal["none"] = "none"
+
+
 def chrono_bias(size: int, steps: int, generator: torch.Generator) -> Tensor:
     """Biases [size] of a gate that keeps 1 to `steps` steps. Tallec and Ollivier 2018 (arXiv:1804.11188).
 
@@ -189,6 +198,24 @@ class LSTM(Recurrent):
         before = (state["hidden"][None], state["cell"][None])
         outputs, hidden, cell = self._torch_sequence(torch.lstm, inputs, before, parameters)
         return outputs, {"hidden": hidden[0], "cell": cell[0]}
+
+
+class NoMemory(Memory):
+    """Keeps nothing and says nothing: outputs [..., 0]. What reads it beside the observation reads that alone."""
+
+    output_size = 0
+
+    def init(self, generator: torch.Generator) -> Parameters:
+        return {}
+
+    def initial_state(self, parameters: Parameters, rows: int) -> MemoryState:
+        return {}
+
+    def step(self, parameters: Parameters, inputs: Tensor, state: MemoryState) -> tuple[Tensor, MemoryState]:
+        return inputs[..., :0], state
+
+    def sequence(self, parameters: Parameters, inputs: Tensor, state: MemoryState) -> tuple[Tensor, MemoryState]:
+        return inputs[..., :0], state
 
 
 def _orthogonal(size: int, generator: torch.Generator) -> Tensor:

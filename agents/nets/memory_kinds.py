@@ -9,10 +9,11 @@ from pydantic import Field
 from agents.contract import AgentError
 from agents.nets.attention import SNAIL, SNAILConfig, Transformer, TransformerConfig
 from agents.nets.external import ExternalConfig, ExternalMemory
-from agents.nets.memories import GRU, LSTM, GRUConfig, LSTMConfig, Memory
+from agents.nets.memories import GRU, LSTM, GRUConfig, LSTMConfig, Memory, NoMemory, NoMemoryConfig
 
 MemoryConfig = Annotated[
-    GRUConfig | LSTMConfig | TransformerConfig | SNAILConfig | ExternalConfig, Field(discriminator="name")
+    GRUConfig | LSTMConfig | TransformerConfig | SNAILConfig | ExternalConfig | NoMemoryConfig,
+    Field(discriminator="name"),
 ]
 
 
@@ -39,5 +40,7 @@ def make_memory(config: MemoryConfig, inputs: int, steps: int) -> Memory:
             return SNAIL(inputs, steps, config)
         case ExternalConfig():
             return ExternalMemory(inputs, config)
+        case NoMemoryConfig():
+            return NoMemory()
         case _:
             assert_never(config)

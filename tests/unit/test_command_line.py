@@ -11,6 +11,7 @@ import pytest
 from tests.helpers import call
 from trainers.cli import console as consoles
 from trainers.cli.console import Verbosity, replace_what_cannot_be_printed
+from trainers.cli.usage import with_lists
 from trainers.errors import RecipeError
 from trainers.recipes import registry
 
@@ -42,6 +43,16 @@ def test_a_command_line_that_cannot_be_read_is_one_sentence(words, says):
     assert len(result.stderr.splitlines()) == 1
     assert says in result.stderr
     assert "Usage:" not in result.output
+
+
+def test_an_option_of_many_values_takes_all_that_follow_it():
+    assert with_lists(["benchmark", "s", "--runs", "a", "b", "--out", "c", "--baselines", "d", "e", "f", "-q"]) == [
+        "benchmark", "s", "--runs", "a", "--runs", "b", "--out", "c", "--baselines", "d", "--baselines", "e",
+        "--baselines", "f", "-q",
+    ]  # fmt: skip
+    assert with_lists(["--runs", "a", "--runs", "b"]) == ["--runs", "a", "--runs", "b"]
+    assert with_lists(["--runs=a", "b"]) == ["--runs=a", "--runs", "b"]
+    assert with_lists(["compare", "a", "b"]) == ["compare", "a", "b"]
 
 
 def test_the_version_and_the_help():

@@ -150,7 +150,8 @@ def test_trainers_name_no_agent_and_no_family():
     symbols = {place.rpartition(":")[2] for place in registered.values()}
     words = {*ALGORITHMS, *FAMILIES, *(name.rpartition("-v")[0] for name in FAMILIES)}
     spoken = re.compile(rf"(?<![\w/])(?:{'|'.join(map(re.escape, sorted(words, key=len, reverse=True)))})(?![\w-])")
-    allowed = {"agents", "agents.baselines", "agents.contract", "agents.common.ablations", "agents.common.savepoints"}
+    parts = {f"agents.common.{name}" for name in ("ablations", "mean_actions", "savepoints")}
+    allowed = {"agents", "agents.baselines", "agents.contract", *parts}
     for path in (ROOT / "trainers").rglob("*.py"):
         tree = ast.parse(path.read_text())
         for node in ast.walk(tree):

@@ -28,7 +28,7 @@ from trainers.cli.console import (
     verbosity,
 )
 from trainers.cli.own_code import own_cause, own_frames
-from trainers.cli.usage import ClickException, usage_sentence
+from trainers.cli.usage import ClickException, usage_sentence, with_lists
 
 FAULT = 70  # exit code of a fault that is ours (sysexits.h: EX_SOFTWARE)
 
@@ -42,6 +42,7 @@ class Commands(TyperGroup):
     def main(self, args: Any = None, standalone_mode: bool = True, **options: Any) -> Any:  # type: ignore[override]
         """Run a command; see click.Command.main."""
         replace_what_cannot_be_printed()
+        args = with_lists(list(sys.argv[1:] if args is None else args))
         options["prog_name"] = "acclimate"  # however it was started
         try:
             with user_errors():

@@ -113,12 +113,12 @@ def _describe_family(name: str, family: Any) -> None:
 
 
 def _describe_recipe(path: Path) -> None:
-    from trainers.recipes import listing, loading
+    from trainers.recipes import loading
     from trainers.recipes.describing import recipe_keys
     from trainers.recipes.schema import Recipe
 
     data, recipe = loading.read(path), Recipe.load(path, quiet=True)
-    entry(str(path), *listing.header(path))
+    entry(str(path), *loading.header(path))
     console.print()
     given = set(loading.dotted(data))
     values = loading.dotted(recipe.to_data())

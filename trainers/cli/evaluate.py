@@ -20,7 +20,11 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="a run folder, or a folder of seed-* run folders")],
     split: Annotated[str, typer.Option(help="validation, held-out, ood, or a file of tasks")] = "held-out",
     rounds: Annotated[int | None, typer.Option(min=1, help="adaptations of a trial (default: the recipe's)")] = None,
+    repeats: Annotated[int | None, typer.Option(min=1, help="trials of each task (default: the recipe's)")] = None,
     deterministic: Annotated[bool, typer.Option(help="measure by probe rollouts without action noise")] = False,
+    mean_actions: Annotated[
+        bool, typer.Option(help="act by mean actions in the rollouts that are adapted on, latents sampled")
+    ] = False,
     untrained: Annotated[bool, typer.Option(help="measure the fresh initialisation: the negative control")] = False,
     context: Annotated[
         str, typer.Option(help="own; none or another task's: controls, the agent as it is without what it has seen")
@@ -46,6 +50,8 @@ def evaluate(
         split=split,
         rounds=rounds,
         deterministic=deterministic,
+        mean_actions=mean_actions,
+        repeats=repeats,
         untrained=untrained,
         context=context,  # type: ignore[arg-type]
         checkpoint=checkpoint,

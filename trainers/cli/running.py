@@ -32,7 +32,7 @@ def train_and_report(runs: Sequence[Run]) -> None:
             except Abandoned:
                 stop.shield()
                 say(f"Stopped by {stop.signal} before the report was written; {_resume(run)}")
-                raise typer.Exit(_exit_code(stop)) from None
+                raise typer.Exit(exit_code(stop)) from None
 
 
 def _train(run: Run, stop: StopRequest) -> None:
@@ -54,7 +54,7 @@ def _train(run: Run, stop: StopRequest) -> None:
         outcome = loop.run(run, display.report, stop)
     if outcome.stopped_by:
         say(f"Stopped by {outcome.stopped_by} after {counted(outcome.iteration)}; {_resume(run)}")
-        raise typer.Exit(_exit_code(stop))
+        raise typer.Exit(exit_code(stop))
 
 
 @contextmanager
@@ -90,7 +90,8 @@ def _resume(run: Run) -> str:
     return f"go on with: acclimate resume {run.path}"
 
 
-def _exit_code(stop: StopRequest) -> int:
+def exit_code(stop: StopRequest) -> int:
+    """That of a process that ended by the signal which stopped it."""
     return 128 + signal.Signals[stop.signal or "SIGINT"]
 
 

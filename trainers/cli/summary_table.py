@@ -12,6 +12,7 @@ from trainers.cli.console import console
 
 def print_summary(summary: dict[str, Any], to: Console = console) -> None:
     """Print an evaluation's adaptation curve step by step, and what was gained; its title names a control."""
+    from trainers.evaluation.curves import interval_text
     from trainers.runs.metrics import selected_steps
 
     seeds = summary["training_seeds"]
@@ -27,12 +28,11 @@ def print_summary(summary: dict[str, Any], to: Console = console) -> None:
     for column in table.columns[1:]:
         column.justify = "right"
     for step in selected_steps(len(summary["adaptation_step"])):
-        low, high = summary["ci95"][step]
         table.add_row(
             str(step),
             f"{summary['env_steps'][step]:,.0f}",
             f"{summary['mean'][step]:.2f}",
-            f"{low:.2f} … {high:.2f}",
+            interval_text(summary["ci95"][step]),
             f"{summary['iqm'][step]:.2f}",
             *([f"{rates[step]:.0%}"] if rates else []),
         )
@@ -40,5 +40,4 @@ def print_summary(summary: dict[str, Any], to: Console = console) -> None:
     to.print(table)
     for name, label in (("gain", "gained by adapting"), ("trial_total", "return of a whole trial")):
         if name in summary:
-            low, high = summary[name]["ci95"]
-            to.print(f"{label}: {summary[name]['mean']:.2f} ({low:.2f} … {high:.2f})")
+            to.print(f"{label}: {summary[name]['mean']:.2f} ({interval_text(summary[name]['ci95'])})")

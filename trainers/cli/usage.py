@@ -94,3 +94,24 @@ def _bounds(parameter: Any) -> str:
     if low is not None and high is not None:
         return f" from {low} to {high}"
     return f", {low} or more" if low is not None else f", {high} or less" if high is not None else ""
+
+
+_LISTS = ("--runs", "--baselines")  # options that take as many values as follow
+
+
+def with_lists(args: list[str]) -> list[str]:
+    """The arguments with `--runs A B` as `--runs A --runs B`, which is how Click has options with many values."""
+    expanded: list[str] = []
+    option, given = None, 0
+    for one in args:
+        if one in _LISTS:
+            option, given = one, 0
+        elif one.startswith("-"):
+            named = one.partition("=")[0]
+            option, given = (named, 1) if named in _LISTS else (None, 0)
+        elif option is not None:
+            given += 1
+            if given > 1:
+                expanded.append(option)
+        expanded.append(one)
+    return expanded

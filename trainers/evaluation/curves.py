@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from envs.task import TaskSet
+from envs.task import Kind, TaskSet
 from trainers.errors import UsageError
-from trainers.evaluation.statistics import interquartile_mean, interval
+from trainers.evaluation import statistics
+from trainers.evaluation.statistics import Tasks, tasks_of_kind
 
 _MOST_LISTED = 20_000  # returns in a summary
 
@@ -32,6 +33,9 @@ class Curve:
         parameters: of each task.
         rollouts: at each point.
         success_STP: share of episodes that succeeded, over repeats and rollouts; None where the family does not say.
+        tasks: whether the tasks are a sample, or all that their finite family has.
+        samples_XTP: what intervals are computed from, X independent samples: seeds, or of one run on fixed tasks its
+            repeats. None stands for `returns_STP`.
     """
 
     policy: str
@@ -40,6 +44,13 @@ class Curve:
     parameters: list[dict[str, Any]]
     rollouts: int = 1
     success_STP: np.ndarray | None = None
+    tasks: Tasks = "random"
+    samples_XTP: np.ndarray | None = None
+
+    @property
+    def samples(self) -> np.ndarray:
+        """[X, T, P], what intervals are computed from."""
+        return self.returns_STP if self.samples_XTP is None else self.samples_XTP
 
     @property
     def mean(self) -> np.ndarray:
@@ -49,7 +60,7 @@ class Curve:
     @property
     def iqm(self) -> np.ndarray:
         """[P], interquartile mean over seeds and tasks."""
-        return interquartile_mean(self.returns_STP)
+        return statistics.interquartile_mean(self.returns_STP)
 
     @property
     def totals_ST(self) -> np.ndarray | None:
@@ -62,15 +73,16 @@ class Curve:
         return self.returns_STP[..., -1] - self.returns_STP[..., 0]
 
     def interval(self) -> np.ndarray:
-        """[P, 2], 95 % interval of the mean at each point."""
-        return interval(self.returns_STP)
+        """[P, 2], 95 % interval of the mean at each point; NaN where one run on fixed tasks has no repeats."""
+        return statistics.mean(self.samples, self.tasks).bounds
 
 
-def curve(tables: Sequence[pa.Table], policy: str) -> Curve:
-    """The curve of one table of rows per training seed, all on the same task set."""
-    charge, keys = "online" if policy == "stochastic" else "probe", ["task", "adaptation_step"]
+def curve(tables: Sequence[pa.Table], policy: str, kind: Kind = "distribution") -> Curve:
+    """The curve of one table of rows per training seed, all on the same task set of a family of this kind."""
+    charge, keys = "probe" if policy == "deterministic" else "online", ["task", "adaptation_step"]
     returns, steps, success = [], [], []
     digests, parameters, rollouts = set(), [], 0
+    tasks, samples = tasks_of_kind(kind), None
     for table in tables:
         frame = table.to_pandas()
         frame = frame[(frame["charge"] == charge) & (frame["policy"] == policy)]
@@ -82,22 +94,27 @@ def curve(tables: Sequence[pa.Table], policy: str) -> Curve:
             shares = frame.assign(success=frame["success"].astype(float)).groupby(keys, observed=True)["success"]
             success.append(shares.mean().unstack().to_numpy())
         rollouts = int(frame["rollout"].max()) + 1
+        if tasks == "fixed" and len(tables) == 1 and frame["repeat"].nunique() > 1:
+            by_repeat = frame.groupby(["repeat", *keys], observed=True)["return"].mean().unstack()
+            samples = np.stack([one.to_numpy() for _, one in by_repeat.groupby("repeat")])
         parameters = [json.loads(text) for text in frame.groupby("task", observed=True)["parameters"].first()]
     if len(digests) != 1:
         raise UsageError(
             f"these evaluations are of different task sets ({', '.join(sorted(digests))}); compare one set"
         )
     success_STP = np.stack(success) if len(success) == len(tables) else None
-    return Curve(policy, np.mean(steps, axis=(0, 1)), np.stack(returns), parameters, rollouts, success_STP)
+    return Curve(
+        policy, np.mean(steps, axis=(0, 1)), np.stack(returns), parameters, rollouts, success_STP, tasks, samples
+    )
 
 
 def summary(result: Curve, task_set: TaskSet) -> dict[str, Any]:
     """The data that `acclimate evaluate --json` writes; of very many returns it lists those of the first tasks."""
     optional: dict[str, Any] = {}
     if len(result.mean) > 1:
-        optional["gain"] = _mean_and_interval(result.gains_ST)
+        optional["gain"] = _mean_and_interval(result.samples[..., -1] - result.samples[..., 0], result.tasks)
         if result.totals_ST is not None:
-            optional["trial_total"] = _mean_and_interval(result.totals_ST)
+            optional["trial_total"] = _mean_and_interval(result.samples.sum(-1), result.tasks)
     if result.success_STP is not None:
         optional["success_rate"] = result.success_STP.mean((0, 1)).tolist()
     listed = max(1, _MOST_LISTED // len(result.mean))
@@ -111,7 +128,7 @@ def summary(result: Curve, task_set: TaskSet) -> dict[str, Any]:
         "env_steps": result.env_steps.tolist(),
         "mean": result.mean.tolist(),
         "iqm": result.iqm.tolist(),
-        "ci95": result.interval().tolist(),
+        "ci95": [_known(bounds) for bounds in result.interval()],
         "share_above_zero": (result.returns_STP > 0).mean((0, 1)).tolist(),
         "task_count": len(result.parameters),
         "tasks": [
@@ -123,8 +140,19 @@ def summary(result: Curve, task_set: TaskSet) -> dict[str, Any]:
     }
 
 
-def _mean_and_interval(values_ST: np.ndarray) -> dict[str, Any]:
-    return {"mean": float(values_ST.mean()), "ci95": interval(values_ST).tolist()}
+def _mean_and_interval(values: np.ndarray, tasks: Tasks) -> dict[str, Any]:
+    estimate = statistics.mean(values, tasks)
+    return {"mean": float(estimate.value), "ci95": _known(estimate.bounds)}
+
+
+def _known(bounds: np.ndarray) -> list[float] | None:
+    """An interval as plain data; None where one run on fixed tasks has no repeats."""
+    return bounds.tolist() if np.isfinite(bounds).all() else None
+
+
+def interval_text(bounds: Sequence[float] | None, decimals: int = 2) -> str:
+    """'-2.15 … -1.28', or '-' where it is not known."""
+    return "-" if bounds is None else f"{bounds[0]:.{decimals}f} … {bounds[1]:.{decimals}f}"
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from agents.common.mean_actions import act_by_means
 from agents.contract import Agent, Round, RoundBatch, TrialBatch, Weights, concatenate
 from envs.task import Task, TaskFamily, TaskSet
+from trainers.recipes.registry import interface_of
 from trainers.recipes.schema import Evaluation
 from trainers.runs.rows import ROWS
 from trainers.sampling.random_streams import evaluation_key
 from trainers.sampling.samplers import Sampler
-from trainers.sampling.shards import make_shards
+from trainers.sampling.shards import Shard, make_shards
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class EvaluationJob:
         origin: whose rows they are.
         deterministic: measure each adaptation step by a probe round without action noise, beside the stochastic rounds
             that the agent adapts on.
+        mean_actions: act by the means of the action distributions in the rounds that the agent adapts on
+            (`agents.common.mean_actions`).
     """
 
     agent: Agent
@@ -62,6 +66,32 @@ class EvaluationJob:
     tasks_per_shard: int
     origin: Origin
     deterministic: bool = False
+    mean_actions: bool = False
+
+    @property
+    def acting(self) -> Agent:
+        """The agent as it acts here."""
+        return act_by_means(self.agent, interface_of(self.family)) if self.mean_actions else self.agent
+
+    def rounds(self) -> tuple[Round, ...]:
+        """The rounds of each trial."""
+        return trial_rounds(self.acting, self.settings.rounds, self.settings.rollouts, self.deterministic)
+
+    def shards(self) -> list[Shard]:
+        """All trials on all tasks, in the order of the tasks."""
+        settings, split, tasks = self.settings, self.task_set.split, self.task_set.tasks
+        keys = [
+            evaluation_key(settings.seed, split, task, repeat) for task in tasks for repeat in range(settings.repeats)
+        ]
+        return make_shards(tasks, self.rounds(), keys, self.tasks_per_shard)
+
+    def rows(self, batch: TrialBatch, first: int = 0) -> pa.Table:
+        """The rows of trials on consecutive tasks of the set, from the task `first` on."""
+        table = rows_of(batch, self.rounds(), self.task_set, self.origin, first)
+        if not self.mean_actions:
+            return table
+        column = pa.array(["mean-action"] * len(table)).cast(ROWS.field("policy").type)
+        return table.set_column(ROWS.get_field_index("policy"), "policy", column)
 
 
 def evaluate(job: EvaluationJob, sampler: Sampler) -> pa.Table:
@@ -70,12 +100,7 @@ def evaluate(job: EvaluationJob, sampler: Sampler) -> pa.Table:
     What happens in a trial depends on (evaluation seed, validation or not, task, repeat) alone: not on the other tasks,
     nor on the run.
     """
-    settings, split, tasks = job.settings, job.task_set.split, job.task_set.tasks
-    rounds = trial_rounds(job.agent, settings.rounds, settings.rollouts, job.deterministic)
-    keys = [evaluation_key(settings.seed, split, task, repeat) for task in tasks for repeat in range(settings.repeats)]
-    shards = make_shards(tasks, rounds, keys, job.tasks_per_shard)
-    batch = concatenate(sampler.run(job.agent, job.family, job.weights, shards))
-    return rows_of(batch, rounds, job.task_set, job.origin)
+    return job.rows(concatenate(sampler.run(job.acting, job.family, job.weights, job.shards())))
 
 
 def trial_rounds(agent: Agent, adaptations: int, rollouts: int, deterministic: bool) -> tuple[Round, ...]:
@@ -89,9 +114,10 @@ def trial_rounds(agent: Agent, adaptations: int, rollouts: int, deterministic: b
     return tuple(probed)
 
 
-def rows_of(batch: TrialBatch, rounds: Sequence[Round], task_set: TaskSet, origin: Origin) -> pa.Table:
-    """One row per episode of a trial batch."""
+def rows_of(batch: TrialBatch, rounds: Sequence[Round], task_set: TaskSet, origin: Origin, first: int = 0) -> pa.Table:
+    """One row per episode of a trial batch, whose tasks are consecutive ones of the set from `first` on."""
     columns = _episode_columns(batch, rounds)
+    columns["task"] += first
     count = len(columns["task"])
     texts = np.array([json.dumps(task.parameters | task.schedule_to_json()) for task in task_set.tasks])
     data = {

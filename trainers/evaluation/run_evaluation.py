@@ -40,6 +40,9 @@ class EvaluationRequest:
         split: validation, held-out, ood, or a file of tasks.
         rounds: adaptations of a trial; None as in the runs' recipe.
         deterministic: measure by probe rollouts without action noise.
+        mean_actions: act by the means of the action distributions in the very rollouts that the agent adapts on, while
+            a latent is sampled (`agents.common.mean_actions`).
+        repeats: independent trials of each task; None as in the runs' recipe.
         untrained: measure the runs' fresh initialisations, and
         context: what the agents do without their own: the negative controls of every learning claim.
         checkpoint: last, best (on the validation tasks), or an iteration.
@@ -51,6 +54,8 @@ class EvaluationRequest:
     split: str = "held-out"
     rounds: int | None = None
     deterministic: bool = False
+    mean_actions: bool = False
+    repeats: int | None = None
     untrained: bool = False
     context: Context = "own"
     checkpoint: str | int = "last"
@@ -59,7 +64,13 @@ class EvaluationRequest:
     family: AnyFamily | None = None
 
     def __post_init__(self) -> None:
-        for name, value, least in (("rounds", self.rounds, 1), ("workers", self.workers, 0)):
+        if self.deterministic and self.mean_actions:
+            raise UsageError(
+                "deterministic measures by probes without any noise, mean_actions acts by means in the rollouts that "
+                "are adapted on; ask for one of them"
+            )
+        counts = (("rounds", self.rounds, 1), ("repeats", self.repeats, 1), ("workers", self.workers, 0))
+        for name, value, least in counts:
             if value is not None and (type(value) is not int or value < least):
                 raise UsageError(f"{name} is {value!r}, but must be a whole number, {least} or more")
 
@@ -72,7 +83,7 @@ class EvaluationRequest:
     @property
     def policy(self) -> str:
         """The policy that is measured."""
-        return "deterministic" if self.deterministic else "stochastic"
+        return "deterministic" if self.deterministic else "mean-action" if self.mean_actions else "stochastic"
 
 
 class EvaluationOptions(TypedDict, total=False):
@@ -80,6 +91,8 @@ class EvaluationOptions(TypedDict, total=False):
 
     rounds: int | None
     deterministic: bool
+    mean_actions: bool
+    repeats: int | None
     untrained: bool
     context: Context
     checkpoint: str | int
@@ -96,6 +109,8 @@ def evaluate(run: Run | str | Path, split: str = "held-out", **options: Unpack[E
         split: validation, held-out, ood, or a file of tasks.
         rounds: adaptations of a trial; None as in the runs' recipe.
         deterministic: measure by probe rollouts without action noise.
+        mean_actions: act by the means of the action distributions in the rollouts that the agent adapts on.
+        repeats: independent trials of each task; None as in the run's recipe.
         untrained: measure the fresh initialisation: the negative control.
         context: own; none or another: what the agent does without its own context, or with another task's.
         checkpoint: last, best (on the validation tasks), or an iteration.
@@ -148,8 +163,8 @@ def evaluate_runs(request: EvaluationRequest) -> dict[str, Any]:
 
 
 def _measure_runs(request: EvaluationRequest) -> dict[str, Any]:
-    _, task_set, tables = rows_of_runs(request)
-    return summary(curve(tables, request.policy), task_set) | {"control": request.control}
+    runs, task_set, tables = rows_of_runs(request)
+    return summary(curve(tables, request.policy, runs[0].family().kind), task_set) | {"control": request.control}
 
 
 def rows_of_runs(request: EvaluationRequest) -> tuple[list[Run], TaskSet, list[pa.Table]]:
@@ -173,10 +188,12 @@ def _measure_baseline(request: EvaluationRequest, name: str) -> dict[str, Any]:
     run = find_runs(request.path, family=request.family)[0]
     family = run.family(task_in_observation=registry.baseline(name).needs_task)
     task_set = run.task_set(family, request.split)
+    if request.mean_actions:
+        raise UsageError("mean_actions is about policies that were learned; leave it out for a baseline")
     job = baseline_job(
         name, family, task_set, _settings(request, run), run.recipe.sampling.tasks_per_shard, request.deterministic
     )
-    measured = summary(curve(_measure([job], request.workers), request.policy), task_set)
+    measured = summary(curve(_measure([job], request.workers), request.policy, family.kind), task_set)
     return measured | {"agent": name, "training_seeds": 0, "control": None}
 
 
@@ -212,13 +229,14 @@ def _job_of_run(request: EvaluationRequest, run: Run, family: TaskFamily, task_s
         tasks_per_shard=max(tasks_per_shard, _FEWEST_TO_SWAP) if request.context == "another" else tasks_per_shard,
         origin=Origin(run.id, run.recipe.agent_name, run.recipe.seed, iteration),
         deterministic=request.deterministic,
+        mean_actions=request.mean_actions,
     )
 
 
 def _settings(request: EvaluationRequest, run: Run) -> Evaluation:
-    """The run's own, with another number of adaptations where it is asked for."""
-    settings = run.recipe.evaluation
-    return settings if request.rounds is None else settings.model_copy(update={"rounds": request.rounds})
+    """The run's own, with other numbers of adaptations and repeats where they are asked for."""
+    asked = {"rounds": request.rounds, "repeats": request.repeats}
+    return run.recipe.evaluation.model_copy(update={name: value for name, value in asked.items() if value is not None})
 
 
 def _measure(jobs: Iterable[EvaluationJob], workers: int) -> list[pa.Table]:

@@ -36,18 +36,8 @@ def recipes() -> list[ListedRecipe]:
     return [_recipe(path) for path in sorted(loading.SHIPPED.glob("*.yaml"))]
 
 
-def header(path: Path) -> list[str]:
-    """The comment that a recipe's file begins with, line by line."""
-    lines = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if not line.startswith("#"):
-            break
-        lines.append(line.lstrip("#").strip())
-    return lines
-
-
 def _recipe(path: Path) -> ListedRecipe:
-    lines, data = header(path), loading.read(path)
+    lines, data = loading.header(path), loading.read(path)
     text = " ".join(lines)
 
     def said(word: str) -> str:

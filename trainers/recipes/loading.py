@@ -54,19 +54,31 @@ def run_name(name: str | None, overrides: Sequence[str]) -> str:
     return "_".join(Path(part).name.removesuffix(".yaml").rpartition(":")[2] for part in (family, agent_name))
 
 
-def read(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file, as it is written; RecipeError if there is none."""
+def read(path: Path, what: str = "recipe") -> dict[str, Any]:
+    """The mapping in a YAML file, as it is written; RecipeError if there is none. `what` it is, for that message."""
     try:
         data = load_yaml(read_bytes(path))
     except (OSError, ValueError) as error:
-        raise RecipeError(f"{path} is not a YAML recipe: {' '.join(str(error).split())[:200]}") from error
+        raise RecipeError(f"{path} is not a YAML {what}: {' '.join(str(error).split())[:200]}") from error
     if data is None:
-        raise RecipeError(f"{path} is not a recipe: it is empty; acclimate new writes one to begin with")
+        hint = "acclimate new writes one to begin with" if what == "recipe" else "see docs/comparing.md"
+        raise RecipeError(f"{path} is not a {what}: it is empty; {hint}")
     if not isinstance(data, dict):
-        raise RecipeError(f"{path} is not a recipe: it must be a mapping of keys such as seed, iterations and family")
+        keys = "seed, iterations and family" if what == "recipe" else "name and families"
+        raise RecipeError(f"{path} is not a {what}: it must be a mapping of keys such as {keys}")
     if _size(data) > MOST_VALUES:
-        raise RecipeError(f"{path} holds more than {MOST_VALUES:,} values; a recipe is a page of them")
+        raise RecipeError(f"{path} holds more than {MOST_VALUES:,} values; a {what} is a page of them")
     return data
+
+
+def header(path: Path) -> list[str]:
+    """The comment that a recipe's file begins with, line by line."""
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.lstrip("#").strip())
+    return lines
 
 
 def with_family_beside(data: Mapping[str, Any], path: Path) -> Mapping[str, Any]:

@@ -245,11 +245,15 @@ def _import(name: str, listed: Mapping[str, str], key: str) -> Any:
         found = attrgetter(attribute)(module)
     except AttributeError:
         raise RecipeError(
-            f"{key}: module {module_name} has no {attribute}; {nearest(attribute, vars(module))}"
+            f"{key}: module {module_name} has no {attribute}; {nearest(attribute, _public(module))}"
         ) from None
     if isinstance(found, type) and (lacking := getattr(found, "__abstractmethods__", None)):
         raise RecipeError(f"{key}: {name} must define {', '.join(sorted(lacking))}")
     return found
+
+
+def _public(module: Any) -> list[str]:
+    return [name for name in vars(module) if not name.startswith("_")]
 
 
 def refuse_while_importing() -> None:

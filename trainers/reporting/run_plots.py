@@ -50,7 +50,13 @@ class FinishedRun:
         agent, weights, iteration = run.load(family)
         rows = run.held_out_rows(iteration)
         return cls(
-            run, family, run.task_set(family, "held-out"), agent, weights, iteration, curve([rows], "stochastic")
+            run,
+            family,
+            run.task_set(family, "held-out"),
+            agent,
+            weights,
+            iteration,
+            curve([rows], "stochastic", family.kind),
         )
 
 
@@ -121,7 +127,7 @@ def _curves(given: Sequence[Run | str | Path]) -> dict[str, Curve]:
         while label in curves:
             path = path.parent
             label = f"{path.name}/{label}"
-        curves[label] = curve(tables, "stochastic")
+        curves[label] = curve(tables, "stochastic", runs[0].family().kind)
     if len(families) != 1:
         raise UsageError(f"plot compares runs of one family, not of {', '.join(sorted(families)) or 'none'}")
     return curves

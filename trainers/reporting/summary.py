@@ -14,8 +14,9 @@ from trainers.runs.run_folder import Run
 
 def write_summary_and_report(run: Run) -> tuple[dict[str, Any], list[Path]]:
     """Plots and report of a finished run, from its last held-out rows: (summary, the files made)."""
-    task_set = run.task_set(run.family(), "held-out")
+    family = run.family()
+    task_set = run.task_set(family, "held-out")
     iteration = checkpoints.iterations(run.checkpoints)[-1]
-    of_run = summary(curve([run.held_out_rows(iteration)], "stochastic"), task_set)
+    of_run = summary(curve([run.held_out_rows(iteration)], "stochastic", family.kind), task_set)
     plots = plot(run)
-    return of_run, [*plots, write_report(run, of_run, plots, iteration)]
+    return of_run, [*plots, write_report(run, plots)]

@@ -270,6 +270,14 @@ class Run:
         return restore(learner, self.recipe, self.checkpoint(which))
 
 
+def named_folder(text: str) -> tuple[str | None, Path]:
+    """(name, folder) of `NAME=FOLDER` or of a folder, which has no name of its own then."""
+    label, sign, folder = text.partition("=")
+    if sign and label and not os.path.exists(text):  # noqa: PTH110 - Path raises where the text is too long for one
+        return label, Path(folder)
+    return None, Path(text)
+
+
 def run_folders(path: str | Path) -> list[Path]:
     """The run folder of this name, or the run folders `seed-*` in it."""
     path = Path(path)

@@ -7,7 +7,7 @@ import statistics
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,7 +38,8 @@ class _Job:
     shards: Sequence[Shard]
     weights: Any  # their place in Ray's store
     waiting: deque[int]
-    results: dict[int, TrialBatch] = field(default_factory=dict)
+    done: Callable[[int, Any], None] | None  # given each result, in whose place None is kept
+    results: dict[int, Any] = field(default_factory=dict)
     durations: list[float] = field(default_factory=list)  # of shards that are done, s
     deaths: dict[int, int] = field(default_factory=dict)  # of workers, by the shard that they had
     first_given: dict[int, float] = field(default_factory=dict)
@@ -90,10 +91,17 @@ class RaySampler:
         self.actors[worker] = self._actor.remote()
         self._starting[self.actors[worker].describe.remote()] = worker
 
-    def run(self, agent: Agent, family: TaskFamily, weights: Weights, shards: Sequence[Shard]) -> list[TrialBatch]:
+    def run(
+        self,
+        agent: Agent,
+        family: TaskFamily,
+        weights: Weights,
+        shards: Sequence[Shard],
+        done: Callable[[int, Any], None] | None = None,
+    ) -> list[TrialBatch]:
         self._raylet.check()
         self._give(agent, family)
-        job = _Job(shards, self._ray.put(dict(weights)), deque(range(len(shards))))
+        job = _Job(shards, self._ray.put(dict(weights)), deque(range(len(shards))), done)
         try:
             while len(job.results) < len(shards):
                 self._hand_out(job)
@@ -101,7 +109,7 @@ class RaySampler:
                 self._check(job)
         finally:
             self._forget()
-        return [job.results[index] for index in range(len(shards))]
+        return [] if done else [job.results[index] for index in range(len(shards))]
 
     def _give(self, agent: Agent, family: TaskFamily) -> None:
         """Put the agent and the family where the workers find them, once for all shards until others are given."""
@@ -140,7 +148,9 @@ class RaySampler:
                 continue
             self._idle.append(call.worker)
             if call.shard is not None and batch is not None:
-                job.results[call.shard] = batch
+                if job.done and call.shard not in job.results:
+                    job.done(call.shard, batch)
+                job.results[call.shard] = None if job.done else batch
                 self._note_duration(job, call)
                 self._forget(call.shard)
 
@@ -196,9 +206,10 @@ class RaySampler:
         now = time.monotonic()
         self._raylet.check()
         for index, since in job.first_given.items():
-            if index not in job.results and now - since > self._timeout_s:
+            limit = getattr(job.shards[index], "timeout_s", self._timeout_s)  # other work has its own
+            if index not in job.results and now - since > limit:
                 raise SamplingError(
-                    f"no worker has sampled {_tasks(job.shards[index])} within {self._timeout_s:g} s: a step of the "
+                    f"no worker has sampled {_tasks(job.shards[index])} within {limit:g} s: a step of the "
                     "environment seems to hang; mend it, or raise sampling.shard_timeout_s if it is that slow"
                 )
         waited = now - job.began

@@ -15,7 +15,7 @@ from envs.task import TaskFamily
 from trainers.errors import RecipeError
 from trainers.process import instruction_set, keep_freed_memory
 from trainers.sampling.shards import Shard
-from trainers.sampling.trial_loop import run_trials
+from trainers.sampling.trial_loop import run_shard
 
 
 class Worker:
@@ -44,7 +44,7 @@ class Worker:
             self._version = version
         own = {name: value.clone() for name, value in weights.items()}  # fresh tensors, for the same reason
         agent, family = self._agent_and_family
-        return run_trials(agent, family, own, shard)
+        return run_shard(agent, family, own, shard)
 
 
 def pickled(agent: Agent, family: TaskFamily) -> bytes:

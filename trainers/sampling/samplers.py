@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol
 
 from agents.contract import Agent, TrialBatch, Weights
 from envs.task import TaskFamily
 from trainers.process import torch_threads, usable_cores
 from trainers.sampling.ray_sampler import RaySampler
 from trainers.sampling.shards import Shard
-from trainers.sampling.trial_loop import run_trials
+from trainers.sampling.trial_loop import run_shard
 from trainers.stopping import StopRequest
+
+Done = Callable[[int, Any], None]  # (place of a shard, its trial batch)
 
 
 class Sampler(Protocol):
     """Runs shards, of one agent after another."""
 
-    def run(self, agent: Agent, family: TaskFamily, weights: Weights, shards: Sequence[Shard]) -> list[TrialBatch]:
-        """The trial batch of each shard, in the shards' order."""
+    def run(
+        self, agent: Agent, family: TaskFamily, weights: Weights, shards: Sequence[Shard], done: Done | None = None
+    ) -> list[TrialBatch]:
+        """The trial batch of each shard, in the shards' order; `done` is called with the place of each that is there.
+
+        What `done` is given is not held any longer, and the list that is returned is empty then.
+        """
 
     def cancel(self) -> None:
         """Make a `run` that goes on in another thread raise, soon."""
@@ -30,9 +37,15 @@ class Sampler(Protocol):
 class LocalSampler:
     """Runs shards in this process, one after the other."""
 
-    def run(self, agent: Agent, family: TaskFamily, weights: Weights, shards: Sequence[Shard]) -> list[TrialBatch]:
+    def run(
+        self, agent: Agent, family: TaskFamily, weights: Weights, shards: Sequence[Shard], done: Done | None = None
+    ) -> list[TrialBatch]:
         with torch_threads(1):
-            return [run_trials(agent, family, weights, shard) for shard in shards]
+            if done is None:
+                return [run_shard(agent, family, weights, shard) for shard in shards]
+            for place, shard in enumerate(shards):
+                done(place, run_shard(agent, family, weights, shard))
+            return []
 
     def cancel(self) -> None:
         pass  # it runs in the thread that would cancel it

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from agents.contract import Round
-from envs.task import Task
+from envs.task import Task, TaskFamily
 from trainers.sampling.random_streams import Key
 
 
@@ -28,6 +29,28 @@ class Shard:
     def trials_per_task(self) -> int:
         """M."""
         return len(self.keys) // len(self.tasks)
+
+
+@runtime_checkable
+class Work(Protocol):
+    """Something else that a worker does as one, in the place of a shard of trials: a pure function of what it holds.
+
+    Attributes:
+        timeout_s: when it counts as hanging.
+    """
+
+    timeout_s: ClassVar[float]
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks that it is about, for messages."""
+
+    @property
+    def rounds(self) -> tuple[Round, ...]:
+        """(); a shard has some."""
+
+    def run(self, family: TaskFamily) -> Any:
+        """Do it; what comes of it can be pickled."""
 
 
 def make_shards(

@@ -25,9 +25,16 @@ from envs.task import Task, TaskFamily
 from envs.vector import BatchedEnv
 from trainers.errors import SamplingError
 from trainers.sampling.random_streams import generator, reset_seeds
-from trainers.sampling.shards import Shard
+from trainers.sampling.shards import Shard, Work
 
 _FOR_AGENTS = frozenset(readable_by("agents"))
+
+
+def run_shard(agent: Agent, family: TaskFamily, weights: Weights, shard: Shard | Work) -> Any:
+    """The trial batch of a shard, or what comes of other work."""
+    if isinstance(shard, Work):
+        return shard.run(family)
+    return run_trials(agent, family, weights, shard)
 
 
 def run_trials(agent: Agent, family: TaskFamily, weights: Weights, shard: Shard) -> TrialBatch:

@@ -29,6 +29,7 @@ from trainers.runs.restoring import run_state
 from trainers.runs.rows import of_evaluation
 from trainers.runs.run_folder import Run
 from trainers.runs.selection import best_iteration
+from trainers.sampling.planned_tasks import planned_tasks
 from trainers.sampling.random_streams import random_key
 from trainers.sampling.samplers import Sampler, make_sampler, worker_count
 from trainers.sampling.shards import make_shards
@@ -36,7 +37,7 @@ from trainers.stopping import Abandoned, StopRequest
 from trainers.training.diagnosis import diagnosis_of
 from trainers.training.memory import memory_named
 from trainers.training.returns import reward_terms, training_returns
-from trainers.training.setup import choose_device, create_run, described_metrics, planned_tasks
+from trainers.training.setup import choose_device, create_run, described_metrics
 
 Report = Callable[[Mapping[str, float]], object]  # given each iteration's metrics; returns True to stop the run
 
@@ -294,14 +295,13 @@ class Loop:
 
     def sample(self, plan: Plan, iteration: int, weights: Weights) -> tuple[TrialBatch, float]:
         """The meta-batch that the learner planned, and the seconds that sampling it took."""
-        began = time.perf_counter()
-        training, seed = self.training, self.recipe.seed
+        began, training, seed = time.perf_counter(), self.training, self.recipe.seed
         tasks = planned_tasks(plan, training.family, training.task_sets.get("train"), seed, iteration)
         trials = len(tasks) * plan.trials_per_task
         keys = [random_key(seed, "training", iteration, trial) for trial in range(trials)]
         shards = make_shards(tasks, plan.rounds, keys, self.recipe.sampling.tasks_per_shard)
-        batches = training.sampler.run(training.agent, training.family, weights, shards)
-        return concatenate(batches), time.perf_counter() - began
+        batch = concatenate(training.sampler.run(training.agent, training.family, weights, shards))
+        return batch, time.perf_counter() - began
 
     def measure(self, split: str, *, at_once: bool = False) -> pa.Table:
         """Adaptation rows on a frozen set; they join adaptation.parquet. `at_once`: the first Ctrl-C abandons it."""

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from agents.contract import AgentError, Learner, MetricInfo, Plan
+from agents.contract import AgentError, Learner, MetricInfo
 from envs.check import check_no_leak
-from envs.task import Task, TaskFamily, TaskSet
+from envs.task import TaskFamily, TaskSet
 from envs.task_sets import check_disjoint
 from trainers.errors import DeviceError, RecipeError
 from trainers.recipes import registry
@@ -23,7 +23,7 @@ from trainers.runs import checkpoints
 from trainers.runs.making import refuse_used
 from trainers.runs.metrics import describe
 from trainers.runs.run_folder import Run
-from trainers.sampling.random_streams import generator, random_key
+from trainers.sampling.planned_tasks import planned_tasks
 from trainers.sampling.ray_worker import pickled
 from trainers.training.memory import memory_named
 
@@ -132,27 +132,6 @@ def described_metrics(learner: Learner, recipe: Recipe, family: TaskFamily) -> d
         train_totals=all(one.rollouts == 1 for one in rounds),
         test_totals=recipe.evaluation.rollouts == 1,
     )
-
-
-def planned_tasks(plan: Plan, family: TaskFamily, fixed: TaskSet | None, seed: int, iteration: int) -> Sequence[Task]:
-    """The tasks of one iteration: fresh ones, or the fixed training tasks that the plan names or draws from."""
-    rng = generator(random_key(seed, "tasks", iteration))
-    if isinstance(plan.tasks, tuple):
-        if fixed is None:
-            raise RecipeError("this agent trains on fixed tasks; set train_tasks to how many")
-        if max(plan.tasks) >= len(fixed.tasks):
-            raise RecipeError(
-                f"this agent trains on {max(plan.tasks) + 1} fixed tasks, but train_tasks is {len(fixed.tasks)}; make "
-                "them the same"
-            )
-        return [fixed.tasks[index] for index in plan.tasks]
-    if fixed is None:
-        return family.sample(plan.tasks, rng, "train")
-    if plan.tasks > len(fixed.tasks):
-        raise RecipeError(
-            f"a meta-batch of {plan.tasks} tasks needs train_tasks of at least as many, not {len(fixed.tasks)}"
-        )
-    return [fixed.tasks[int(index)] for index in rng.choice(len(fixed.tasks), plan.tasks, replace=False)]
 
 
 def frozen_task_sets(recipe: Recipe, family: TaskFamily) -> dict[str, TaskSet]:
