@@ -20,6 +20,7 @@ from trainers.evaluation.comparison import compare_folder, compare_runs, compari
 from trainers.evaluation.comparison_metrics import table
 from trainers.evaluation.comparison_tables import answer, as_csv, as_latex, missing, rows_of_text
 from trainers.evaluation.dataset import Dataset
+from trainers.reporting.page import write_page
 from trainers.runs.rows import ROWS
 from trainers.runs.run_folder import Run
 
@@ -132,6 +133,17 @@ def test_a_price_is_a_ratio_paired_by_task_with_censored_runs_named(folder):
     assert found["ratio"]["value"] == pytest.approx(np.sqrt(2000 / 200 * 3000 / 400), rel=0.02)
     assert {(one["contestant"], one["task"]) for one in found["censored"]} == {("agent", 1), ("SB3 PPO", 1)}
     assert "from scratch: SB3 PPO 2,000 (1 of 2 never)" in answer(comparison)
+    assert found["bound"] == "about ", "both are censored"
+    assert json.loads(json.dumps(found)) == found, "plain data, as the page needs it"
+    # Learners from scratch play some of the tasks only: the price is that of those.
+    dataset.write(
+        dataset.part("SB3 PPO", "held-out-0", 0, {"label": "x"}), rows([[-100.0, -50.0, -5.0]], per_point=1000), {}
+    )
+    (comparison,) = compare_folder(folder)
+    (found,) = metrics.prices(comparison)
+    assert (found["tasks"], found["censored"], found["bound"]) == (1, [], "")
+    assert found["ratio"]["value"] == pytest.approx(2000 / 200, rel=0.02)
+    assert write_page([comparison], folder / "report.html").stat().st_size > 500_000
 
 
 def test_pairs_are_of_tasks_that_both_played(folder):

@@ -272,30 +272,36 @@ def price(
     """How many times the environment steps of one contestant another needs to a share of the gap, task by task.
 
     The ratio of geometric means with its interval; steps count from one episode on, so that zero-shot is a number.
-    Where runs of the other are censored it is a lower bound, and they are named.
+    Where runs of the other are censored it is a lower bound (`bound` is "≥ "), where those of the one are an upper one
+    ("≤ "), where both are neither; they are named.
     """
     against = references(comparison)
     if against is None:
         return None
-    measured = {}
-    for each in (one, other):
-        curve = each.curve()
-        if curve is None:
-            return None
-        shared = sorted(set(against.known(curve.tasks)) & set(tasks if tasks is not None else curve.tasks.tolist()))
-        measured[each.label] = (curve.on(shared), *steps_to_share(curve.on(shared), against, share))
-    (curve, steps, cut), (of_other, other_steps, other_cut) = measured.values()
-    if curve.tasks.tolist() != of_other.tasks.tolist() or not len(curve.tasks):
+    curves = {each.label: curve for each in (one, other) if (curve := each.curve()) is not None}
+    if len(curves) < 2:
         return None
-    floor = comparison.episode_steps
+    shared = set.intersection(*(set(against.known(curve.tasks)) for curve in curves.values()))
+    if tasks is not None:
+        shared &= set(tasks)
+    if not shared:
+        return None
+    measured = {}
+    for label, whole in curves.items():
+        curve = whole.on(sorted(shared))
+        measured[label] = (curve, *steps_to_share(curve, against, share))
+    (curve, steps, cut), (_, other_steps, other_cut) = measured.values()
+    floor, by_label = comparison.episode_steps, {one.label: one, other.label: other}
     ratio = statistics.ratio(np.maximum(other_steps, floor), np.maximum(steps, floor), comparison.tasks)
     censored = [
-        {"contestant": label, "seed": index, "task": int(found[0].tasks[task])}
+        {"contestant": label, "seed": by_label[label].seeds[int(index)], "task": int(found[0].tasks[task])}
         for label, found in measured.items()
         for index, task in zip(*np.nonzero(found[2]), strict=True)
     ]
+    bound = {(False, False): "", (False, True): "≥ ", (True, False): "≤ ", (True, True): "about "}
     return {
-        "one": one.label, "other": other.label, "share": share, "ratio": plain(ratio), "tasks": len(curve.tasks),
+        "one": one.label, "other": other.label, "share": share, "ratio": plain(ratio),
+        "bound": bound[bool(cut.any()), bool(other_cut.any())], "tasks": len(curve.tasks),
         "steps": steps_summary(steps, cut), "other_steps": steps_summary(other_steps, other_cut), "censored": censored,
     }  # fmt: skip
 

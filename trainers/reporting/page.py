@@ -61,6 +61,7 @@ def write_page(
         command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         provenance=json.dumps(provenance(), indent=2),
         steps_cell=metrics.steps_cell,
+        times=lambda ratio: f"{ratio:,.0f}" if ratio >= 100 else f"{ratio:.3g}",
     )
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
