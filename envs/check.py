@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from gymnasium.utils.env_checker import check_env
@@ -16,6 +15,7 @@ from gymnasium.utils.env_checker import check_env
 from envs.checked import RAISED, make_checked
 from envs.declared import malformed
 from envs.errors import TaskError
+from envs.leak import leak, leak_of
 from envs.signals import STEP_SIGNALS, declared_by
 from envs.task import KINDS, SPLITS, Task, TaskFamily
 from envs.task_sets import check_disjoint
@@ -48,6 +48,7 @@ def check_task_family(family: TaskFamily) -> list[Finding]:
         ("no global random state is touched", _no_global_random),
         ("reference returns are in order: blind <= bayes <= oracle", _reference_returns),
     ]
+    checks += family.own_checks()
     findings: list[Finding] = []
     with without_gymnasiums_warnings():
         for name, check in checks:
@@ -104,7 +105,7 @@ def check_no_leak(family: TaskFamily) -> None:
                     f"{family.name}: the {name} of task {task.parameters} is {values[~finite][0]} at step "
                     f"{int(np.argwhere(~finite)[0][0])} of the episode; give finite numbers"
                 )
-    if problem := _leak_of(family, tasks, played):
+    if problem := leak_of(family, tasks, played):
         raise TaskError(f"{family.name} leaks its task: {problem}")
 
 
@@ -192,51 +193,6 @@ def _same(one: Trajectory, other: Trajectory) -> bool:
         and np.array_equal(one.observation, other.observation)
         and str(one.infos) == str(other.infos)
     )
-
-
-def leak(family: TaskFamily) -> str | None:
-    """Return how observation or info reveals the task, or None.
-
-    With one seed, first observations may not depend on the task; an entry that stays constant within every episode
-    may not differ between tasks; and no info value may be one of the task's parameters or differ at the first step
-    of equal states (keys declared in `privileged_info` are left out). The signal `success` passes: it depends on the
-    task as the reward does.
-    """
-    tasks = some_tasks(family)
-    return _leak_of(family, tasks, trajectories(family, tasks))
-
-
-def _leak_of(family: TaskFamily, tasks: Sequence[Task], played: Sequence[Trajectory]) -> str | None:
-    """`leak` of these tasks, given one trajectory of each."""
-    first = np.stack([trajectory.observation[0].reshape(-1) for trajectory in played])
-    if not family.reset_depends_on_task and (moved := np.flatnonzero(np.ptp(first, axis=0) > 0)).size:
-        return (
-            f"with one seed, entry {moved[0]} of the first observation differs between tasks; remove it, or declare "
-            "reset_depends_on_task if the body itself differs"
-        )
-    constant = np.all([np.ptp(trajectory.observation, axis=0).reshape(-1) == 0 for trajectory in played], axis=0)
-    revealing = np.flatnonzero(constant & (np.ptp(first, axis=0) > 0))
-    if revealing.size:
-        return f"entry {revealing[0]} of the observation is constant in every episode and differs between tasks"
-    for task, trajectory in zip(tasks, played, strict=True):
-        entries = {float(entry) for value in task.parameters.values() for entry in _numbers(value)} - {0.0, 1.0, -1.0}
-        for info in trajectory.infos:
-            for key, value in info.items():
-                if key not in family.privileged_info and entries & {float(entry) for entry in _numbers(value)}:
-                    return f"the step info {key!r} holds a parameter of the task; remove it or declare it privileged"
-        flat = trajectory.observation.reshape(len(trajectory.observation), -1)
-        shown = [entry for entry in entries if (flat == np.float32(entry)).all(axis=0).any()]
-        if shown:
-            return f"an entry of the observation is the task parameter {shown[0]:g} throughout"
-    return None
-
-
-def _numbers(value: Any) -> list[float]:
-    try:
-        array = np.asarray(value, float).reshape(-1)
-    except (TypeError, ValueError):
-        return []
-    return [float(entry) for entry in array]
 
 
 def _finite(family: TaskFamily) -> str | None:

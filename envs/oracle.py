@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -127,6 +127,13 @@ class OracleWrapper(TaskFamily):
 
     def task_vector(self, task: Task) -> np.ndarray:
         return self.inner.task_vector(task)
+
+    @property
+    def observed_entries(self) -> np.ndarray:
+        return self.inner.observed_entries
+
+    def own_checks(self) -> Sequence[tuple[str, Callable[[Any], str | None]]]:
+        return self.inner.own_checks()
 
     def plan_view(self, task: Task) -> PlanView | None:
         return self.inner.plan_view(task)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
@@ -22,6 +22,7 @@ from gymnasium.vector import VectorEnv
 from envs.checked import make_checked
 from envs.distributions import Choice, Distribution, Integer, LogUniform, Uniform, Value, plain_value
 from envs.errors import TaskError
+from envs.plan_view import PlanView
 from envs.vector import LoopVectorEnv, check_spaces
 
 __all__ = [
@@ -169,21 +170,6 @@ class TaskSet:
 # -- families
 
 
-@dataclass(frozen=True)
-class PlanView:
-    """How to draw an episode from above.
-
-    Attributes:
-        entries: the observation entries that are the position (x, y).
-        goal: the task's goal (x, y), or None.
-        unit: of both.
-    """
-
-    entries: tuple[int, int]
-    goal: tuple[float, float] | None
-    unit: str = "m"
-
-
 class TaskFamily(ABC):
     """A versioned task distribution. Subclass it, name the parameters, and give `make_env`: the rest follows.
 
@@ -194,6 +180,7 @@ class TaskFamily(ABC):
         kind: how held-out tasks differ from training tasks. "distribution": fresh draws (exact repeats are leaks).
             "region": a region cut out of the training distribution, see `in_held_out_region`. "finite": there are only
             so many tasks, held-out = train. The earlier names "law" and "closed" are still read.
+        observed_parameters: task parameters that the observation tells by declaration, at `observed_entries`.
         privileged_info: keys of the step info that hold knowledge of the task, meant for learners only.
         has_success: declares that the step info has `success` [rows] bool at every step (`envs.signals`).
         reset_depends_on_task: declares that the first observation may differ between tasks (another body, say).
@@ -209,6 +196,7 @@ class TaskFamily(ABC):
     parameters: ClassVar[Mapping[str, Distribution]]
     episode_steps: ClassVar[int]
     kind: ClassVar[Kind] = "distribution"
+    observed_parameters: ClassVar[tuple[str, ...]] = ()
     privileged_info: ClassVar[tuple[str, ...]] = ()
     has_success: ClassVar[bool] = False
     reset_depends_on_task: ClassVar[bool] = False
@@ -237,6 +225,15 @@ class TaskFamily(ABC):
         """Known returns of an episode: `blind` (best without learning the task), `bayes`, `oracle`; {} if unknown."""
         earlier = getattr(self, "yardsticks", None)  # the name of this method in families of the first version
         return earlier(task) if earlier is not None else {}
+
+    @property
+    def observed_entries(self) -> np.ndarray:
+        """Entries of the flat observation that tell `observed_parameters`, such as a command that is to be followed."""
+        return np.zeros(0, int)
+
+    def own_checks(self) -> Sequence[tuple[str, Callable[[Any], str | None]]]:
+        """Checks beyond those of every family: (what holds, a sentence where it does not)."""
+        return ()
 
     def task_vector(self, task: Task) -> np.ndarray:
         """The task as a vector, for agents that observe it (`envs.oracle`): its parameters in order of their names."""

@@ -4,56 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Literal
 
 import mujoco
 import numpy as np
 
-from envs.task import TaskError
+from envs.errors import TaskError
+from envs.mujoco.elements import choose, element_names
+from envs.mujoco.model_fields import FIELDS, fitting
 from envs.validation import nearest
 
 How = Literal["scale", "add", "set"]
-
-
-@dataclass(frozen=True)
-class Field:
-    """A part of MjModel that may be changed.
-
-    Attributes:
-        kind: of the elements that have it: body, geom, joint or actuator; "" for the whole world's.
-        array: its name in MjModel, or in MjModel.opt.
-        unit: of an entry.
-        least: smallest valid entry; MuJoCo itself does not check.
-        positive: whether an entry must even be above it.
-    """
-
-    kind: str
-    array: str
-    unit: str = ""
-    least: float = -np.inf
-    positive: bool = False
-
-
-FIELDS = {
-    "mass": Field("body", "body_mass", "kg", 0.0, positive=True),
-    "inertia": Field("body", "body_inertia", "kg m^2", 0.0, positive=True),
-    "friction": Field("geom", "geom_friction", "", 0.0),
-    "damping": Field("joint", "dof_damping", "N m s/rad", 0.0),
-    "armature": Field("joint", "dof_armature", "kg m^2", 0.0),
-    "stiffness": Field("joint", "jnt_stiffness", "N m/rad", 0.0),
-    "gear": Field("actuator", "actuator_gear"),
-    "gravity": Field("", "gravity", "m/s^2"),
-    "wind": Field("", "wind", "m/s"),
-    "density": Field("", "density", "kg/m^3", 0.0),
-    "viscosity": Field("", "viscosity", "Pa s", 0.0),
-}
-_OBJECTS = {
-    "body": mujoco.mjtObj.mjOBJ_BODY,
-    "geom": mujoco.mjtObj.mjOBJ_GEOM,
-    "joint": mujoco.mjtObj.mjOBJ_JOINT,
-    "actuator": mujoco.mjtObj.mjOBJ_ACTUATOR,
-}
 
 
 @dataclass(frozen=True)
@@ -63,14 +24,14 @@ class Change:
     A single value changes all chosen elements alike; a value for each element (or each entry of each element) changes
     them one by one, in the model's order. Scaling a mass scales its inertia with it, as the same shape of another
     density; adding to a mass puts a point mass at the body's centre. Gravity set to one number points down, wind blows
-    along x.
+    along x. A strength is a share of all that an actuator can do, whatever its kind; a centre of mass moves by x, y, z
+    in its body's frame.
 
     Attributes:
         field: one of `FIELDS`.
         how: "scale" multiplies the value of the model file, "add" raises it, "set" replaces it; adding to friction or
             setting it is meant for the sliding one.
-        elements: names, with wildcards; an element without a name is called by its kind and number (body_4), an
-            actuator without one by its joint. The world's body is never meant.
+        elements: names, with wildcards (`envs.mujoco.elements`).
         inertia_follows: whether a scaled or set mass takes its inertia with it.
     """
 
@@ -82,6 +43,8 @@ class Change:
     def __post_init__(self) -> None:
         if self.field not in FIELDS:
             raise TaskError(f"a model has no {self.field} to change; {nearest(self.field, FIELDS)}")
+        if self.how not in (ways := FIELDS[self.field].ways):
+            raise TaskError(f"{self.field} cannot be changed by how: {self.how}; write how: {' or how: '.join(ways)}")
 
     def size(self, model: mujoco.MjModel) -> int:
         """Return the number of values of a task parameter that changes each element by itself.
@@ -91,7 +54,7 @@ class Change:
         """
         if not FIELDS[self.field].kind:
             raise TaskError(f"there is one {self.field} in the world; leave out each")
-        return len(self._entries(model))
+        return len(self._entries(model)) * (3 if self.field == "com" else 1)
 
     def apply(self, model: mujoco.MjModel, value: float | Sequence[float], parameter: str) -> None:
         """Change a model that is not shared; the caller calls `mj_setConst` afterwards.
@@ -104,32 +67,35 @@ class Change:
         if not field.kind:
             self._change_option(model, given, parameter)
             return
-        entries = self._entries(model)
-        array = getattr(model, field.array)
-        old = array[entries]
+        try:
+            entries = self._entries(model)
+        except TaskError as error:
+            raise TaskError(f"{parameter}: {error}") from error
+        old = field.read(model, entries) if field.read else getattr(model, field.array)[entries]
         new = self._changed(old, self._spread(given, old, parameter))
         if self.field == "friction" and self.how != "scale" and given.size != old.size:
             new[:, 1:] = old[:, 1:]  # one number is the sliding friction; torsional and rolling ones have other units
         self._check(new, parameter)
-        array[entries] = new
+        if field.write:
+            field.write(model, entries, new)
+        else:
+            getattr(model, field.array)[entries] = new
         if self.field == "mass" and self.how != "add" and self.inertia_follows:
             model.body_inertia[entries] *= (new / old)[:, None]
 
     def _entries(self, model: mujoco.MjModel) -> np.ndarray:
         """Rows of the field's array: those of the elements, or of their degrees of freedom."""
         field = FIELDS[self.field]
-        chosen = choose(model, field.kind, self.elements)
-        if field.positive and not (massive := chosen[model.body_mass[chosen] > 0]).size:
-            raise TaskError(f"{', '.join(self.elements)} has no mass to change")
-        elif field.positive:
-            return massive  # frames without mass have none to change
+        names = element_names(model, field.kind)
+        named = frozenset(names.index(one) for one in self.elements if one in names)
+        chosen = fitting(model, self.field, choose(model, field.kind, self.elements), named)
         if not field.array.startswith("dof_"):
             return chosen
         return np.flatnonzero(np.isin(model.dof_jntid, chosen))
 
     def _spread(self, given: np.ndarray, old: np.ndarray, parameter: str) -> np.ndarray:
         """The value as the entries' shape: one for all, one for each element, or one for each entry."""
-        if given.ndim == 0:
+        if given.ndim == 0 or (self.field == "com" and given.size == 3):
             return np.broadcast_to(given, old.shape)
         if len(given) == len(old):
             return np.broadcast_to(given.reshape(-1, *[1] * (old.ndim - 1)), old.shape)
@@ -161,31 +127,3 @@ class Change:
                 f"{parameter} would make a {self.field} {float(new[~fine].flat[0]):g} {field.unit}".rstrip()
                 + f", but it must be finite and {border}; narrow its range"
             )
-
-
-def element_names(model: mujoco.MjModel, kind: str) -> list[str]:
-    """Names of all bodies, geoms, joints or actuators, in the model's order, as `Change.elements` matches them."""
-    names = []
-    for number in range(getattr(model, {"body": "nbody", "geom": "ngeom", "joint": "njnt", "actuator": "nu"}[kind])):
-        name = mujoco.mj_id2name(model, _OBJECTS[kind], number)
-        if not name and kind == "actuator":
-            name = mujoco.mj_id2name(model, _OBJECTS["joint"], int(model.actuator_trnid[number, 0]))
-        names.append(name or f"{kind}_{number}")
-    return names
-
-
-def choose(model: mujoco.MjModel, kind: str, patterns: Sequence[str]) -> np.ndarray:
-    """Numbers of the elements of a kind whose names match any of the patterns, in the model's order.
-
-    Raises:
-        TaskError: a pattern that matches nothing; it names the nearest element.
-    """
-    names = element_names(model, kind)
-    first = 1 if kind == "body" else 0  # the world has no mass
-    chosen: set[int] = set()
-    for pattern in patterns:
-        found = {number for number in range(first, len(names)) if fnmatchcase(names[number], pattern)}
-        if not found:
-            raise TaskError(f"no {kind} is called {pattern}; {nearest(pattern, names[first:])}")
-        chosen |= found
-    return np.array(sorted(chosen), int)

@@ -10,7 +10,6 @@ grounds: `envs/mujoco/terrains/`.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,14 +20,19 @@ from pydantic import ValidationError
 
 from envs.distributions import Distribution, Uniform
 from envs.errors import TaskError
+from envs.mujoco import terms
 from envs.mujoco.changes import Change
-from envs.mujoco.description import Description, ObservationTerm, RewardTerm, TaskParameter, Termination
+from envs.mujoco.described_checks import Check, checks
+from envs.mujoco.description import Description, TaskParameter
+from envs.mujoco.drive import Drive, Push, held_by
+from envs.mujoco.elements import choose, find
 from envs.mujoco.locomotion import Locomotion
 from envs.mujoco.locomotion_env import DELAY
-from envs.mujoco.observation_terms import ObservationFunction, observation_term
-from envs.mujoco.reward_terms import Commands, RewardFunction, reward_term
-from envs.mujoco.robot import Robot, load_mjcf
-from envs.mujoco.robot_base import RobotBase, base_of, height, up
+from envs.mujoco.model_files import digest_of
+from envs.mujoco.observation_terms import Commands
+from envs.mujoco.robot import Robot, floor_height, load_mjcf
+from envs.mujoco.robot_base import RobotBase, base_of
+from envs.mujoco.start import Start, ValidStart
 from envs.mujoco.state import Motion, SimulationState
 from envs.mujoco.terrains import TERRAINS
 from envs.mujoco.terrains.base import SQUARE, STRIP, Terrain
@@ -41,39 +45,44 @@ class DescribedFamily(Locomotion):
     """The family that a description and a model file make. Made by `load`."""
 
     def __init__(self, description: Description, path: Path) -> None:
-        self._source = path
+        self._source, self._description = path, description
         model_file = (path.parent / description.mjcf).resolve()
         if not model_file.is_file():
             raise TaskError(f"mjcf is {description.mjcf}, but there is no file {model_file}")
         # Compiled anew: a file that was edited since must not be answered out of a cache.
         model = self.base = load_mjcf(model_file)[1]
-        self._base = base_of(model)
+        self._pose = _start_pose(description, model)
+        self._base = base_of(model, description.base, self._pose)
+        if description.reset.yaw_deg and self._base.quaternion is None:
+            raise TaskError("reset.yaw_deg turns a free base, which this robot has not; leave it out")
+        if description.reset.position_m and self._base.x is None:
+            raise TaskError("reset.position_m moves a base in the plane, which this robot has not; leave it out")
         parameters = description.tasks or {}
         frame_skip = _frame_skip(description.control_dt_s, model)
         terrain = _terrain(description, self._base)
         commands = _commands(parameters)
         self._goal = commands["goal"][0] if "goal" in commands else None
-        self._observed, observation_reads = _observation(description, model)
-        self._rewarded, reward_reads = _reward(description, model, commands)
-        self._reached = [
-            function
-            for (name, entry), (_, function) in zip(description.reward.items(), self._rewarded, strict=True)
-            if (name if isinstance(entry, float) else entry.term or name) == "goal_reached"
-        ]
-        self._termination = description.terminate
-        _check_termination(self._termination, self._base)
+        part = terms.Part(model, self._base, commands)
+        self._observed, observation_reads = terms.observation(description, part)
+        self._rewarded, reward_reads = terms.reward(description, part)
+        self._reached, success_reads = terms.success(description, part, [one for _, one in self._rewarded])
+        self._ends, end_reads = terms.endings(description, part, bool(self._reached))
+        reads = {*observation_reads, *reward_reads, *success_reads, *end_reads}
         robot = Robot(
             str(model_file), frame_skip, hidden=0, height=-1 if self._base.z is None else self._base.z,
-            reset_noise=description.reset.noise, sensed=tuple(sorted({*observation_reads, *reward_reads})),
-            x=0 if self._base.x is None else self._base.x, y=self._base.y,
+            reset_noise=description.reset.noise, velocity_noise=description.reset.velocity_noise,
+            sensed=tuple(sorted(reads)),
+            x=0 if self._base.x is None else self._base.x, y=self._base.y, floor=floor_height(model),
         )  # fmt: skip
-        self._declare(description, model, terrain, robot)
-        digest = hashlib.sha256(path.read_bytes() + model_file.read_bytes()).hexdigest()
+        self._declare(description, model, terrain, robot, commands)
+        digest = digest_of(path, model_file)
         for name, value in {"digest": digest, "__doc__": _docstring(description, path)}.items():
             setattr(self, name, value)
         self._check_extremes()
 
-    def _declare(self, description: Description, model: mujoco.MjModel, terrain: Terrain | None, robot: Robot) -> None:
+    def _declare(
+        self, description: Description, model: mujoco.MjModel, terrain: Terrain | None, robot: Robot, commands: Commands
+    ) -> None:
         """Set the attributes that other families declare in their class."""
         parameters = description.tasks or {}
         scan = description.terrain.scan if description.terrain else ()
@@ -82,6 +91,9 @@ class DescribedFamily(Locomotion):
             "kind": description.kind,
             "episode_steps": description.episode_steps,
             "air_density": description.air_density,
+            "feet": terms.feet_of(description, model),
+            "push": _push(description, model, self._base),
+            "observed_parameters": terms.observed_parameters(description, commands),
             "terrain": terrain,
             "scan": scan,
             "robot": robot,
@@ -95,7 +107,7 @@ class DescribedFamily(Locomotion):
             "reward_terms": tuple(description.reward),
             "has_success": bool(self._reached),
             "differs_at_once": False,
-            "reset_depends_on_task": bool(scan),
+            "reset_depends_on_task": bool(scan) or _senses_forces(description),
         }
         for name, value in declared.items():
             setattr(self, name, value)
@@ -112,6 +124,8 @@ class DescribedFamily(Locomotion):
             self.model(task)
         try:  # whatever else can fail fails here, not in the middle of a training
             env = self.make_vector_env([task], 1)
+            if not env.single_observation_space.shape[0]:  # type: ignore[index]
+                raise TaskError("observe names terms that are empty for this robot; add one that says something")
             env.reset(seed=[0])
             env.step(np.zeros((1, *env.single_action_space.shape)))  # type: ignore[misc]
         except TaskError:
@@ -119,11 +133,48 @@ class DescribedFamily(Locomotion):
         except Exception as error:
             raise TaskError(f"its first step fails ({type(error).__name__}: {error}); look at its terms") from error
 
+    def own_checks(self) -> list[Check]:
+        return checks()
+
+    def drive(self, model: mujoco.MjModel) -> Drive:
+        low, high = model.actuator_ctrlrange.T
+        middle, scale = (low + high) / 2, (high - low) / 2
+        if self._description.actions.offset == "start":
+            middle = held_by(model, self._pose)
+        if self._description.actions.scale is not None:
+            scale = np.full(model.nu, self._description.actions.scale)
+        return Drive(low, high, middle, scale, 1.0 - self._description.actions.smoothing)
+
+    def start(self, model: mujoco.MjModel) -> Start:
+        reset, base = self._description.reset, self._base
+        noises = [
+            (joint, deviation)
+            for pattern, deviation in reset.joints.items()
+            for joint in choose(model, "joint", (pattern,)).tolist()
+        ]
+        entries = tuple(entry for entry in (base.x, base.y) if entry is not None)
+        turned = (base.quaternion, np.deg2rad(reset.yaw_deg)) if base.quaternion is not None and reset.yaw_deg else None
+        return ValidStart(self._pose.copy(), model, noises, (entries, reset.position_m), turned)
+
     def goal(self, task: Task) -> tuple[float, ...] | None:
         return task[self._goal] if self._goal is not None else None
 
     def observe(self, state: SimulationState) -> np.ndarray:
-        return np.concatenate([term(state) for term in self._observed], 1)
+        parts = [term(state) for term in self._observed]
+        self._widths = [part.shape[1] for part in parts]
+        return np.concatenate(parts, 1)
+
+    @property
+    def observation_noise(self) -> np.ndarray | None:  # type: ignore[override]
+        return terms.of_entries(self._description, "noise", self._widths)
+
+    @property
+    def observation_delay(self) -> np.ndarray | None:  # type: ignore[override]
+        return terms.of_entries(self._description, "delay", self._widths)
+
+    @property
+    def observed_entries(self) -> np.ndarray:
+        return np.flatnonzero(np.repeat([one.term == "command" for one in self._description.observe], self._widths))
 
     def reward(self, motion: Motion) -> np.ndarray:
         return self.reward_parts(motion).sum(1)
@@ -132,24 +183,45 @@ class DescribedFamily(Locomotion):
         return np.stack([weight * term(motion) for weight, term in self._rewarded], 1)
 
     def succeeded(self, motion: Motion) -> np.ndarray:
-        return np.all([term(motion) > 0 for term in self._reached], axis=0)
+        return np.all([condition(motion) for condition in self._reached], axis=0)
 
     def fallen(self, motion: Motion) -> np.ndarray:
         ended = np.zeros(len(motion.action), bool)
-        if self._termination.height_below_m is not None:
-            ended |= height(self._base, motion.after) < self._termination.height_below_m
-        if self._termination.height_above_m is not None:
-            ended |= height(self._base, motion.after) > self._termination.height_above_m
-        if self._termination.tilt_above_deg is not None:
-            ended |= up(self._base, motion.after) < np.cos(np.deg2rad(self._termination.tilt_above_deg))
+        for condition in self._ends:
+            ended |= self.succeeded(motion) if condition is None else condition(motion)
         return ended
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _load_again, (self._source.resolve(), self.digest)
 
 
+def _senses_forces(description: Description) -> bool:
+    """Whether the first observation tells what the body is like, as a force sensor's first reading does."""
+    observed = {one.term for one in description.observe}
+    changed = any(parameter.change for parameter in (description.tasks or {}).values())
+    return changed and bool(observed & {"sensors", "sensor", "contact_forces"})
+
+
 def _docstring(description: Description, path: Path) -> str:
     return f"{description.name}: {description.mjcf} as {path} describes it."
+
+
+def _start_pose(description: Description, model: mujoco.MjModel) -> np.ndarray:
+    """[nq]: the keyframe, or the model's own pose, with the joints that are named elsewhere."""
+    start, pose = description.start, model.qpos0.copy()
+    for pattern in description.reset.joints:
+        choose(model, "joint", (pattern,))
+    if start.keyframe is not None:
+        pose = model.key_qpos[find(model, "keyframe", start.keyframe)].copy()
+    for name, place in start.joints.items():
+        joint = find(model, "joint", name)
+        if model.jnt_type[joint] not in (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE):
+            raise TaskError(f"start.joints: {name} is a free or a ball joint, which no number places; use a keyframe")
+        low, high = model.jnt_range[joint]
+        if model.jnt_limited[joint] and not low <= place <= high:
+            raise TaskError(f"start.joints: {name} starts at {place:g}, outside its limits {low:g} to {high:g}")
+        pose[model.jnt_qposadr[joint]] = place
+    return pose
 
 
 def _frame_skip(control_dt_s: float, model: mujoco.MjModel) -> int:
@@ -200,35 +272,18 @@ def _distributions(
     return distributions
 
 
-def _observation(description: Description, model: mujoco.MjModel) -> tuple[list[ObservationFunction], set[str]]:
-    """The terms of the observation in order, and the arrays of MjData that they read."""
-    functions, reads = [], set()
-    for entry in description.observe:
-        term = ObservationTerm(term=entry) if isinstance(entry, str) else entry
-        function, arrays = observation_term(term.term, model, term.of)
-        functions.append(function)
-        reads |= set(arrays)
-    return functions, reads
-
-
-def _reward(
-    description: Description, model: mujoco.MjModel, commands: Commands
-) -> tuple[list[tuple[float, RewardFunction]], set[str]]:
-    """The weights and terms of the reward in order, and the arrays of MjData that they read."""
-    weighted, reads = [], set()
-    for name, entry in description.reward.items():
-        term = RewardTerm(weight=entry) if isinstance(entry, float) else entry
-        function, arrays = reward_term(term.term or name, model, term.of, commands, term.radius)
-        weighted.append((term.weight, function))
-        reads |= set(arrays)
-    return weighted, reads
-
-
-def _check_termination(termination: Termination, base: RobotBase) -> None:
-    if termination.tilt_above_deg is not None and base.pitch is None and base.quaternion is None:
-        raise TaskError("terminate names a tilt, but this robot's base cannot lean")
-    if (termination.height_below_m is not None or termination.height_above_m is not None) and base.z is None:
-        raise TaskError("terminate names a height, but this robot's base does not move")
+def _push(description: Description, model: mujoco.MjModel, base: RobotBase) -> Push | None:
+    spec = description.pushes
+    if spec is None:
+        return None
+    if base.x is None:
+        raise TaskError("pushes are for robots whose base moves; leave them out")
+    steps = round(spec.every_s / description.control_dt_s)
+    if steps < 1:
+        raise TaskError(f"pushes.every_s is {spec.every_s:g} s, less than a control step; make it longer")
+    along = base.velocity["x"]
+    across = () if base.y is None else (along + 1 if base.quaternion is not None else base.velocity["y"],)
+    return Push(steps, spec.speed_m_per_s, (along, *across))
 
 
 def _load_again(path: Path, digest: str) -> DescribedFamily:

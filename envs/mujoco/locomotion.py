@@ -19,10 +19,12 @@ import numpy as np
 
 from envs.errors import TaskError
 from envs.mujoco.changes import Change
+from envs.mujoco.drive import Drive, Push
 from envs.mujoco.locomotion_env import DELAY, LocomotionEnv
-from envs.mujoco.robot import Robot, base_model, load_mjcf
+from envs.mujoco.robot import Robot, base_model, floors_of, load_mjcf
+from envs.mujoco.start import Start
 from envs.mujoco.state import Motion, SimulationState
-from envs.mujoco.terrains.base import Elevation, Terrain
+from envs.mujoco.terrains.base import Elevation, Terrain, raised
 from envs.task import Task, TaskFamily
 from envs.vector import SingleEnv
 
@@ -39,6 +41,9 @@ class Locomotion(TaskFamily):
         terrain: the ground, whose parameters are task parameters too; None is the plane of the model file.
         scan: a height scan: how far above the ground ahead the robot's base is, at these distances along x, m, added
             to the observation. () by default, so that a terrain must be inferred from experience.
+        feet: geoms of each foot, whose time in the air is counted.
+        push: a disturbance of the base, again and again.
+        observation_noise, observation_delay: of each entry of the observation: a normal deviation, control steps.
         air_density: of the medium, kg/m^3; 0 keeps that of the model file. Wind needs one.
     """
 
@@ -47,6 +52,10 @@ class Locomotion(TaskFamily):
     terrain: ClassVar[Terrain | None] = None
     scan: ClassVar[tuple[float, ...]] = ()
     air_density: ClassVar[float] = 0.0
+    feet: ClassVar[tuple[tuple[int, ...], ...]] = ()
+    push: ClassVar[Push | None] = None
+    observation_noise: ClassVar[np.ndarray | None] = None
+    observation_delay: ClassVar[np.ndarray | None] = None
     can_switch = True
 
     @cached_property
@@ -57,10 +66,15 @@ class Locomotion(TaskFamily):
     @cached_property
     def _on_terrain(self) -> mujoco.MjSpec:
         """The robot's description, on ground that is yet to be shaped."""
-        spec, _ = load_mjcf(self.robot.path)
-        floor = next((geom for geom in spec.worldbody.geoms if geom.type == mujoco.mjtGeom.mjGEOM_PLANE), None)
-        if floor is None:
-            raise TaskError(f"{self.robot.path} has no plane in its worldbody to shape a terrain from; add one")
+        spec, model = load_mjcf(self.robot.path)
+        floors = floors_of(model)
+        if not floors:
+            raise TaskError(
+                f"{self.robot.path} has no level plane in its worldbody, with which something collides, to shape a "
+                "terrain from; add one"
+            )
+        of_world = np.flatnonzero(model.geom_bodyid == 0).tolist()
+        floor = spec.worldbody.geoms[of_world.index(floors[0])]
         if taken := [name for geom in spec.geoms if geom != floor and (name := geom.name).startswith("floor")]:
             raise TaskError(f"{self.robot.path} has a geom {taken[0]}, but the ground's geoms are called so; rename it")
         floor.name = "floor"
@@ -97,16 +111,27 @@ class Locomotion(TaskFamily):
         """The robot on this task's ground."""
         assert self.terrain is not None
         values = {name: task[name] for name in self.terrain.parameters}
-        self.terrain.shape(self._on_terrain, values, self.elevation(task))
+        self.terrain.shape(self._on_terrain, values, self.terrain.elevation(values, task.digest))
         try:
-            return self._on_terrain.compile()
+            with raised(self._on_terrain, self.robot.floor):
+                return self._on_terrain.compile()
         except ValueError as error:
             raise TaskError(f"its ground does not compile: {' '.join(str(error).split())[:200]}") from error
 
     def elevation(self, task: Task) -> Elevation:
         """Height of the task's ground."""
         assert self.terrain is not None
-        return self.terrain.elevation({name: task[name] for name in self.terrain.parameters}, task.digest)
+        of = self.terrain.elevation({name: task[name] for name in self.terrain.parameters}, task.digest)
+        floor = self.robot.floor
+        return of if not floor else lambda x, y: of(x, y) + floor
+
+    def drive(self, model: mujoco.MjModel) -> Drive | None:
+        """How actions in [-1, 1] become controls; None where actions are the controls."""
+        return None
+
+    def start(self, model: mujoco.MjModel) -> Start:
+        """Where episodes start: at the pose of the model file."""
+        return Start(model.qpos0.copy())
 
     def observe(self, state: SimulationState) -> np.ndarray:
         """[n, O]: positions but the hidden ones, and clipped velocities."""

@@ -11,9 +11,11 @@ import mujoco
 import numpy as np
 
 from envs.distributions import Distribution
-from envs.mujoco.engines.base import Rows
+from envs.mujoco.drive import Drive, Push
+from envs.mujoco.engines.base import TOUCHED, Rows
 from envs.mujoco.engines.choice import simulate
 from envs.mujoco.robot import Robot, control_range
+from envs.mujoco.start import Start
 from envs.mujoco.state import Motion, SimulationState
 from envs.mujoco.terrains.base import Elevation, Terrain
 from envs.task import Task
@@ -33,6 +35,16 @@ class RobotRules(Protocol):
     robot: ClassVar[Robot]
     terrain: ClassVar[Terrain | None]
     scan: ClassVar[tuple[float, ...]]
+    feet: ClassVar[tuple[tuple[int, ...], ...]]
+    push: ClassVar[Push | None]
+    observation_noise: ClassVar[np.ndarray | None]
+    observation_delay: ClassVar[np.ndarray | None]
+
+    def drive(self, model: mujoco.MjModel) -> Drive | None:
+        """How actions become controls."""
+
+    def start(self, model: mujoco.MjModel) -> Start:
+        """Where episodes start."""
 
     @property
     def longest_delay(self) -> int:
@@ -82,19 +94,28 @@ class LocomotionEnv(BatchedEnv):
         self._elevations: list[Elevation] | None = None
         if family.terrain is not None:
             self._elevations = [family.elevation(task) for task in tasks]
-        self._start = model.qpos0.copy()
+        self._start = family.start(model)
         self._command = {
             name: np.repeat(_column([task[name] for task in tasks]), rows, axis=0) for name in family.parameters
         }
         self._task_of = np.repeat(np.arange(len(tasks)), rows)
         self._switching = {row: segments[place] for row, place in enumerate(self._task_of) if len(segments[place]) > 1}
         self._active = np.zeros(len(models), int)
+        self._last_action = np.zeros((len(models), model.nu))
+        self._filtered = np.zeros((len(models), model.nu))
+        self._air_time = np.zeros((len(models), len(family.feet)))
         size = self._observe(slice(None), self._state(slice(None))).shape[1]
         observed = gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)
-        super().__init__(len(models), observed, gymnasium.spaces.Box(low, high), family.episode_steps)
+        self._drive = family.drive(model)
+        ends = (low, high) if self._drive is None else (-np.ones_like(low), np.ones_like(high))
+        super().__init__(len(models), observed, gymnasium.spaces.Box(*ends), family.episode_steps)
         self._delay_steps = self._command.get(DELAY)
-        if self._delay_steps is not None:  # the newest observations, newest first
-            self._newest = np.zeros((family.longest_delay + 1, len(models), size), np.float32)
+        late = family.observation_delay
+        self._delays = self._delay_steps is not None or late is not None
+        if self._delays:  # the newest observations, newest first
+            longest = 0 if late is None else int(late.max())
+            longest += 0 if self._delay_steps is None else family.longest_delay
+            self._newest = np.zeros((longest + 1, len(models), size), np.float32)
 
     def _state(self, rows: Rows, *, copied: bool = False) -> SimulationState:
         """The rows now; `copied` where they are about to move and a slice would move along."""
@@ -102,11 +123,15 @@ class LocomotionEnv(BatchedEnv):
         take = np.copy if copied and isinstance(rows, slice) else np.asarray
         qpos = take(simulations.qpos[rows])
         sensed = {name: take(values[rows]) for name, values in simulations.sensed.items()}
-        return SimulationState(qpos, take(simulations.qvel[rows]), sensed, partial(self._ground, rows, qpos))
+        command = {name: values[rows] for name, values in self._command.items()}
+        return SimulationState(
+            qpos, take(simulations.qvel[rows]), sensed, partial(self._ground, rows, qpos),
+            take(self._last_action[rows]), command,
+        )  # fmt: skip
 
     def _ground(self, rows: Rows, qpos: np.ndarray) -> np.ndarray:
         if self._elevations is None:
-            return np.zeros(len(qpos))
+            return np.full(len(qpos), self._robot.floor)
         return self._elevation_at(rows, qpos[:, self._robot.x], self._sideways(qpos))
 
     def _sideways(self, qpos: np.ndarray) -> np.ndarray:
@@ -132,16 +157,24 @@ class LocomotionEnv(BatchedEnv):
         return np.concatenate([observation, below], 1)
 
     def _delayed(self, rows: Rows, observation: np.ndarray, *, first: bool) -> np.ndarray:
-        """The observations with the rows' delay; until it has passed, the first one of the episode."""
-        if self._delay_steps is None:
+        """The observations with noise and delay; until that has passed, the first one of the episode."""
+        noise = self._family.observation_noise
+        if noise is not None:
+            drawn = [self.generator(row).standard_normal(len(noise)) for row in np.arange(self.num_envs)[rows].tolist()]
+            observation = observation + noise * np.array(drawn)
+        if not self._delays:
             return observation
         if first:
             self._newest[:, rows] = observation
         else:
             self._newest[1:, rows] = self._newest[:-1, rows].copy()
             self._newest[0, rows] = observation
-        chosen = np.arange(self._newest.shape[1])[rows]
-        return self._newest[self._delay_steps[chosen].astype(int), chosen]
+        chosen, late = np.arange(self._newest.shape[1])[rows], np.zeros((1, self._newest.shape[2]), int)
+        if self._delay_steps is not None:
+            late = late + self._delay_steps[chosen].astype(int)[:, None]
+        if self._family.observation_delay is not None:
+            late = late + self._family.observation_delay
+        return self._newest[late, chosen[:, None], np.arange(self._newest.shape[2])]
 
     def _switch(self, rows: np.ndarray, elapsed: np.ndarray) -> None:
         """Give rows of scheduled tasks the model and the parameters of their moment."""
@@ -162,13 +195,21 @@ class LocomotionEnv(BatchedEnv):
         if self._switching:
             self._switch(rows, np.zeros(len(rows), int))
         noise, normal, size = self._robot.reset_noise, self._robot.normal_velocity, self.simulations.qvel.shape[1]
+        speed = noise if self._robot.velocity_noise is None else self._robot.velocity_noise
         positions, velocities = [], []
         for row in rows:
             rng = self.generator(row)
-            positions.append(self._start + rng.uniform(-noise, noise, len(self._start)))
-            velocities.append(noise * rng.standard_normal(size) if normal else rng.uniform(-noise, noise, size))
+            positions.append(self._start.drawn(rng, noise))
+            velocities.append(speed * rng.standard_normal(size) if normal else rng.uniform(-speed, speed, size))
         self.simulations.place(rows, np.array(positions), np.array(velocities))
+        self._last_action[rows], self._filtered[rows], self._air_time[rows] = 0.0, 0.0, 0.0
         return self._delayed(rows, self._observe(rows, self._state(rows)), first=True)
+
+    def controls(self, rows: Rows, actions: np.ndarray) -> np.ndarray:
+        """The controls [n, nu] that the rows' next actions [n, nu] are; nothing is changed by it."""
+        if self._drive is None:
+            return actions
+        return self._drive.controls(self._drive.filtered(self._filtered[rows], actions))
 
     def _step_rows(
         self, rows: Rows, actions: np.ndarray
@@ -178,10 +219,14 @@ class LocomotionEnv(BatchedEnv):
             indices = np.arange(self.num_envs)[rows]
             self._switch(indices, self._elapsed[indices])
         before = self._state(rows, copied=True)
-        simulations.step(rows, actions)
-        command = {name: values[rows] for name, values in self._command.items()}
+        if family.push is not None:
+            self._push(rows, family.push)
+        simulations.step(rows, self.controls(rows, actions))
+        if self._drive is not None:
+            self._filtered[rows] = self._drive.filtered(self._filtered[rows], actions)
+        self._last_action[rows] = actions
         after = self._state(rows)
-        motion = Motion(before, after, actions, self._dt, command)
+        motion = Motion(before, after, actions, self._dt, after.command, self._flight(rows, after))
         unstable = simulations.unstable[rows]
         info = {"unstable": unstable.copy()} if unstable.any() else {}
         if family.reward_terms:
@@ -194,3 +239,20 @@ class LocomotionEnv(BatchedEnv):
         terminated = unstable | family.fallen(motion)
         observation = self._delayed(rows, self._observe(rows, after), first=False)
         return observation, reward, terminated, info
+
+    def _flight(self, rows: Rows, after: SimulationState) -> np.ndarray:
+        """[n, feet], s that each foot had been in the air; counts on from there."""
+        if not self._family.feet:
+            return self._air_time[rows]
+        flown = self._air_time[rows] + self._dt
+        touched = after.sensed[TOUCHED]
+        down = np.stack([touched[:, list(geoms)].any(1) for geoms in self._family.feet], 1)
+        self._air_time[rows] = np.where(down, 0.0, flown)
+        return np.where(flown > 1.5 * self._dt, flown, 0.0)
+
+    def _push(self, rows: Rows, push: Push) -> None:
+        """Give the base of rows whose time has come another velocity in the plane."""
+        for row in np.arange(self.num_envs)[rows].tolist():
+            if self._elapsed[row] and self._elapsed[row] % push.every_steps == 0:
+                kick = self.generator(row).uniform(-push.speed, push.speed, len(push.entries))
+                self.simulations.qvel[row, list(push.entries)] += kick

@@ -5,37 +5,44 @@ Each term is made for a model once and then computed for whole batches.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import mujoco
 import numpy as np
 
 from envs.errors import TaskError
-from envs.mujoco.robot_base import RobotBase, base_of, height, rotate_back
+from envs.mujoco.elements import find
+from envs.mujoco.robot_base import RobotBase, height, rotate_back
 from envs.mujoco.state import SimulationState
 from envs.mujoco.tracking import refuse_needless_of, require, tracked_body
 from envs.validation import nearest
 
+Commands = Mapping[str, tuple[str, int]]  # command -> the task parameter that gives it, and its number of entries
 ObservationFunction = Callable[[SimulationState], np.ndarray]
 
 OBSERVATIONS = (
     "joint_positions", "joint_velocities", "height", "pitch", "gravity_direction", "linear_velocity",
-    "angular_velocity", "heading", "position", "sensors", "contact_forces",
+    "angular_velocity", "heading", "position", "orientation", "sensor", "sensors", "contact_forces", "last_action",
+    "command",
 )  # fmt: skip
 
 
-def observation_term(term: str, model: mujoco.MjModel, of: str | None) -> tuple[ObservationFunction, tuple[str, ...]]:
+def observation_term(
+    term: str, model: mujoco.MjModel, base: RobotBase, of: str | None, commands: Commands
+) -> tuple[ObservationFunction, tuple[str, ...]]:
     """Return an observation term, [n, k] of a state, and the arrays of MjData that it reads.
 
     Terms: joint_positions, joint_velocities (rad, m; of all joints but the base's), height (m, above the ground),
     pitch (rad, planar), gravity_direction (unit vector in the base's frame, free base), linear_velocity (m/s, in the
     base's frame where it is free), angular_velocity (rad/s), heading (cos, sin of yaw), position (m, of a site or body
-    `of`, or x and y of the base), sensors (all sensors of the model file), contact_forces (clipped to +-1).
+    `of`, or x and y of the base), orientation (of a site or body: the first two columns of its rotation matrix; Zhou et
+    al. 2019, arXiv:1812.07035), linear_velocity and angular_velocity `of` a body (in the world's axes), sensor (one
+    `of` the model file), sensors (all of them), contact_forces (clipped to +-1), last_action, command (what the task
+    commands, told to the agent; of all commands, or `of` one task parameter).
 
     Raises:
         TaskError: there is no such term, or the robot lacks what it needs.
     """
-    base = base_of(model)
     positions, velocities = (np.array(entries, int) for entries in base.joints)
     refuse_needless_of(term, of)
     if term == "joint_positions":
@@ -56,6 +63,14 @@ def observation_term(term: str, model: mujoco.MjModel, of: str | None) -> tuple[
         return (lambda state: np.clip(state.sensed["cfrc_ext"][:, 1:], -1, 1).reshape(len(state.qpos), -1)), (
             "cfrc_ext",
         )
+    if term == "last_action":
+        return (lambda state: state.last_action), ()
+    if term == "command":
+        return _told(commands, of), ()
+    if of is not None and term in ("orientation", "linear_velocity", "angular_velocity", "sensor"):
+        return _of_part(term, model, of)
+    if term in ("orientation", "sensor"):
+        raise TaskError(f"the term {term} needs `of`: {'a sensor' if term == 'sensor' else 'a site or body'}")
     if term == "position":
         if of is not None:
             body = tracked_body(model, of)
@@ -64,6 +79,45 @@ def observation_term(term: str, model: mujoco.MjModel, of: str | None) -> tuple[
         entries = [entry for entry in (base.x, base.y) if entry is not None]
         return (lambda state: state.qpos[:, entries]), ()
     return _base_term(term, base), ()
+
+
+def _told(commands: Commands, of: str | None) -> ObservationFunction:
+    """The commands of the task, [n, k]."""
+    names = [name for name, _ in commands.values()]
+    if not names:
+        raise TaskError("the term command tells commands, and no task parameter is one; add one to tasks")
+    if of is not None and of not in names:
+        raise TaskError(f"the term command tells {of}, which is no command; {nearest(of, names)}")
+    shown = [of] if of is not None else names
+
+    def of_task(state: SimulationState) -> np.ndarray:
+        return np.concatenate([state.command[name].reshape(len(state.qpos), -1) for name in shown], 1)
+
+    return of_task
+
+
+def _of_part(term: str, model: mujoco.MjModel, of: str) -> tuple[ObservationFunction, tuple[str, ...]]:
+    """A term of a sensor, or of a site's or body's orientation or velocity."""
+    if term == "sensor":
+        number = find(model, "sensor", of)
+        first = int(model.sensor_adr[number])
+        last = first + int(model.sensor_dim[number])
+        return (lambda state: state.sensed["sensordata"][:, first:last]), ("sensordata",)
+    body = tracked_body(model, of)
+    if term == "orientation":
+        array, index = ("site_xmat" if body.array == "site_xpos" else "xmat"), body.index
+        return (lambda state: state.sensed[array][:, index].reshape(-1, 3, 3)[:, :, :2].reshape(-1, 6)), (array,)
+    number = body.index if body.array == "xpos" else int(model.site_bodyid[body.index])
+    root = int(model.body_rootid[number])
+    if term == "angular_velocity":
+        return (lambda state: state.sensed["cvel"][:, number, :3]), ("cvel",)
+
+    def velocity(state: SimulationState) -> np.ndarray:
+        # MuJoCo gives the velocity at the centre of mass of the whole tree; the part itself turns about that.
+        turning, moving = state.sensed["cvel"][:, number, :3], state.sensed["cvel"][:, number, 3:]
+        return moving + np.cross(turning, body.place(state) - state.sensed["subtree_com"][:, root])
+
+    return velocity, ("cvel", "subtree_com", body.array)
 
 
 def _base_term(term: str, base: RobotBase) -> ObservationFunction:

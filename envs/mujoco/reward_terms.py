@@ -5,40 +5,76 @@ Each term is made for a model once and then computed for whole batches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import mujoco
 import numpy as np
 
 from envs.errors import TaskError
-from envs.mujoco.robot_base import RobotBase, base_of, height, up
+from envs.mujoco.description import RewardTerm, Tolerance
+from envs.mujoco.elements import choose
+from envs.mujoco.engines.base import TOUCHED
+from envs.mujoco.observation_terms import Commands
+from envs.mujoco.robot_base import RobotBase, height, rotate_back, up
 from envs.mujoco.state import Motion
 from envs.mujoco.tracking import TrackedBody, refuse_needless_of, require, tracked_body
 from envs.validation import nearest
 
 RewardFunction = Callable[[Motion], np.ndarray]
-Commands = Mapping[str, tuple[str, int]]  # command -> the task parameter that gives it, and its number of entries
 
 REWARDS = (
-    "alive", "forward_velocity", "velocity_error", "heading_velocity", "goal_distance", "goal_reached",
-    "action_squared", "joint_velocity_squared", "tilt", "height", "contact_forces",
+    "alive", "forward_velocity", "velocity_error", "linear_velocity_error", "yaw_rate_error", "heading_velocity",
+    "goal_distance", "goal_reached", "distance", "action_squared", "action_rate", "torque", "joint_velocity_squared",
+    "joint_limits", "foot_air_time", "tilt", "height", "contact", "contact_forces",
 )  # fmt: skip
 
 
-def reward_term(
-    term: str, model: mujoco.MjModel, of: str | None, commands: Commands, radius: float
-) -> tuple[RewardFunction, tuple[str, ...]]:
+@dataclass(frozen=True)
+class Part:
+    """Terms are made for it: a model, its base, the commands of its tasks."""
+
+    model: mujoco.MjModel
+    base: RobotBase
+    commands: Commands
+
+
+def reward_term(term: str, part: Part, settings: RewardTerm) -> tuple[RewardFunction, tuple[str, ...]]:
     """Return a reward term, [n] of a motion before its weight, and the arrays of MjData that it reads.
 
-    Terms: alive (1), forward_velocity (m/s along x), velocity_error (|x velocity - command|, m/s), heading_velocity
-    (m/s along the commanded heading), goal_distance (m, Euclidean, from the base or `of`), goal_reached (1 within
-    `radius` m), action_squared, joint_velocity_squared (rad^2/s^2), tilt (1 - cosine of the base's tilt), height (m),
-    contact_forces (squared, each clipped to +-1).
+    Terms: alive (1), forward_velocity (m/s along x), velocity_error (|x velocity - command|, m/s),
+    linear_velocity_error (m/s, Euclidean, between the commanded forward and lateral velocity and the base's own in its
+    frame), yaw_rate_error (rad/s), heading_velocity (m/s along the commanded heading), goal_distance (m, Euclidean,
+    from the base or `of`), goal_reached (1 within `radius` m), distance (m, `of` one site or body `to` another),
+    action_squared, action_rate (squared change of the action), torque (squared forces of the actuators, or `of` some),
+    joint_velocity_squared (rad^2/s^2), joint_limits (rad or m beyond the `soft` share of the joints' ranges),
+    foot_air_time (s beyond `threshold_s` that feet, geoms `of`, flew before they touch down; Rudin et al. 2022,
+    arXiv:2109.11978), tilt (1 - cosine of the base's tilt), height (m), contact (1 where geoms `of` touch something),
+    contact_forces (squared, each clipped to +-1). A kernel turns a term x into exp(-(x / exp)^2), or a tolerance.
 
     Raises:
         TaskError: there is no such term, the robot lacks what it needs, or no task parameter gives its command.
     """
-    base = base_of(model)
+    function, reads = _plain_term(term, part, settings)
+    if settings.exp is not None:
+        width = settings.exp
+        return (lambda motion: np.exp(-np.square(function(motion) / width))), reads
+    if settings.tolerance is not None:
+        bounds = settings.tolerance
+        return (lambda motion: _tolerance(function(motion), bounds)), reads
+    return function, reads
+
+
+def _tolerance(value: np.ndarray, bounds: Tolerance) -> np.ndarray:
+    beyond = np.maximum(np.maximum(bounds.low - value, value - bounds.high), 0.0)
+    if not bounds.margin:
+        return (beyond == 0).astype(float)
+    return np.exp(np.log(0.1) * np.square(beyond / bounds.margin))
+
+
+def _plain_term(term: str, part: Part, settings: RewardTerm) -> tuple[RewardFunction, tuple[str, ...]]:
+    """The term without its kernel."""
+    model, base, of = part.model, part.base, settings.of
     refuse_needless_of(term, of)
     if term == "height":
         require(base.z is not None, term, "a base that moves up and down")
@@ -49,16 +85,90 @@ def reward_term(
         return simple[term], ()
     if term == "contact_forces":
         return (lambda motion: np.square(np.clip(motion.after.sensed["cfrc_ext"], -1, 1)).sum((1, 2))), ("cfrc_ext",)
+    if term in ("torque", "contact", "foot_air_time", "joint_limits", "distance"):
+        return _of_parts(term, part, settings)
     if term in ("goal_distance", "goal_reached"):
-        body = tracked_body(model, of) if of is not None else None
-        distance = _goal_distance(term, base, body, commands)
+        body = tracked_body(model, _one(term, of)) if of is not None else None
+        distance = _goal_distance(term, base, body, part.commands)
         reads = (body.array,) if body is not None else ()
         if term == "goal_distance":
             return distance, reads
-        return (lambda motion: (distance(motion) <= radius).astype(float)), reads
+        return (lambda motion: (distance(motion) <= settings.radius).astype(float)), reads
     if term not in REWARDS:
         raise TaskError(f"there is no reward term {term}; {nearest(term, REWARDS)}")
-    return _velocity_term(term, base, commands), ()
+    if term in ("linear_velocity_error", "yaw_rate_error"):
+        return _tracking_term(term, base, part.commands), ()
+    return _velocity_term(term, base, part.commands), ()
+
+
+def _one(term: str, of: str | tuple[str, ...]) -> str:
+    if not isinstance(of, str):
+        raise TaskError(f"the term {term} tracks one site or body, not {len(of)}; name one")
+    return of
+
+
+def chosen_geoms(model: mujoco.MjModel, of: str | tuple[str, ...]) -> tuple[int, ...]:
+    """Geoms by name or wildcard; TaskError where there is none."""
+    return tuple(choose(model, "geom", (of,) if isinstance(of, str) else of).tolist())
+
+
+def _of_parts(term: str, part: Part, settings: RewardTerm) -> tuple[RewardFunction, tuple[str, ...]]:
+    """A term of joints, actuators, geoms or two places."""
+    model, of = part.model, settings.of
+    if term == "torque":
+        which = choose(model, "actuator", ("*",) if of is None else (of,) if isinstance(of, str) else of)
+        return (lambda motion: np.square(motion.after.sensed["actuator_force"][:, which]).sum(1)), ("actuator_force",)
+    if term == "joint_limits":
+        return _joint_limits(model, settings.soft), ()
+    if of is None:
+        raise TaskError(f"the term {term} needs `of`, names of {'a site or body' if term == 'distance' else 'geoms'}")
+    if term == "distance":
+        if settings.to is None:
+            raise TaskError("the term distance needs `to`, the name of another site or body")
+        one, other = tracked_body(model, _one(term, of)), tracked_body(model, settings.to)
+
+        def distance(motion: Motion) -> np.ndarray:
+            return np.linalg.norm(one.place(motion.after) - other.place(motion.after), axis=1)
+
+        return distance, (one.array, other.array)
+    geoms = list(chosen_geoms(model, of))
+    if term == "contact":
+        return (lambda motion: motion.after.sensed[TOUCHED][:, geoms].any(1).astype(float)), (TOUCHED,)
+
+    def landed(motion: Motion) -> np.ndarray:
+        down = motion.after.sensed[TOUCHED][:, geoms] & (motion.air_time > 0)
+        return ((motion.air_time - settings.threshold_s) * down).sum(1)
+
+    return landed, (TOUCHED,)
+
+
+def _joint_limits(model: mujoco.MjModel, soft: float) -> RewardFunction:
+    plain = np.isin(model.jnt_type, [mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE])
+    limited = np.flatnonzero(plain & model.jnt_limited.astype(bool))
+    if not len(limited):
+        raise TaskError("the term joint_limits needs joints with a range, which this robot has not; leave it out")
+    entries, (low, high) = model.jnt_qposadr[limited], model.jnt_range[limited].T
+    middle, half = (low + high) / 2, soft * (high - low) / 2
+    return lambda motion: np.maximum(np.abs(motion.after.qpos[:, entries] - middle) - half, 0.0).sum(1)
+
+
+def _tracking_term(term: str, base: RobotBase, commands: Commands) -> RewardFunction:
+    """The error of a commanded velocity, in the frame of a free base."""
+    require(base.quaternion is not None, term, "a free base")
+    assert base.quaternion is not None
+    first, moves = base.quaternion, base.velocity["x"]
+    if term == "yaw_rate_error":
+        wanted = _command(term, commands, "yaw_rate")
+        return lambda motion: np.abs(motion.after.qvel[:, moves + 5] - motion.command[wanted])
+    forward = _command(term, commands, "velocity")
+    sideways = commands["lateral_velocity"][0] if "lateral_velocity" in commands else None
+
+    def error(motion: Motion) -> np.ndarray:
+        own = rotate_back(motion.after.qpos[:, first : first + 4], motion.after.qvel[:, moves : moves + 3])
+        aside = 0.0 if sideways is None else motion.command[sideways]
+        return np.hypot(own[:, 0] - motion.command[forward], own[:, 1] - aside)
+
+    return error
 
 
 def _simple_terms(base: RobotBase) -> dict[str, RewardFunction]:
@@ -67,6 +177,7 @@ def _simple_terms(base: RobotBase) -> dict[str, RewardFunction]:
     return {
         "alive": lambda motion: np.ones(len(motion.action)),
         "action_squared": lambda motion: motion.effort,
+        "action_rate": lambda motion: np.square(motion.action - motion.before.last_action).sum(1),
         "joint_velocity_squared": lambda motion: np.square(motion.after.qvel[:, velocities]).sum(1),
         "tilt": lambda motion: 1 - up(base, motion.after),
         "height": lambda motion: height(base, motion.after),

@@ -11,7 +11,9 @@ import mujoco
 import numpy as np
 
 from envs.errors import TaskError
-from envs.mujoco.changes import element_names
+from envs.mujoco.elements import element_names
+
+_LEVEL = np.cos(np.deg2rad(1.0))  # of a floor's normal, along z
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Robot:
         normal_velocity: whether the first qvel is normal with deviation `reset_noise`, or uniform in +- it.
         largest_velocity: observed velocities are clipped to +- this.
         sensed: arrays of MjData that rewards or observations need.
+        floor: height of the floor that it stands on, m.
+        velocity_noise: of the first qvel, where it is not `reset_noise`.
     """
 
     file: str
@@ -39,6 +43,8 @@ class Robot:
     sensed: tuple[str, ...] = ()
     x: int = 0
     y: int | None = None
+    floor: float = 0.0
+    velocity_noise: float | None = None
 
     @property
     def path(self) -> Path:
@@ -60,6 +66,36 @@ def load_mjcf(path: Path) -> tuple[mujoco.MjSpec, mujoco.MjModel]:
         return spec, spec.compile()
     except ValueError as error:
         raise TaskError(f"{path} does not compile as MJCF: {' '.join(str(error).split())[:300]}") from error
+
+
+def floors_of(model: mujoco.MjModel) -> list[int]:
+    """Geoms that are a floor, in the model's order: planes of the world that face up and can be touched."""
+    found = []
+    for geom in np.flatnonzero((model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE) & (model.geom_bodyid == 0)).tolist():
+        normal = np.zeros(3)
+        mujoco.mju_rotVecQuat(normal, np.array([0.0, 0.0, 1.0]), model.geom_quat[geom])
+        if normal[2] > _LEVEL and (model.geom_contype[geom] or model.geom_conaffinity[geom]):
+            found.append(geom)
+    return found
+
+
+def floor_height(model: mujoco.MjModel) -> float:
+    """Height of the floor, m; 0 where there is none."""
+    floors = floors_of(model)
+    return float(model.geom_pos[floors[0], 2]) if floors else 0.0
+
+
+def obstacles_of(model: mujoco.MjModel) -> list[str]:
+    """Names of what else of the world's geoms is in a robot's way, beside its floor."""
+    floors = floors_of(model)[:1]
+    names = element_names(model, "geom")
+    return [
+        names[geom]
+        for geom in range(model.ngeom)
+        if model.body_weldid[model.geom_bodyid[geom]] == 0
+        and geom not in floors
+        and (model.geom_contype[geom] or model.geom_conaffinity[geom])
+    ]
 
 
 def control_range(model: mujoco.MjModel, family: str) -> tuple[np.ndarray, np.ndarray]:

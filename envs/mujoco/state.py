@@ -17,12 +17,16 @@ class SimulationState:
         qpos, qvel: [n, nq], [n, nv].
         sensed: by name, [n, ...], the arrays of MjData that the robot's `sensed` names.
         find_ground: computes `ground`, which most rewards never read.
+        last_action: [n, nu], the agent's last one; 0 before the first.
+        command: task parameters of the rows by name, [n] or [n, k].
     """
 
     qpos: np.ndarray
     qvel: np.ndarray
     sensed: Mapping[str, np.ndarray]
     find_ground: Callable[[], np.ndarray]
+    last_action: np.ndarray
+    command: Mapping[str, np.ndarray]
 
     @cached_property
     def ground(self) -> np.ndarray:
@@ -36,9 +40,10 @@ class Motion:
 
     Attributes:
         before, after: its two ends.
-        action: [n, nu], as sent to the simulator.
+        action: [n, nu], the agent's.
         dt: control step, s.
         command: task parameters of the rows by name, [n] or [n, k].
+        air_time: [n, feet], s that each foot was in the air before this step; () where a family declares no feet.
     """
 
     before: SimulationState
@@ -46,6 +51,7 @@ class Motion:
     action: np.ndarray
     dt: float
     command: Mapping[str, np.ndarray]
+    air_time: np.ndarray
 
     @property
     def forward(self) -> np.ndarray:

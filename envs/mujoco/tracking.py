@@ -8,11 +8,15 @@ import mujoco
 import numpy as np
 
 from envs.errors import TaskError
-from envs.mujoco.changes import element_names
+from envs.mujoco.elements import element_names
 from envs.mujoco.state import SimulationState
 from envs.validation import nearest
 
-TRACKING = ("position", "goal_distance", "goal_reached")  # terms that can track a site or body, `of`
+# Terms that can track a site, body, sensor or geoms, `of`.
+TRACKING = (
+    "position", "orientation", "linear_velocity", "angular_velocity", "sensor", "goal_distance", "goal_reached",
+    "distance", "foot_air_time", "contact", "torque", "command",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,8 @@ def require(fine: bool, term: str, part: str) -> None:
         raise TaskError(f"the term {term} needs {part}, which this robot has not; leave it out")
 
 
-def refuse_needless_of(term: str, of: str | None) -> None:
+def refuse_needless_of(term: str, of: str | tuple[str, ...] | None) -> None:
     """Raise TaskError if `of` is given to a term that tracks nothing."""
     if of is not None and term not in TRACKING:
-        raise TaskError(f"the term {term} tracks nothing, so `of: {of}` has no meaning; leave it out")
+        named = of if isinstance(of, str) else ", ".join(of)
+        raise TaskError(f"the term {term} tracks nothing, so `of: {named}` has no meaning; leave it out")

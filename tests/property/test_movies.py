@@ -98,20 +98,20 @@ def test_a_machine_that_cannot_draw_is_told_what_to_install(monkeypatch):
 def test_an_episode_that_does_not_repeat_is_not_shown(trained, monkeypatch, tmp_path):
     path = trained("point_nav-v1")
     family = type(registry.family("point_nav-v1"))
-    original = family.make_env
+    original = family.make_vector_env
 
-    def other(self, task):
-        env = original(self, task)
+    def other(self, tasks, rows):
+        env = original(self, tasks, rows)
         step = env.step
 
         def worse(action):
             observation, reward, *rest = step(action)
-            return observation, reward - 1.0, *rest
+            return observation, reward - (len(tasks) == rows == 1), *rest
 
         env.step = worse
         return env
 
-    monkeypatch.setattr(family, "make_env", other)
+    monkeypatch.setattr(family, "make_vector_env", other)
     with pytest.raises(DrawingError, match="do not follow from seed and actions"):
         videos.make_video(Run.open(path), 0, "held-out", None, "last", tmp_path / "task.gif")
 
@@ -124,3 +124,20 @@ def test_a_family_that_says_nothing_of_its_looks_is_refused():
         videos.camera_of(family, family.sample(1, np.random.default_rng(0), "train")[0])
     with pytest.raises(TaskError):
         family.task(target_m=99.0)
+
+
+@pytest.mark.parametrize("recipe", ["grid_navi_rl2", "grid_navi_varibad", "sparse_point_robot_pearl", "point_nav_maml"])
+def test_every_agent_is_shown_episode_by_episode(recipe, tmp_path, monkeypatch):
+    """Published runs: the returns of the panels are those of the rows, however many episodes a row plays in a round."""
+    path = Path("docs/results") / recipe / "seed-0"
+    run = Run.open(path)
+    if run.family().plan_view(run.task_set(run.family(), "held-out").tasks[0]) is None:
+        monkeypatch.setattr(
+            videos, "camera_of", lambda family, task: lambda env, path: np.zeros((300, 400, 3), np.uint8)
+        )
+    made = videos.make_video(run, 1, "held-out", None, "last", tmp_path / "task.gif")
+    rows = run.rows().to_pandas()
+    rows = rows[(rows.split == "held-out") & (rows.task == 1) & (rows["repeat"] == 0) & (rows.rollout == 0)]
+    wanted = rows.sort_values("adaptation_step")["return"].to_numpy()
+    assert [panel["return"] for panel in made["panels"]] == pytest.approx(wanted[: len(made["panels"])], abs=2e-3)
+    assert len(made["panels"]) == len(wanted) > 1

@@ -25,6 +25,7 @@ class Unlike(LineFamily):
     episode_steps = 7
     kind = "region"
     privileged_info = ("secret",)
+    observed_parameters = ("target_m",)
     has_success = True
     reset_depends_on_task = True
     differs_at_once = False
@@ -34,9 +35,13 @@ class Unlike(LineFamily):
     has_ood = True
     observation_space = gymnasium.spaces.Box(-1, 1, (2, 3), np.float32)
     action_space = gymnasium.spaces.Discrete(4)
+    observed_entries = (1,)
 
     def reference_returns(self, task):
         return {"oracle": 5.0}
+
+    def own_checks(self):
+        return (("it checks", len),)
 
     def task_vector(self, task):
         return np.array([1.0, 2.0, 3.0])
@@ -68,6 +73,7 @@ class Unlike(LineFamily):
 
 ARGUMENTS = {
     "reference_returns": (None,),
+    "own_checks": (),
     "task_vector": (None,),
     "plan_view": (None,),
     "in_held_out_region": ({},),

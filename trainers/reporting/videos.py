@@ -9,15 +9,14 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.vector import VectorEnv
 from PIL import Image, ImageDraw, ImageFont
 
-from agents.contract import RoundBatch
+from agents.contract import Round, RoundBatch
 from envs.mujoco.camera import Camera, NoCamera
 from envs.mujoco.locomotion import Locomotion
 from envs.mujoco.locomotion_env import LocomotionEnv
-from envs.spaces import ObservationReader
 from envs.task import PlanView, Task, TaskFamily
-from envs.vector import SingleEnv
 from trainers.errors import DrawingError, UsageError
 from trainers.process import keep_freed_memory, torch_threads
 from trainers.runs.run_folder import Run
@@ -29,14 +28,14 @@ PANEL = (400, 300)  # pixels
 _HEADER = 44
 _PAPER, _INK, _FAINT = (250, 250, 247), (30, 30, 35), (120, 120, 125)
 _FRAMES_A_SECOND = 20
-Draw = Callable[[gymnasium.Env, np.ndarray, Sequence[np.ndarray]], np.ndarray]
+Draw = Callable[[VectorEnv, Sequence[np.ndarray]], np.ndarray]  # (environment of one row, its observations so far)
 
 
 def make_video(run: Run, task_index: int, split: str, rounds: int | None, checkpoint: str, out: Path) -> dict[str, Any]:
     """Write the video of one task's trial: a panel for each step of its adaptation curve.
 
-    The trial is the evaluator's own: the same noise, support rollouts and adaptation. Each panel plays the first
-    rollout of its round again.
+    The trial is the evaluator's own: the same noise, support rollouts and adaptation. Each panel plays an episode of
+    the first row of its round again.
 
     Returns:
         the task, the iteration, and for each panel the return drawn and the mean over the round's rollouts.
@@ -61,43 +60,74 @@ def make_video(run: Run, task_index: int, split: str, rounds: int | None, checkp
     episode = 0
     for position, (one, batch) in enumerate(zip(plan, batches, strict=True)):
         seed = int(reset_seeds(generator(key, position), one.rollouts)[0])
-        title = "before adaptation" if position == 0 else f"after {_count(position, 'round')}"
-        panels.append(_panel(family, task, camera, batch, seed, episode, title))
-        returns = batch.row_returns()[0, 0]
-        returns_drawn.append({"panel": title, "return": float(returns[0]), "mean_return": float(returns.mean())})
-        episode += one.episodes
+        titles = _titles(plan, position, episode)
+        panels += _panels(family, task, camera, batch, seed, episode, titles)
+        for number, title in enumerate(titles):
+            counted = batch.valid[0, 0] & (batch.episode[0, 0] == number)
+            returns = np.where(counted, batch.reward[0, 0], 0.0).sum(-1, dtype=np.float64)
+            returns_drawn.append({"panel": title, "return": float(returns[0]), "mean_return": float(returns.mean())})
+        episode += 0 if one.probe else one.episodes
     header = f"{family.name}   {split} task {task_index}   {_parameters(task)}   meta-update {iteration}"
     _write_video(out, _side_by_side(panels, header))
     return {"task": task.parameters, "iteration": iteration, "panels": returns_drawn}
 
 
-def _panel(
-    family: TaskFamily, task: Task, camera: Draw, batch: RoundBatch, seed: int, episode: int, title: str
-) -> list[Image.Image]:
-    """The frames of a round's first rollout, played again: the same seed and actions give the same motion."""
-    env = family.make_env(task)
-    valid = batch.valid[0, 0, 0]
-    actions, rewards = batch.action[0, 0, 0][valid], batch.reward[0, 0, 0][valid]
-    if isinstance(env.action_space, gymnasium.spaces.Box):
-        actions = np.clip(actions, env.action_space.low, env.action_space.high)
-    elif isinstance(env.action_space, (gymnasium.spaces.MultiDiscrete, gymnasium.spaces.MultiBinary)):
-        actions = actions.astype(env.action_space.dtype)
-    observation, _ = env.reset(seed=seed, options={"episode": episode})
-    stored = ObservationReader(env.observation_space).read  # what a plan view's entries count
-    path, frames, total = [stored(observation)], [], 0.0
-    for step, (action, reward) in enumerate(zip(actions, rewards, strict=True)):
-        frames.append(_labelled(camera(env, observation, path), title, f"step {step}   return {total:.1f}"))
-        observation, again, *_ = env.step(action)
-        if not np.isclose(float(again), float(reward), rtol=1e-3, atol=1e-4):
-            raise DrawingError(
-                f"step {step} of {family.name} gave {again:.5g} when it was played again, and {reward:.5g} before: "
-                "the family's episodes do not follow from seed and actions; run `acclimate check`"
-            )
-        path.append(stored(observation))
-        total += float(reward)
-    frames.append(_labelled(camera(env, observation, path), title, f"step {len(actions)}   return {total:.1f}"))
+def _titles(plan: Sequence[Round], position: int, first_episode: int) -> list[str]:
+    """Of each episode that a row plays in a round: by rounds, or by episodes where a memory adapts within them."""
+    if all(one.episodes == 1 for one in plan):
+        return ["before adaptation" if position == 0 else f"after {_count(position, 'round')}"]
+    numbers = range(first_episode + 1, first_episode + 1 + plan[position].episodes)
+    return [f"episode {number} of the trial" for number in numbers]
+
+
+def _panels(
+    family: TaskFamily,
+    task: Task,
+    camera: Draw,
+    batch: RoundBatch,
+    seed: int,
+    first_episode: int,
+    titles: Sequence[str],
+) -> list[list[Image.Image]]:
+    """The frames of each episode of a round's first row, played again: with its seed and actions it moves as it did."""
+    env = family.make_vector_env([task], 1)
+    valid, episodes = batch.valid[0, 0, 0], batch.episode[0, 0, 0]
+    observation, _ = env.reset(seed=[seed], options={"episode": first_episode})  # type: ignore[arg-type]
+    panels, before = [], 0
+    for number, title in enumerate(titles):
+        if number:
+            observation, _ = env.reset(options={"reset_mask": np.ones(1, bool)})
+        chosen = valid & (episodes == number)
+        actions, rewards = (
+            _as_sent(batch.action[0, 0, 0][chosen], env.single_action_space),
+            batch.reward[0, 0, 0][chosen],
+        )
+        path, frames, total = [observation[0].reshape(-1)], [], 0.0
+        for step, (action, reward) in enumerate(zip(actions, rewards, strict=True)):
+            frames.append(_labelled(camera(env, path), title, f"step {step}   return {total:.1f}"))
+            observation, again, *_ = env.step(action[None])
+            if not np.isclose(float(again[0]), float(reward), rtol=1e-3, atol=1e-4):
+                raise DrawingError(
+                    f"step {before + step} of {family.name} gave {again[0]:.5g} when it was played again, and "
+                    f"{reward:.5g} before: the family's episodes do not follow from seed and actions; run "
+                    "`acclimate check`"
+                )
+            path.append(observation[0].reshape(-1))
+            total += float(reward)
+        frames.append(_labelled(camera(env, path), title, f"step {len(actions)}   return {total:.1f}"))
+        before += len(actions)
+        panels.append(frames)
     env.close()
-    return frames
+    return panels
+
+
+def _as_sent(actions: np.ndarray, space: gymnasium.Space) -> np.ndarray:
+    """Stored actions as the environment was given them."""
+    if isinstance(space, gymnasium.spaces.Box):
+        return np.clip(actions, space.low, space.high)
+    if isinstance(space, (gymnasium.spaces.MultiDiscrete, gymnasium.spaces.MultiBinary)):
+        return actions.astype(space.dtype)
+    return actions
 
 
 def camera_of(family: TaskFamily, task: Task) -> Draw:
@@ -117,16 +147,15 @@ def camera_of(family: TaskFamily, task: Task) -> Draw:
         except NoCamera as error:
             raise DrawingError(str(error)) from error
 
-        def from_the_side(env: gymnasium.Env, observation: np.ndarray, path: Sequence[np.ndarray]) -> np.ndarray:
-            assert isinstance(env, SingleEnv)
-            assert isinstance(env.batched, LocomotionEnv)
-            return camera.picture(env.batched.simulations.qpos[0], robot.goal(task))
+        def from_the_side(env: VectorEnv, path: Sequence[np.ndarray]) -> np.ndarray:
+            assert isinstance(env, LocomotionEnv)
+            return camera.picture(env.simulations.qpos[0], robot.goal(task))
 
         return from_the_side
     view = family.plan_view(task)
     if view is None:
         raise DrawingError(f"{family.name} says nothing of how it is drawn; give it a `plan_view`, or a MuJoCo model")
-    return lambda env, observation, path: _from_above(view, path)
+    return lambda env, path: _from_above(view, path)
 
 
 def _from_above(view: PlanView, path: Sequence[np.ndarray]) -> np.ndarray:
@@ -209,9 +238,9 @@ def preview(family: TaskFamily, out: Path, count: int = 8) -> None:
     tasks = list(dict.fromkeys(tasks))[:count]
     cells = []
     for task in tasks:
-        env = family.make_env(task)
-        observation, _ = env.reset(seed=0)
-        pixels = camera_of(family, task)(env, observation, [observation])
+        env = family.make_vector_env([task], 1)
+        observation, _ = env.reset(seed=[0])  # type: ignore[arg-type]
+        pixels = camera_of(family, task)(env, [observation[0].reshape(-1)])
         env.close()
         cells.append(_captioned(pixels, _parameters(task)))
     columns = min(4, len(cells))

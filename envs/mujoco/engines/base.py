@@ -13,6 +13,7 @@ import mujoco
 import numpy as np
 
 Rows = np.ndarray | slice
+TOUCHED = "geom_touched"  # in the place of an array's name: [geoms] bool, those in a contact that pushes
 LARGEST = 1e10  # MuJoCo's own border of a bad state (mjMAXVAL)
 
 if mujoco.get_mju_user_warning() is None:

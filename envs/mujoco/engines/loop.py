@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import mujoco
 import numpy as np
 
-from envs.mujoco.engines.base import LARGEST, Rows, Simulations
+from envs.mujoco.engines.base import LARGEST, TOUCHED, Rows, Simulations
 
 # Everything that the next step of a row depends on. Its order: time, qpos, qvel, act, plugins, warm start, controls.
 _STATE = int(
@@ -28,9 +28,9 @@ class LoopSimulations(Simulations):
     Args:
         models: of each row.
         frame_skip: physics steps of one control step.
-        sensed: arrays of MjData to keep for every row as they are after its step, such as `cfrc_ext` (contact forces
-            on the bodies: torque, force) or `xipos`. As in MuJoCo, what depends on positions is that of the last
-            physics step's start.
+        sensed: `TOUCHED`, and arrays of MjData to keep for every row as they are after its step, such as `cfrc_ext`
+            (contact forces on the bodies: torque, force) or `xipos`. As in MuJoCo, what depends on positions is that of
+            the last physics step's start.
     """
 
     def __init__(self, models: Sequence[mujoco.MjModel], frame_skip: int, sensed: Sequence[str] = ()) -> None:
@@ -44,8 +44,12 @@ class LoopSimulations(Simulations):
         self._dynamic = self._state[:, : size - first.nu]
         self.qpos = self._state[:, 1 : 1 + first.nq]
         self.qvel = self._state[:, 1 + first.nq : 1 + first.nq + first.nv]
-        self.sensed = {name: np.zeros((count, *getattr(self._data, name).shape)) for name in sensed}
-        self._sensors = [(self.sensed[name], getattr(self._data, name)) for name in sensed]
+        arrays = [name for name in sensed if name != TOUCHED]
+        self.sensed = {name: np.zeros((count, *getattr(self._data, name).shape)) for name in arrays}
+        self._sensors = [(self.sensed[name], getattr(self._data, name)) for name in arrays]
+        self._touched = np.zeros((count, first.ngeom), bool) if TOUCHED in sensed else None
+        if self._touched is not None:
+            self.sensed[TOUCHED] = self._touched
         self._contact_forces = "cfrc_ext" in self.sensed
 
     def place(self, rows: np.ndarray, qpos: np.ndarray, qvel: np.ndarray) -> None:
@@ -69,7 +73,7 @@ class LoopSimulations(Simulations):
             set_state(model, data, state, _STATE)
             take_steps(model, data, skip)
             get_state(model, data, state, _STATE)
-            if self._sensors:
+            if self._sensors or self._touched is not None:
                 if self._contact_forces:
                     mujoco.mj_rnePostConstraint(model, data)
                 self._sense(row)
@@ -85,3 +89,7 @@ class LoopSimulations(Simulations):
     def _sense(self, row: int) -> None:
         for values, array in self._sensors:
             values[row] = array
+        if self._touched is not None:
+            contact = self._data.contact
+            self._touched[row] = False
+            self._touched[row, contact.geom[contact.efc_address >= 0]] = True

@@ -10,7 +10,8 @@ first observation does not depend on the task. All geoms of a ground are called 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import mujoco
@@ -103,6 +104,20 @@ class Terrain(ABC):
         spec.worldbody.add_geom(
             name=name, type=mujoco.mjtGeom.mjGEOM_BOX, size=[1, 1, 1], rgba=rgba, **surface_of(floor)
         )  # fmt: skip
+
+
+@contextmanager
+def raised(spec: mujoco.MjSpec, by: float) -> Iterator[None]:
+    """All geoms of the ground higher by so many m, while it is compiled."""
+    ground = [geom for geom in spec.worldbody.geoms if by and geom.name.startswith("floor")]
+    places = [np.array(geom.pos) for geom in ground]
+    for geom, place in zip(ground, places, strict=True):
+        geom.pos = place + np.array([0.0, 0.0, by])
+    try:
+        yield
+    finally:
+        for geom, place in zip(ground, places, strict=True):
+            geom.pos = place
 
 
 def geom_of(spec: mujoco.MjSpec, name: str) -> mujoco.MjsGeom:

@@ -1,0 +1,212 @@
+"""Checks of a described robot, beyond those of every family (`acclimate check`).
+
+All sequences of actions are played side by side from one start, so that whatever differs comes from the task or from
+the actions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+
+from envs.mujoco.elements import choose, element_names
+from envs.mujoco.locomotion import Locomotion
+from envs.mujoco.robot import obstacles_of
+from envs.task import Task
+
+Check = tuple[str, Callable[[Locomotion], str | None]]
+_SEQUENCES = 12  # of actions: one held at each end, the others random, held for 1 to 20 steps
+_STEPS = 200  # at most
+_PHYSICS_STEPS = 50
+_DEEP = 0.1  # of a geom's size: a penetration that throws a robot into the air
+_SHALLOW_M = 0.002
+
+
+@dataclass(frozen=True)
+class Played:
+    """The sequences of actions on one task.
+
+    Attributes:
+        reward: [steps, sequences]; 0 after the end.
+        observation: [steps + 1, sequences, O].
+        qpos: [steps, sequences, nq].
+        alive: [steps, sequences] bool, whether the episode ran when the step began.
+    """
+
+    reward: np.ndarray
+    observation: np.ndarray
+    qpos: np.ndarray
+    alive: np.ndarray
+
+    def same_as(self, other: Played) -> bool:
+        """Whether both moved, paid and saw the same."""
+        return all(
+            np.array_equal(getattr(self, name), getattr(other, name))
+            for name in ("alive", "reward", "observation", "qpos")
+        )
+
+
+def checks() -> list[Check]:
+    """All of them, by what they say."""
+    return [
+        ("its start is one that a robot can stand in", _start),
+        ("its motion is plain MuJoCo's", _plain_physics),
+        ("actions matter", _actions_matter),
+        ("each task parameter changes motion or reward", _parameters_matter),
+    ]
+
+
+def _some_task(family: Locomotion, **given: float | tuple[float, ...]) -> Task:
+    drawn = family.sample(1, np.random.default_rng(0), "train")[0]
+    return family.task(**(drawn.parameters | given))
+
+
+def _sequences(family: Locomotion) -> np.ndarray:
+    """[steps, sequences, nu] in [-1, 1]."""
+    steps, rng = min(_STEPS, family.episode_steps), np.random.default_rng(0)
+    size = family.base.nu
+    found = [np.ones((steps, size)), -np.ones((steps, size))]
+    for held in np.linspace(1, min(20, steps), _SEQUENCES - 2).round().astype(int).tolist():
+        found.append(rng.uniform(-1, 1, (-(-steps // held), size)).repeat(held, axis=0)[:steps])
+    return np.stack(found, axis=1)
+
+
+def _play(family: Locomotion, task: Task, actions: np.ndarray) -> Played:
+    """Every sequence from the same start, until each has ended."""
+    steps, count = actions.shape[:2]
+    env = family.make_vector_env([task], count)
+    observation, _ = env.reset(seed=[0] * count)
+    running = np.ones(count, bool)
+    seen, rewards, places, alive = [observation.copy()], [], [], []
+    for step in range(steps):
+        observation, reward, terminated, truncated, _ = env.step(actions[step])
+        rewards.append(np.where(running, reward, 0.0))
+        seen.append(np.where(running[:, None], observation, 0.0))
+        places.append(np.where(running[:, None], env.simulations.qpos, 0.0))
+        alive.append(running.copy())
+        running &= ~(terminated | truncated)
+        if not running.any():
+            break
+        if (terminated | truncated).any():
+            env.reset(options={"reset_mask": terminated | truncated})
+    env.close()
+    return Played(np.array(rewards), np.array(seen), np.array(places), np.array(alive))
+
+
+def _start(family: Locomotion) -> str | None:
+    task = _some_task(family)
+    model = family.model(task)
+    data = mujoco.MjData(model)
+    data.qpos[:] = family.start(model).pose
+    mujoco.mj_forward(model, data)
+    names = element_names(model, "geom")
+    for contact in data.contact[: data.ncon]:
+        smaller = min(float(model.geom_rbound[geom]) or np.inf for geom in contact.geom)
+        if contact.exclude == 0 and -contact.dist > max(_SHALLOW_M, _DEEP * smaller):
+            one, other = (names[geom] for geom in contact.geom)
+            return (
+                f"at the start {one} is {-100 * contact.dist:.1f} cm inside {other}, which throws them apart; move the "
+                "start (start.keyframe, start.joints, or the body's pos) or exclude the contact"
+            )
+    still = _play(family, task, np.zeros((2, 1, model.nu)))
+    if len(still.reward) == 1 and family.episode_steps > 1:
+        return (
+            "every episode ends at its first step, for the start meets a condition of terminate; move the start or the "
+            "condition"
+        )
+    return None
+
+
+def _plain_physics(family: Locomotion) -> str | None:
+    task = _some_task(family)
+    model = family.model(task)
+    env = family.make_vector_env([task], 2)
+    env.reset(seed=[0, 1])
+    datas = [mujoco.MjData(model) for _ in range(2)]
+    for row, data in enumerate(datas):
+        data.qpos[:], data.qvel[:] = env.simulations.qpos[row], env.simulations.qvel[row]
+        mujoco.mj_forward(model, data)
+    rng = np.random.default_rng(0)
+    for step in range(min(_PHYSICS_STEPS, family.episode_steps)):
+        actions = rng.uniform(-1, 1, (2, model.nu))
+        controls = env.controls(slice(None), actions)
+        if family.push is not None and step and step % family.push.every_steps == 0:
+            break  # pushed, it moves as no motor would move it
+        *_, terminated, truncated, _ = env.step(actions)
+        for row, data in enumerate(datas):
+            data.ctrl[:] = controls[row]
+            mujoco.mj_step(model, data, family.robot.frame_skip)
+            if not np.allclose(env.simulations.qpos[row], data.qpos, rtol=0, atol=1e-8):
+                return f"step {step} is not the one that MuJoCo takes from the same state with the same controls"
+        if (terminated | truncated).any():
+            break
+    return None
+
+
+def _actions_matter(family: Locomotion) -> str | None:
+    played = _play(family, _some_task(family), _sequences(family))
+    together = np.asarray(played.alive.all(1))  # steps that every sequence took
+    if np.ptp(played.reward[together], axis=1).any():
+        return None
+    if not played.alive.all():
+        return None  # some end and some do not
+    if np.ptp(played.qpos, axis=1).any():
+        return (
+            f"the reward is the same whatever the robot does ({_SEQUENCES} sequences of actions, {len(played.reward)} "
+            "steps), so nothing can be learned; add a term that its motion changes"
+        )
+    return f"{_SEQUENCES} sequences of actions moved it alike: do its actuators act on anything?"
+
+
+def _parameters_matter(family: Locomotion) -> str | None:
+    actions = _sequences(family)
+    of_ground = set(family.terrain.parameters) if family.terrain is not None else set()
+    for name, distribution in family.parameters.items():
+        if name in of_ground:
+            continue  # is met further on
+        ends = [min(distribution.extremes), max(distribution.extremes)]
+        shape = getattr(distribution, "shape", ())
+        low, high = (
+            _play(family, _some_task(family, **{name: (end,) * shape[0] if shape else end}), actions) for end in ends
+        )
+        if low.same_as(high):
+            return (
+                f"{name} changes nothing: at {ends[0]:g} and at {ends[1]:g} the robot moves, sees and is paid the same "
+                f"under {_SEQUENCES} sequences of actions; {_cure(family, name)}"
+            )
+    return None
+
+
+def _cure(family: Locomotion, name: str) -> str:
+    change, model = family.changes.get(name), family.base
+    if change is None:
+        return "no term of the reward reads it; add one, or leave it out"
+    if change.field == "friction":
+        chosen = choose(model, "geom", change.elements)
+        others = np.setdiff1d(np.arange(model.ngeom), chosen)
+        names = element_names(model, "geom")
+        above = [one for one in others.tolist() if model.geom_priority[one] > model.geom_priority[chosen].max()]
+        if above:
+            return (
+                f"in a contact the geom of higher priority decides, such as {names[above[0]]}; change the friction of "
+                "that one, or give both the same priority in the model file"
+            )
+        if model.npair:
+            return "contacts of the model's <pair>s have a friction of their own; leave out the pairs"
+        return (
+            'of two geoms that touch the larger friction counts; give the one that is changed priority="1" in the '
+            "model file"
+        )
+    if change.field in ("wind", "density", "viscosity"):
+        return "wind and drag need a medium: give air_density: 1.2"
+    return f"do {', '.join(change.elements)} take part in what the robot does? change others, or leave it out"
+
+
+def in_the_way(family: Locomotion) -> str | None:
+    """A sentence on what of the model stays where it is on every ground; None if there is nothing."""
+    if family.terrain is None or not (names := obstacles_of(family.base)):
+        return None
+    return f"on every ground these of the model's geoms stay where they are: {', '.join(names)}"
