@@ -40,6 +40,22 @@ def choose_gl() -> None:
     )
 
 
+_LINES = 6  # on either side of the robot
+
+
+def extent_of(model: Any) -> float:
+    """How large a robot is at the pose of its file, m: the span of what is not fixed to the world."""
+    import mujoco
+
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    moving = np.flatnonzero(model.body_weldid[model.geom_bodyid] != 0)
+    if not len(moving):
+        return float(model.stat.extent)
+    places, reach = data.geom_xpos[moving], model.geom_rbound[moving, None]
+    return float(np.ptp(np.concatenate([places - reach, places + reach]), axis=0).max())
+
+
 class Camera:
     """A camera that follows a robot from the side.
 
@@ -71,6 +87,12 @@ class Camera:
         self._camera = mujoco.MjvCamera()
         self._camera.azimuth, self._camera.elevation = azimuth_deg, elevation_deg
         self._camera.distance = distance
+        plain = [
+            geom
+            for geom in range(model.ngeom)
+            if model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_PLANE and model.geom_matid[geom] < 0
+        ]
+        self._floor = float(model.geom_pos[plain[0], 2]) if plain else None
         # Shadows and mirrors cost a second pass each, and speckle ground made of boxes and fields.
         for effect in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
             self._renderer.scene.flags[effect] = False
@@ -81,17 +103,30 @@ class Camera:
         self._mujoco.mj_forward(self._model, self._data)
         self._camera.lookat = self._data.subtree_com[1]
         self._renderer.update_scene(self._data, self._camera)
+        if self._floor is not None:
+            self._draw_lines(self._floor)
         if goal is not None:
             self._mark(np.array([*goal, 0.0][:3]))
         return self._renderer.render()
 
-    def _mark(self, place: np.ndarray) -> None:
+    def _draw_lines(self, floor: float) -> None:
+        """Lines every metre on a floor that has no pattern: without them nothing shows that the robot moves."""
+        x, y = np.round(self._camera.lookat[:2])
+        for number in range(-_LINES, _LINES + 1):
+            for place, size in (
+                ([x + number, y, floor], [0.01, _LINES, 1e-3]), ([x, y + number, floor], [_LINES, 0.01, 1e-3]),
+            ):  # fmt: skip
+                self._add(
+                    self._mujoco.mjtGeom.mjGEOM_BOX, np.array(size, float), np.array(place), (0.55, 0.57, 0.55, 1.0)
+                )
+
+    def _add(self, kind: Any, size: np.ndarray, place: np.ndarray, rgba: tuple[float, ...]) -> None:
         scene = self._renderer.scene
-        if scene.ngeom >= scene.maxgeom:
-            return
-        size = np.full(3, 0.03 * max(1.0, self._model.stat.extent))
-        self._mujoco.mjv_initGeom(
-            scene.geoms[scene.ngeom], self._mujoco.mjtGeom.mjGEOM_SPHERE, size, place, np.eye(3).ravel(),
-            np.array([0.85, 0.2, 0.15, 1.0], np.float32),
-        )  # fmt: skip
-        scene.ngeom += 1
+        if scene.ngeom < scene.maxgeom:
+            geom = scene.geoms[scene.ngeom]
+            self._mujoco.mjv_initGeom(geom, kind, size, place, np.eye(3).ravel(), np.array(rgba, np.float32))
+            scene.ngeom += 1
+
+    def _mark(self, place: np.ndarray) -> None:
+        size = np.full(3, 0.03 * max(1.0, self._camera.distance / 2.2))
+        self._add(self._mujoco.mjtGeom.mjGEOM_SPHERE, size, place, (0.85, 0.2, 0.15, 1.0))

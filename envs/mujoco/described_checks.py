@@ -125,8 +125,8 @@ def _plain_physics(family: Locomotion) -> str | None:
     model = family.model(task)
     env = family.make_vector_env([task], 2)
     env.reset(seed=[0, 1])
-    datas = [mujoco.MjData(model) for _ in range(2)]
-    for row, data in enumerate(datas):
+    own = [mujoco.MjData(model) for _ in range(2)]
+    for row, data in enumerate(own):
         data.qpos[:], data.qvel[:] = env.simulations.qpos[row], env.simulations.qvel[row]
         mujoco.mj_forward(model, data)
     rng = np.random.default_rng(0)
@@ -136,7 +136,7 @@ def _plain_physics(family: Locomotion) -> str | None:
         if family.push is not None and step and step % family.push.every_steps == 0:
             break  # pushed, it moves as no motor would move it
         *_, terminated, truncated, _ = env.step(actions)
-        for row, data in enumerate(datas):
+        for row, data in enumerate(own):
             data.ctrl[:] = controls[row]
             mujoco.mj_step(model, data, family.robot.frame_skip)
             if not np.allclose(env.simulations.qpos[row], data.qpos, rtol=0, atol=1e-8):

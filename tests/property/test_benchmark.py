@@ -159,7 +159,7 @@ def test_where_nothing_can_enter_the_reasons_are_printed(suite, tmp_path):
         ({"budgets": {"sb3_sack": 3}}, "did you mean sb3_sac"),
         ({"seeds_of": {"sb3": 3}}, "no learner from scratch is called sb3"),
         ({"episodes": 0}, "episodes"),
-        ({"episdoes": 3}, "episdoes"),
+        ({"episode": 3}, "episode"),
         ({"name": "Small"}, "name"),
     ],
 )

@@ -151,7 +151,7 @@ def test_terminations_are_what_they_say(tmp_path):
     assert env.step(np.zeros((2, 1)))[2].tolist() == [False, True]
 
 
-@pytest.mark.parametrize("name", ["quadruped", "arm"])
+@pytest.mark.parametrize("name", ["quadruped", "arm", "servo_dog"])
 def test_robots_of_our_own_conform(name):
     family = described.load(ROBOTS / f"{name}.yaml")
     assert not [finding for finding in check_task_family(family) if finding.problem]

@@ -13,7 +13,7 @@ from gymnasium.vector import VectorEnv
 from PIL import Image, ImageDraw, ImageFont
 
 from agents.contract import Round, RoundBatch
-from envs.mujoco.camera import Camera, NoCamera
+from envs.mujoco.camera import Camera, NoCamera, extent_of
 from envs.mujoco.locomotion import Locomotion
 from envs.mujoco.locomotion_env import LocomotionEnv
 from envs.task import PlanView, Task, TaskFamily
@@ -141,7 +141,7 @@ def camera_of(family: TaskFamily, task: Task) -> Draw:
         level = robot.terrain is None
         try:
             camera = Camera(
-                robot.model(task), *PANEL, distance=float(np.clip(2.2 * robot.base.stat.extent, 1.5, 6.0)),
+                robot.model(task), *PANEL, distance=float(np.clip(2.4 * extent_of(robot.base), 0.3, 6.0)),
                 azimuth_deg=90.0 if level else 70.0, elevation_deg=-12.0 if level else -16.0,
             )  # fmt: skip
         except NoCamera as error:
