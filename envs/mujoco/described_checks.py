@@ -14,7 +14,6 @@ import numpy as np
 
 from envs.mujoco.elements import choose, element_names
 from envs.mujoco.locomotion import Locomotion
-from envs.mujoco.robot import obstacles_of
 from envs.task import Task
 
 Check = tuple[str, Callable[[Locomotion], str | None]]
@@ -203,10 +202,3 @@ def _cure(family: Locomotion, name: str) -> str:
     if change.field in ("wind", "density", "viscosity"):
         return "wind and drag need a medium: give air_density: 1.2"
     return f"do {', '.join(change.elements)} take part in what the robot does? change others, or leave it out"
-
-
-def in_the_way(family: Locomotion) -> str | None:
-    """A sentence on what of the model stays where it is on every ground; None if there is nothing."""
-    if family.terrain is None or not (names := obstacles_of(family.base)):
-        return None
-    return f"on every ground these of the model's geoms stay where they are: {', '.join(names)}"

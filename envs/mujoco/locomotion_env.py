@@ -226,7 +226,7 @@ class LocomotionEnv(BatchedEnv):
             self._filtered[rows] = self._drive.filtered(self._filtered[rows], actions)
         self._last_action[rows] = actions
         after = self._state(rows)
-        motion = Motion(before, after, actions, self._dt, after.command, self._flight(rows, after))
+        motion = Motion(before, after, actions, self._dt, self._flight(rows, after))
         unstable = simulations.unstable[rows]
         info = {"unstable": unstable.copy()} if unstable.any() else {}
         if family.reward_terms:

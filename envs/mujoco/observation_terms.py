@@ -38,7 +38,7 @@ def observation_term(
     `of`, or x and y of the base), orientation (of a site or body: the first two columns of its rotation matrix; Zhou et
     al. 2019, arXiv:1812.07035), linear_velocity and angular_velocity `of` a body (in the world's axes), sensor (one
     `of` the model file), sensors (all of them), contact_forces (clipped to +-1), last_action, command (what the task
-    commands, told to the agent; of all commands, or `of` one task parameter).
+    commands, for the agent to follow; of all commands, or `of` one task parameter).
 
     Raises:
         TaskError: there is no such term, or the robot lacks what it needs.

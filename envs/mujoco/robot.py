@@ -85,19 +85,6 @@ def floor_height(model: mujoco.MjModel) -> float:
     return float(model.geom_pos[floors[0], 2]) if floors else 0.0
 
 
-def obstacles_of(model: mujoco.MjModel) -> list[str]:
-    """Names of what else of the world's geoms is in a robot's way, beside its floor."""
-    floors = floors_of(model)[:1]
-    names = element_names(model, "geom")
-    return [
-        names[geom]
-        for geom in range(model.ngeom)
-        if model.body_weldid[model.geom_bodyid[geom]] == 0
-        and geom not in floors
-        and (model.geom_contype[geom] or model.geom_conaffinity[geom])
-    ]
-
-
 def control_range(model: mujoco.MjModel, family: str) -> tuple[np.ndarray, np.ndarray]:
     """Ends of the action space, [nu] float32 each; TaskError for a motor that has none."""
     low, high = model.actuator_ctrlrange.T

@@ -42,7 +42,6 @@ class Motion:
         before, after: its two ends.
         action: [n, nu], the agent's.
         dt: control step, s.
-        command: task parameters of the rows by name, [n] or [n, k].
         air_time: [n, feet], s that each foot was in the air before this step; () where a family declares no feet.
     """
 
@@ -50,8 +49,12 @@ class Motion:
     after: SimulationState
     action: np.ndarray
     dt: float
-    command: Mapping[str, np.ndarray]
     air_time: np.ndarray
+
+    @property
+    def command(self) -> Mapping[str, np.ndarray]:
+        """Task parameters of the rows by name, [n] or [n, k]."""
+        return self.after.command
 
     @property
     def forward(self) -> np.ndarray:

@@ -40,12 +40,10 @@ class Contestant(ABC):
         label: its name in tables and plots.
         across_tasks: whether it is trained once on the family's training tasks, then measured on all; else it is
             trained from scratch on each.
-        package: that it needs, for a message where it is missing.
     """
 
     label: ClassVar[str]
     across_tasks: ClassVar[bool] = False
-    package: ClassVar[str]
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings

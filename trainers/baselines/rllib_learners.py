@@ -78,7 +78,6 @@ class MeteredVectorEnv(NextStepVectorEnv):
 class FromScratch(Contestant):
     """Trains on one task until the budget is spent, and is probed between fragments."""
 
-    package = "ray[rllib]"
     rows: ClassVar[int] = 1
     normalised: ClassVar[bool] = False
 

@@ -29,7 +29,6 @@ from trainers.baselines.sb3_vec_env import SB3VecEnv
 class FromScratch(Contestant):
     """Trains on one task until the budget is spent, and is probed meanwhile."""
 
-    package = "stable-baselines3"
     rows: ClassVar[int] = 1
     normalised: ClassVar[bool] = False
 
@@ -125,7 +124,6 @@ class TQC(_OffPolicy):
     """Truncated quantile critics of sb3-contrib, from scratch on each task."""
 
     label = "SB3 TQC"
-    package = "sb3-contrib"
 
     def make(self, env: VecEnv, seed: int) -> BaseAlgorithm:
         import sb3_contrib

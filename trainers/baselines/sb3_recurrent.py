@@ -117,7 +117,6 @@ class RecurrentPPO(Contestant):
 
     label = "SB3 RecurrentPPO"
     across_tasks = True
-    package = "sb3-contrib"
 
     def run(self, family: TaskFamily, tasks: tuple[Task, ...], seed: int, meter: Meter) -> None:
         model = self.train(family, seed)

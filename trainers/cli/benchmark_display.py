@@ -45,7 +45,7 @@ class BenchmarkDisplay:
         self._progress.stop()
 
     def advance(self, label: str, env_steps: int) -> None:
-        """This contestant begins, or a cell of it that is worth so many environment steps is done."""
+        """This contestant begins, or a cell of it, of so many environment steps, is done."""
         self._done += env_steps
         self._progress.update(self._bar, advance=env_steps, description=label)
         now = time.monotonic()

@@ -7,10 +7,8 @@ DIR/benchmark.json  the suite, the entrants and where they come from, and what i
 from __future__ import annotations
 
 import dataclasses
-import fcntl
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,16 +20,15 @@ from trainers.evaluation.dataset import Dataset
 from trainers.evaluation.entering import Entries, Missing, enter
 from trainers.evaluation.entrants import Cell, Entrant
 from trainers.evaluation.suites import Suite, load_suite
-from trainers.files import json_bytes, read_text, replace
+from trainers.files import held, json_bytes, read_text, replace
 from trainers.process import keep_freed_memory
 from trainers.runs.provenance import provenance
 from trainers.sampling.samplers import Sampler, make_sampler
 from trainers.stopping import StopRequest
 
 RECORD = "benchmark.json"
-Progress = Callable[
-    [str, int], None
-]  # (label of an entrant, environment steps that a cell of it was worth; 0: it begins)
+# Called with the label of an entrant, and the environment steps of a cell of it that is done; 0 as it begins.
+Progress = Callable[[str, int], None]
 
 
 @dataclass(frozen=True)
@@ -124,20 +121,14 @@ def _refuse_another_suite(out: Path, suite: Suite) -> None:
         )
 
 
-@contextmanager
-def _held(out: Path) -> Iterator[None]:
+def _held(out: Path) -> AbstractContextManager[None]:
     """Nobody else measures into this folder meanwhile; UsageError if somebody does."""
-    descriptor = os.open(out, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UsageError(
-                f"another acclimate benchmark is measuring into {out}; wait for it, or name another folder with --out"
-            ) from error
-        yield
-    finally:
-        os.close(descriptor)
+    return held(
+        out,
+        UsageError(
+            f"another acclimate benchmark is measuring into {out}; wait for it, or name another folder with --out"
+        ),
+    )
 
 
 def measure(benchmark: Benchmark, progress: Progress, stop: StopRequest | None = None) -> dict[str, Any]:
@@ -213,7 +204,6 @@ def write_record(benchmark: Benchmark, missing: Sequence[Missing]) -> dict[str, 
         "missing": [asdict(one) for one in missing],
         "provenance": provenance(),
     }  # fmt: skip
-    benchmark.request.out.mkdir(parents=True, exist_ok=True)
     replace(benchmark.request.out / RECORD, json_bytes(record))
     return record
 

@@ -38,7 +38,6 @@ class Contender:
     Attributes:
         label, kind, agent: as of its entrants; `kind` is run, oracle, control, baseline or from scratch.
         seeds: training seeds.
-        samples: whether its seeds are a sample of training runs; a baseline that is not trained has none.
         curves: by (split, charge).
         about: of its first seed, where it comes from.
         missing_seeds: sentences about seeds that lack rows.

@@ -7,7 +7,7 @@ result, and its rows are one part of the dataset.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -23,8 +23,8 @@ from trainers.evaluation.own_code import with_code
 from trainers.evaluation.suites import Suite
 from trainers.sampling.shards import Shard, Work
 
-# How a line of the comparison came about: what a run learned, what was told the task, a run with something taken away,
-# an agent that learns nothing across tasks, a learner that begins anew on each task.
+# How a line of the comparison came about: a run that learned, one that observed the task, a run with something taken
+# away, an agent that learns nothing across tasks, a learner that begins anew on each task.
 EntrantKind = Literal["run", "oracle", "control", "baseline", "from scratch"]
 _ROWS_PER_SHARD = 60  # episodes side by side: enough for the policy's batch, the same for any number of workers
 
@@ -160,8 +160,3 @@ class ScratchEntrant(Entrant):
 def tasks_per_shard(settings_rows: int) -> int:
     """Tasks of a shard whose tasks have so many rows each: a fixed number, for the last bits may depend on it."""
     return max(1, _ROWS_PER_SHARD // settings_rows)
-
-
-def labels_of(entrants: Sequence[Entrant]) -> list[str]:
-    """The lines of a comparison, in the order of their first entrants."""
-    return list(dict.fromkeys(entrant.label for entrant in entrants))

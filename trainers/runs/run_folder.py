@@ -6,11 +6,10 @@ adaptation.parquet  checkpoints/iteration-000100/  *.png  inside/*.png  report.h
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -94,18 +93,11 @@ class Run:
             return cls.open(run, family=family)
         return run if family is None else cls.open(run.path, family=family)
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self) -> AbstractContextManager[None]:
         """Nobody else trains in this folder meanwhile; RunFolderError if somebody does."""
-        descriptor = os.open(self.path, os.O_RDONLY)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise RunFolderError(f"another process is training in {self.path}; stop it or wait for it") from error
-            yield
-        finally:
-            os.close(descriptor)
+        return files.held(
+            self.path, RunFolderError(f"another process is training in {self.path}; stop it or wait for it")
+        )
 
     def note_resume(self) -> Run:
         """Write the recipe to config.yaml, and to the provenance which process resumed the run."""
