@@ -1,4 +1,4 @@
-"""Distributions of task parameters: uniform, log-uniform, one of finitely many values, a whole number.
+"""Distributions of task parameters: uniform, log-uniform, in a box, one of finitely many values, a whole number.
 
 A task distribution is one of these for every task parameter of a family. The out-of-distribution ranges, `ood`, stand
 beside it: values that no training task has, drawn for the split "ood" alone.
@@ -82,6 +82,12 @@ class Uniform:
         """Ends of all intervals, ood included."""
         return [self.low, self.high, *(end for interval in self.ood for end in interval)]
 
+    @property
+    def corners(self) -> tuple[Value, Value]:
+        """The smallest and the largest valid value, of every entry."""
+        low, high = (np.full(self.shape, end(self.extremes)) for end in (min, max))
+        return plain_value(low), plain_value(high)
+
     def __str__(self) -> str:
         size = f"^{self.shape[0]}" if self.shape else ""
         return f"U[{self.low:g}, {self.high:g}]{size}" + (f" {self.unit}" if self.unit else "")
@@ -104,6 +110,77 @@ class LogUniform(Uniform):
 
     def __str__(self) -> str:
         return "log" + super().__str__()
+
+
+Sides = tuple[tuple[float, float], ...]  # of a box: an interval for each of its axes
+
+
+@dataclass(frozen=True)
+class Box:
+    """Uniform in a box: an interval of its own for each entry.
+
+    Attributes:
+        sides: the interval of each entry, inclusive.
+        unit: of every entry; "" if it has none.
+        ood: boxes beyond it; together with it they are the valid values of the parameter.
+    """
+
+    sides: Sides
+    unit: str = ""
+    ood: tuple[Sides, ...] = ()
+
+    def __post_init__(self) -> None:
+        for box in (self.sides, *self.ood):
+            if not box or len(box) != len(self.sides):
+                raise TaskError(
+                    f"Box({self.sides!r}, ood={self.ood!r}) has boxes of {len(box)} sides; give all the same"
+                )
+            for low, high in box:
+                Uniform(low, high)
+
+    @property
+    def shape(self) -> tuple[int]:
+        """(n,), a number for each side."""
+        return (len(self.sides),)
+
+    def draw(self, rng: np.random.Generator, *, ood: bool) -> Value:
+        """Draw one value, of the ood boxes if `ood`: each with a probability in proportion to its volume."""
+        box = np.array(self.sides)
+        if ood:
+            boxes = np.array(self.ood)
+            volumes = np.ptp(boxes, axis=2).prod(1)
+            box = boxes[rng.choice(len(boxes), p=volumes / volumes.sum())]
+        return plain_value(rng.uniform(box[:, 0], box[:, 1]))
+
+    def validate(self, value: Value) -> str | None:
+        """Return the reason why this value is not valid, or None if it is."""
+        entries = np.asarray(value)
+        if entries.shape != self.shape or entries.dtype.kind not in "fi":
+            return f"is {value!r} but must be {self.shape[0]} numbers"
+        for box in (self.sides, *self.ood):
+            low, high = np.array(box).T
+            if ((low <= entries) & (entries <= high)).all():
+                return None
+        boxes = " or ".join(_sides(box) for box in (self.sides, *self.ood))
+        return f"is {value!r}, outside {boxes}" + (f" {self.unit}" if self.unit else "")
+
+    @property
+    def extremes(self) -> list[float]:
+        """Ends of all sides, ood included."""
+        return [end for box in (self.sides, *self.ood) for side in box for end in side]
+
+    @property
+    def corners(self) -> tuple[Value, Value]:
+        """The lower corner of the box and the upper one of the last."""
+        last = (self.sides, *self.ood)[-1]
+        return plain_value([low for low, _ in self.sides]), plain_value([high for _, high in last])
+
+    def __str__(self) -> str:
+        return f"U({_sides(self.sides)})" + (f" {self.unit}" if self.unit else "")
+
+
+def _sides(box: Sides) -> str:
+    return " x ".join(f"[{low:g}, {high:g}]" for low, high in box)
 
 
 @dataclass(frozen=True)
@@ -137,6 +214,11 @@ class Choice:
     def extremes(self) -> list[float]:
         """All values, ood included; of a choice between numbers."""
         return [float(value) for value in (*self.values, *self.ood)]  # type: ignore[arg-type]
+
+    @property
+    def corners(self) -> tuple[Value, Value]:
+        """The smallest and the largest value; of a choice between numbers."""
+        return min(self.extremes), max(self.extremes)
 
     def __str__(self) -> str:
         return "one of " + ", ".join(map(str, self.values)) + (f" {self.unit}" if self.unit else "")
@@ -172,6 +254,11 @@ class Integer:
         """Both ends."""
         return [self.low, self.high]
 
+    @property
+    def corners(self) -> tuple[Value, Value]:
+        """Both ends."""
+        return self.low, self.high
+
     def __str__(self) -> str:
         return f"U[{self.low}, {self.high}], a whole number" + (f" {self.unit}" if self.unit else "")
 
@@ -180,4 +267,4 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and bool(np.isfinite(value))
 
 
-Distribution = Uniform | LogUniform | Choice | Integer
+Distribution = Uniform | LogUniform | Box | Choice | Integer

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import gymnasium
@@ -20,14 +21,14 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from envs.checked import make_checked
-from envs.distributions import Choice, Distribution, Integer, LogUniform, Uniform, Value, plain_value
+from envs.distributions import Box, Choice, Distribution, Integer, LogUniform, Uniform, Value, plain_value
 from envs.errors import TaskError
 from envs.plan_view import PlanView
 from envs.vector import LoopVectorEnv, check_spaces
 
 __all__ = [
-    "EARLIER_KINDS", "KINDS", "SPLITS", "Choice", "Distribution", "Integer", "Kind", "LogUniform", "PlanView", "Split",
-    "Task", "TaskError", "TaskFamily", "TaskSet", "Uniform", "Value",
+    "EARLIER_KINDS", "KINDS", "SPLITS", "Box", "Choice", "Distribution", "Integer", "Kind", "LogUniform", "PlanView",
+    "Split", "Task", "TaskError", "TaskFamily", "TaskSet", "Uniform", "Value",
 ]  # fmt: skip
 
 Split = Literal["train", "validation", "held-out", "ood"]
@@ -188,7 +189,7 @@ class TaskFamily(ABC):
             (a robot falls before it reaches what differs), the conformance check does not ask for it.
         reward_terms: names of the parts that the reward is the sum of, logged one by one; () where it is one formula.
             Their values come in the step info `reward_terms`, [rows, K].
-        digest: of the files that the family was read from; None for one that is code.
+        digest, files: of the files that the family was read from, its own first; None, () for one that is code.
         can_switch: whether its environments follow a task's schedule (`Task.schedule`).
     """
 
@@ -204,6 +205,7 @@ class TaskFamily(ABC):
     can_switch: ClassVar[bool] = False
     reward_terms: ClassVar[tuple[str, ...]] = ()
     digest: ClassVar[str | None] = None
+    files: ClassVar[Sequence[Path]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -10,7 +10,7 @@ grounds: `envs/mujoco/terrains/`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +18,33 @@ import mujoco
 import numpy as np
 from pydantic import ValidationError
 
-from envs.distributions import Distribution, Uniform
 from envs.errors import TaskError
 from envs.mujoco import terms
-from envs.mujoco.changes import Change
 from envs.mujoco.described_checks import Check, checks
-from envs.mujoco.description import Description, TaskParameter
-from envs.mujoco.drive import Drive, Push, held_by
+from envs.mujoco.described_parts import (
+    changes_of,
+    commands_of,
+    distributions_of,
+    frame_skip,
+    pull_of,
+    push_of,
+    randomized_of,
+    refuse_misnamed_delays,
+    senses_forces,
+    start_pose,
+    terrain_of,
+)
+from envs.mujoco.description import Description
+from envs.mujoco.drive import Drive, held_by, make_servos
 from envs.mujoco.elements import choose, find
 from envs.mujoco.locomotion import Locomotion
-from envs.mujoco.locomotion_env import DELAY
-from envs.mujoco.model_files import digest_of
+from envs.mujoco.model_files import digest_of, files_of
 from envs.mujoco.observation_terms import Commands
 from envs.mujoco.robot import Robot, floor_height, load_mjcf
-from envs.mujoco.robot_base import RobotBase, base_of
+from envs.mujoco.robot_base import base_of
 from envs.mujoco.start import Start, ValidStart
 from envs.mujoco.state import Motion, SimulationState
-from envs.mujoco.terrains import TERRAINS
-from envs.mujoco.terrains.base import SQUARE, STRIP, Terrain
+from envs.mujoco.terrains.base import Terrain
 from envs.task import Task
 from envs.validation import sentence
 from envs.yaml_text import load_yaml
@@ -50,17 +59,20 @@ class DescribedFamily(Locomotion):
         if not model_file.is_file():
             raise TaskError(f"mjcf is {description.mjcf}, but there is no file {model_file}")
         # Compiled anew: a file that was edited since must not be answered out of a cache.
-        model = self.base = load_mjcf(model_file)[1]
-        self._pose = _start_pose(description, model)
+        model = self.base = load_mjcf(model_file, self.prepare if description.actions.kp else None)[1]
+        self._pose = start_pose(description, model)
         self._base = base_of(model, description.base, self._pose)
         if description.reset.yaw_deg and self._base.quaternion is None:
             raise TaskError("reset.yaw_deg turns a free base, which this robot has not; leave it out")
         if description.reset.position_m and self._base.x is None:
             raise TaskError("reset.position_m moves a base in the plane, which this robot has not; leave it out")
         parameters = description.tasks or {}
-        frame_skip = _frame_skip(description.control_dt_s, model)
-        terrain = _terrain(description, self._base)
-        commands = _commands(parameters)
+        refuse_misnamed_delays(parameters)
+        skip = frame_skip(description.control_dt_s, model)
+        terrain = terrain_of(description, self._base)
+        commands = commands_of({**parameters, **description.randomize})
+        if description.camera is not None:
+            find(model, "camera", description.camera)
         self._goal = commands["goal"][0] if "goal" in commands else None
         part = terms.Part(model, self._base, commands)
         self._observed, observation_reads = terms.observation(description, part)
@@ -69,14 +81,15 @@ class DescribedFamily(Locomotion):
         self._ends, end_reads = terms.endings(description, part, bool(self._reached))
         reads = {*observation_reads, *reward_reads, *success_reads, *end_reads}
         robot = Robot(
-            str(model_file), frame_skip, hidden=0, height=-1 if self._base.z is None else self._base.z,
+            str(model_file), skip, hidden=0, height=-1 if self._base.z is None else self._base.z,
             reset_noise=description.reset.noise, velocity_noise=description.reset.velocity_noise,
             sensed=tuple(sorted(reads)),
             x=0 if self._base.x is None else self._base.x, y=self._base.y, floor=floor_height(model),
         )  # fmt: skip
         self._declare(description, model, terrain, robot, commands)
-        digest = digest_of(path, model_file)
-        for name, value in {"digest": digest, "__doc__": _docstring(description, path)}.items():
+        files = [path, *files_of(model_file)]
+        known = {"digest": digest_of(files), "files": files, "__doc__": _docstring(description, path)}
+        for name, value in known.items():
             setattr(self, name, value)
         self._check_extremes()
 
@@ -92,36 +105,33 @@ class DescribedFamily(Locomotion):
             "episode_steps": description.episode_steps,
             "air_density": description.air_density,
             "feet": terms.feet_of(description, model),
-            "push": _push(description, model, self._base),
+            "push": push_of(description, self._base),
+            "pull": pull_of(description, model, self._base),
+            "randomized": randomized_of(description, model, terrain),
             "observed_parameters": terms.observed_parameters(description, commands),
             "terrain": terrain,
             "scan": scan,
             "robot": robot,
             "can_switch": terrain is None,
-            "parameters": _distributions(parameters, model, terrain) | (terrain.parameters if terrain else {}),
-            "changes": {
-                name: Change(parameter.change, parameter.how, parameter.elements, parameter.inertia_follows)
-                for name, parameter in parameters.items()
-                if parameter.change
-            },
+            "parameters": distributions_of(parameters, model, terrain) | (terrain.parameters if terrain else {}),
+            "changes": changes_of(parameters),
             "reward_terms": tuple(description.reward),
             "has_success": bool(self._reached),
             "differs_at_once": False,
-            "reset_depends_on_task": bool(scan) or _senses_forces(description),
+            "reset_depends_on_task": bool(scan) or senses_forces(description),
         }
         for name, value in declared.items():
             setattr(self, name, value)
 
     def _check_extremes(self) -> None:
         """Build the models at both ends of every distribution: a range that MuJoCo cannot take is refused at once."""
-        for extreme in (min, max):
-            values = {}
-            for name, distribution in self.parameters.items():
-                end = extreme(distribution.extremes)
-                shape = distribution.shape if isinstance(distribution, Uniform) else ()
-                values[name] = (end,) * shape[0] if shape else end
-            task = self.task(**values)
-            self.model(task)
+        for end in (0, 1):
+            task = self.task(**{name: distribution.corners[end] for name, distribution in self.parameters.items()})
+            model = copy.deepcopy(self.model(task))
+            for name, one in self.randomized.items():
+                if one.change is not None:
+                    value: Any = one.distribution.corners[end]
+                    one.change.apply(model, value, f"randomize.{name}")
         try:  # whatever else can fail fails here, not in the middle of a training
             env = self.make_vector_env([task], 1)
             if not env.single_observation_space.shape[0]:  # type: ignore[index]
@@ -143,7 +153,13 @@ class DescribedFamily(Locomotion):
             middle = held_by(model, self._pose)
         if self._description.actions.scale is not None:
             scale = np.full(model.nu, self._description.actions.scale)
-        return Drive(low, high, middle, scale, 1.0 - self._description.actions.smoothing)
+        return Drive(
+            low, high, middle, scale, 1.0 - self._description.actions.smoothing, self._description.actions.delay
+        )
+
+    def prepare(self, spec: mujoco.MjSpec, model: mujoco.MjModel) -> None:
+        if (actions := self._description.actions).kp is not None:
+            make_servos(spec, model, actions.kp, actions.kd)
 
     def start(self, model: mujoco.MjModel) -> Start:
         reset, base = self._description.reset, self._base
@@ -195,95 +211,8 @@ class DescribedFamily(Locomotion):
         return _load_again, (self._source.resolve(), self.digest)
 
 
-def _senses_forces(description: Description) -> bool:
-    """Whether the first observation tells what the body is like, as a force sensor's first reading does."""
-    observed = {one.term for one in description.observe}
-    changed = any(parameter.change for parameter in (description.tasks or {}).values())
-    return changed and bool(observed & {"sensors", "sensor", "contact_forces"})
-
-
 def _docstring(description: Description, path: Path) -> str:
     return f"{description.name}: {description.mjcf} as {path} describes it."
-
-
-def _start_pose(description: Description, model: mujoco.MjModel) -> np.ndarray:
-    """[nq]: the keyframe, or the model's own pose, with the joints that are named elsewhere."""
-    start, pose = description.start, model.qpos0.copy()
-    for pattern in description.reset.joints:
-        choose(model, "joint", (pattern,))
-    if start.keyframe is not None:
-        pose = model.key_qpos[find(model, "keyframe", start.keyframe)].copy()
-    for name, place in start.joints.items():
-        joint = find(model, "joint", name)
-        if model.jnt_type[joint] not in (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE):
-            raise TaskError(f"start.joints: {name} is a free or a ball joint, which no number places; use a keyframe")
-        low, high = model.jnt_range[joint]
-        if model.jnt_limited[joint] and not low <= place <= high:
-            raise TaskError(f"start.joints: {name} starts at {place:g}, outside its limits {low:g} to {high:g}")
-        pose[model.jnt_qposadr[joint]] = place
-    return pose
-
-
-def _frame_skip(control_dt_s: float, model: mujoco.MjModel) -> int:
-    """Physics steps of a control step."""
-    steps = control_dt_s / model.opt.timestep
-    if abs(steps - round(steps)) > 1e-6 or round(steps) < 1:
-        raise TaskError(
-            f"control_dt_s is {control_dt_s:g} s, no multiple of the model's physics step of "
-            f"{model.opt.timestep:g} s; change one of them"
-        )
-    return round(steps)
-
-
-def _terrain(description: Description, base: RobotBase) -> Terrain | None:
-    if description.terrain is None:
-        return None
-    if base.x is None or base.z is None:
-        raise TaskError("a terrain is for robots whose base moves along x and up; leave it out")
-    given = {name: spec.distribution(()) for name, spec in description.terrain.distributions.items()}
-    return TERRAINS[description.terrain.kind](STRIP if base.planar else SQUARE, **given)
-
-
-def _commands(parameters: Mapping[str, TaskParameter]) -> dict[str, tuple[str, int]]:
-    """By command, the task parameter that gives it and its number of entries."""
-    commands: dict[str, tuple[str, int]] = {}
-    for name, parameter in parameters.items():
-        if parameter.command in commands:
-            first = commands[parameter.command][0]
-            raise TaskError(f"{name} and {first} both command a {parameter.command}; keep one")
-        if parameter.command:
-            commands[parameter.command] = name, parameter.size or 1
-    return commands
-
-
-def _distributions(
-    parameters: Mapping[str, TaskParameter], model: mujoco.MjModel, terrain: Terrain | None
-) -> dict[str, Distribution]:
-    distributions = {}
-    for name, parameter in parameters.items():
-        if parameter.sensor_delay != (name == DELAY):
-            raise TaskError(f"a parameter with sensor_delay is called {DELAY}, and no other is; rename {name}")
-        shape: tuple[int, ...] = (parameter.size,) if parameter.size else ()
-        if parameter.change and parameter.each:
-            if terrain is not None and parameter.change == "friction":
-                raise TaskError(f"{name}: on a terrain, friction is changed for all geoms alike; leave out each")
-            shape = (Change(parameter.change, parameter.how, parameter.elements).size(model),)
-        distributions[name] = parameter.distribution(shape)
-    return distributions
-
-
-def _push(description: Description, model: mujoco.MjModel, base: RobotBase) -> Push | None:
-    spec = description.pushes
-    if spec is None:
-        return None
-    if base.x is None:
-        raise TaskError("pushes are for robots whose base moves; leave them out")
-    steps = round(spec.every_s / description.control_dt_s)
-    if steps < 1:
-        raise TaskError(f"pushes.every_s is {spec.every_s:g} s, less than a control step; make it longer")
-    along = base.velocity["x"]
-    across = () if base.y is None else (along + 1 if base.quaternion is not None else base.velocity["y"],)
-    return Push(steps, spec.speed_m_per_s, (along, *across))
 
 
 def _load_again(path: Path, digest: str) -> DescribedFamily:

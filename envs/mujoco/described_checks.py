@@ -6,14 +6,18 @@ the actions.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import mujoco
 import numpy as np
 
+from envs.distributions import Choice, Distribution, Value
+from envs.mujoco.changes import Change
 from envs.mujoco.elements import choose, element_names
 from envs.mujoco.locomotion import Locomotion
+from envs.mujoco.locomotion_env import LocomotionEnv
+from envs.mujoco.randomized import Randomized
 from envs.task import Task
 
 Check = tuple[str, Callable[[Locomotion], str | None]]
@@ -58,7 +62,7 @@ def checks() -> list[Check]:
     ]
 
 
-def _some_task(family: Locomotion, **given: float | tuple[float, ...]) -> Task:
+def _some_task(family: Locomotion, **given: Value) -> Task:
     drawn = family.sample(1, np.random.default_rng(0), "train")[0]
     return family.task(**(drawn.parameters | given))
 
@@ -73,10 +77,12 @@ def _sequences(family: Locomotion) -> np.ndarray:
     return np.stack(found, axis=1)
 
 
-def _play(family: Locomotion, task: Task, actions: np.ndarray) -> Played:
-    """Every sequence from the same start, until each has ended."""
+def _play(
+    family: Locomotion, task: Task, actions: np.ndarray, randomized: Mapping[str, Randomized] | None = None
+) -> Played:
+    """Every sequence from the same start, until each has ended; `randomized` in place of the family's own."""
     steps, count = actions.shape[:2]
-    env = family.make_vector_env([task], count)
+    env = LocomotionEnv(family, [task], count, randomized)
     observation, _ = env.reset(seed=[0] * count)
     running = np.ones(count, bool)
     seen, rewards, places, alive = [observation.copy()], [], [], []
@@ -124,20 +130,21 @@ def _plain_physics(family: Locomotion) -> str | None:
     model = family.model(task)
     env = family.make_vector_env([task], 2)
     env.reset(seed=[0, 1])
-    own = [mujoco.MjData(model) for _ in range(2)]
+    models = env.simulations.models  # of their episodes
+    own = [mujoco.MjData(one) for one in models]
     for row, data in enumerate(own):
         data.qpos[:], data.qvel[:] = env.simulations.qpos[row], env.simulations.qvel[row]
-        mujoco.mj_forward(model, data)
+        mujoco.mj_forward(models[row], data)
     rng = np.random.default_rng(0)
     for step in range(min(_PHYSICS_STEPS, family.episode_steps)):
         actions = rng.uniform(-1, 1, (2, model.nu))
         controls = env.controls(slice(None), actions)
-        if family.push is not None and step and step % family.push.every_steps == 0:
-            break  # pushed, it moves as no motor would move it
+        if env.disturbances.due(step):
+            break
         *_, terminated, truncated, _ = env.step(actions)
         for row, data in enumerate(own):
             data.ctrl[:] = controls[row]
-            mujoco.mj_step(model, data, family.robot.frame_skip)
+            mujoco.mj_step(models[row], data, family.robot.frame_skip)
             if not np.allclose(env.simulations.qpos[row], data.qpos, rtol=0, atol=1e-8):
                 return f"step {step} is not the one that MuJoCo takes from the same state with the same controls"
         if (terminated | truncated).any():
@@ -166,21 +173,34 @@ def _parameters_matter(family: Locomotion) -> str | None:
     for name, distribution in family.parameters.items():
         if name in of_ground:
             continue  # is met further on
-        ends = [min(distribution.extremes), max(distribution.extremes)]
-        shape = getattr(distribution, "shape", ())
+        low, high = (_play(family, _some_task(family, **{name: end}), actions) for end in distribution.corners)
+        if low.same_as(high):
+            return _changes_nothing(name, distribution, _cure(family, family.changes.get(name)))
+    for name, one in family.randomized.items():
         low, high = (
-            _play(family, _some_task(family, **{name: (end,) * shape[0] if shape else end}), actions) for end in ends
+            _play(
+                family,
+                _some_task(family),
+                actions,
+                {**family.randomized, name: replace(one, distribution=Choice((end,)))},
+            )
+            for end in one.distribution.corners
         )
         if low.same_as(high):
-            return (
-                f"{name} changes nothing: at {ends[0]:g} and at {ends[1]:g} the robot moves, sees and is paid the same "
-                f"under {_SEQUENCES} sequences of actions; {_cure(family, name)}"
-            )
+            return _changes_nothing(f"randomize.{name}", one.distribution, _cure(family, one.change))
     return None
 
 
-def _cure(family: Locomotion, name: str) -> str:
-    change, model = family.changes.get(name), family.base
+def _changes_nothing(name: str, distribution: Distribution, cure: str) -> str:
+    low, high = distribution.corners
+    return (
+        f"{name} changes nothing: at {low} and at {high} the robot moves, sees and is paid the same under {_SEQUENCES} "
+        f"sequences of actions; {cure}"
+    )
+
+
+def _cure(family: Locomotion, change: Change | None) -> str:
+    model = family.base
     if change is None:
         return "no term of the reward reads it; add one, or leave it out"
     if change.field == "friction":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BeforeValidator,
@@ -15,89 +15,10 @@ from pydantic import (
     model_validator,
 )
 
-from envs.distributions import Choice, Distribution, LogUniform, Uniform
+from envs.mujoco.drawn import DistributionSpec, EpisodeParameter, TaskParameter
 from envs.mujoco.terrains import TERRAINS
 from envs.task import EARLIER_KINDS
 from envs.validation import Strict, nearest
-
-Interval = tuple[float, float]
-Command = Literal["velocity", "lateral_velocity", "yaw_rate", "heading", "goal"]
-
-
-class DistributionSpec(Strict):
-    """Distribution of a task parameter: exactly one of uniform, log_uniform, choice."""
-
-    uniform: Interval | None = None
-    log_uniform: Interval | None = None
-    choice: Annotated[tuple[float, ...], Field(min_length=1)] | None = None
-    ood: tuple[Interval | float, ...] = ()
-    unit: str = ""
-
-    @model_validator(mode="after")
-    def _one_distribution(self) -> DistributionSpec:
-        given = [name for name in ("uniform", "log_uniform", "choice") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(
-                f"a distribution is one of uniform, log_uniform, choice, not {' and '.join(given) or 'none'}"
-            )
-        for low, high in filter(None, (self.uniform, self.log_uniform)):
-            if not low < high:
-                raise ValueError(f"a distribution goes from a lower to a higher end, not from {low:g} to {high:g}")
-        if self.log_uniform and self.log_uniform[0] <= 0:
-            raise ValueError(f"log_uniform begins above 0, not at {self.log_uniform[0]:g}")
-        if any(isinstance(entry, tuple) == (self.choice is not None) for entry in self.ood):
-            raise ValueError("ood lists intervals of a uniform distribution, or values of a choice")
-        for entry in self.ood:
-            if isinstance(entry, tuple) and not entry[0] < entry[1]:
-                raise ValueError(
-                    f"an ood interval goes from a lower to a higher end, not from {entry[0]:g} to {entry[1]:g}"
-                )
-        return self
-
-    def distribution(self, shape: tuple[int, ...]) -> Distribution:
-        """Return the distribution of a parameter of this shape."""
-        if self.choice is not None:
-            return Choice(self.choice, self.unit, cast("tuple[float, ...]", self.ood))
-        kind, ends = (Uniform, self.uniform) if self.uniform else (LogUniform, self.log_uniform)
-        assert ends is not None
-        return kind(*ends, shape=shape, unit=self.unit, ood=cast("tuple[Interval, ...]", self.ood))
-
-
-class TaskParameter(DistributionSpec):
-    """A task parameter: a change of the model, a command, or the delay of the sensors."""
-
-    change: str | None = None
-    of: str | Annotated[tuple[str, ...], Field(min_length=1)] = "*"
-    how: Literal["scale", "add", "set"] = "scale"
-    each: bool = False  # a value for each element, instead of one for all
-    inertia_follows: bool = True
-    command: Command | None = None
-    size: PositiveInt | None = None  # entries of a goal
-    sensor_delay: bool = False  # control steps
-
-    @model_validator(mode="after")
-    def _one_purpose(self) -> TaskParameter:
-        if (self.change is not None) + (self.command is not None) + self.sensor_delay != 1:
-            raise ValueError("a task parameter has one of change, command or sensor_delay")
-        if self.command == "goal" and (self.size not in (2, 3) or self.choice is not None):
-            raise ValueError("a goal has size 2 (x, y) or 3 (x, y, z), and a uniform distribution")
-        if self.command != "goal" and self.size is not None:
-            raise ValueError("only a goal has a size")
-        if self.each and (self.choice is not None or self.change is None):
-            raise ValueError(
-                "each draws a value of a uniform or log_uniform distribution for every element of a change"
-            )
-        delays = (self.choice or ()) + self.ood
-        if self.sensor_delay and (
-            self.choice is None or any(isinstance(delay, tuple) or delay < 0 or delay != int(delay) for delay in delays)
-        ):
-            raise ValueError("a sensor delay is a choice of whole control steps, 0 or more")
-        return self
-
-    @property
-    def elements(self) -> tuple[str, ...]:
-        """Names and wildcards."""
-        return (self.of,) if isinstance(self.of, str) else self.of
 
 
 class TerrainSpec(Strict):
@@ -191,6 +112,15 @@ class Actions(Strict):
     scale: PositiveFloat | None = None  # control units for a unit of action; half of the range by default
     offset: Literal["middle", "start"] = "middle"  # control at action 0: the range's middle, or what holds the start
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of what was sent before in what is sent
+    delay: NonNegativeInt = 0  # control steps by which actions are late
+    kp: PositiveFloat | None = None  # motors on joints become position servos of this gain, N m/rad
+    kd: NonNegativeFloat = 0.0  # and of this damping, N m s/rad
+
+    @model_validator(mode="after")
+    def _of_servos(self) -> Actions:
+        if self.kd and self.kp is None:
+            raise ValueError("kd is of the servos that kp makes of motors; give kp too")
+        return self
 
 
 class Pushes(Strict):
@@ -198,6 +128,21 @@ class Pushes(Strict):
 
     every_s: PositiveFloat
     speed_m_per_s: PositiveFloat  # each entry is uniform in +- it
+
+
+class Forces(Strict):
+    """Forces in the plane on a body, again and again."""
+
+    of: str | None = None  # a body; the base by default
+    force_n: PositiveFloat  # each entry is uniform in +- it
+    every_s: PositiveFloat
+    for_s: PositiveFloat
+
+    @model_validator(mode="after")
+    def _shorter(self) -> Forces:
+        if self.for_s > self.every_s:
+            raise ValueError(f"for_s is {self.for_s:g} s, longer than from one force to the next ({self.every_s:g} s)")
+        return self
 
 
 class StartPose(Strict):
@@ -243,6 +188,9 @@ class Description(Strict):
     start: StartPose = StartPose()
     actions: Actions = Actions()
     pushes: Pushes | None = None
+    forces: Forces | None = None
+    randomize: dict[str, EpisodeParameter] = {}  # drawn anew for every episode
+    camera: str | None = None  # of the model, that videos are seen through
     success: Condition | None = None
     terminate: Termination = Termination()
     reset: Reset = Reset()
@@ -257,4 +205,6 @@ class Description(Strict):
     def _something_varies(self) -> Description:
         if not self.tasks and self.terrain is None:
             raise ValueError("nothing varies between tasks; give tasks or a terrain")
+        if both := {*self.randomize, *(self.terrain.distributions if self.terrain else ())} & {*(self.tasks or {})}:
+            raise ValueError(f"{min(both)} is drawn twice; keep one")
         return self

@@ -1,4 +1,4 @@
-"""How the actions of an agent become a robot's controls, and pushes that it has to bear."""
+"""How the actions of an agent become a robot's controls."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 
 from envs.errors import TaskError
 from envs.mujoco.elements import element_names
+from envs.mujoco.engines.base import Rows
+from envs.mujoco.model_fields import kind_of
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Drive:
         middle: control at action 0, [nu]; the middle of the range by default.
         scale: control for a unit of action, [nu]; half of the range by default. Controls stay within it.
         share: of a new action in what is sent, the rest is what was sent before: a low-pass filter below 1.
+        delay: control steps by which actions are late.
     """
 
     low: np.ndarray
@@ -27,6 +30,7 @@ class Drive:
     middle: np.ndarray
     scale: np.ndarray
     share: float = 1.0
+    delay: int = 0
 
     def filtered(self, before: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """Actions [n, nu] as they are sent after `before` was."""
@@ -37,19 +41,42 @@ class Drive:
         return np.clip(self.middle + sent * self.scale, self.low, self.high)
 
 
-@dataclass(frozen=True)
-class Push:
-    """A sudden change of a base's velocity, again and again.
+class Actuation:
+    """How the rows' actions reach their motors: late, through the filter, within the controls' range.
 
-    Attributes:
-        every_steps: control steps from one to the next.
-        speed: each entry is uniform in +- it, m/s.
-        entries: of qvel: the base's velocity along x, and y if it has one.
+    Args:
+        drive: of all rows.
+        delays: control steps by which each row's actions are late, [B]; None where none is.
     """
 
-    every_steps: int
-    speed: float
-    entries: tuple[int, ...]
+    def __init__(self, drive: Drive, rows: int, delays: np.ndarray | None) -> None:
+        self._drive, self._delays = drive, delays
+        self._filtered = np.zeros((rows, len(drive.low)))
+        longest = 0 if delays is None else int(delays.max())
+        self._sent = np.zeros((longest, rows, len(drive.low)))  # earlier actions, newest first
+
+    def forget(self, rows: np.ndarray) -> None:
+        """Begin an episode of these rows: nothing was sent before."""
+        self._filtered[rows] = 0.0
+        self._sent[:, rows] = 0.0
+
+    def _filter(self, rows: Rows, actions: np.ndarray) -> np.ndarray:
+        if self._delays is not None:
+            at_hand = np.concatenate([actions[None], self._sent[:, rows]])
+            actions = at_hand[self._delays[rows], np.arange(len(actions))]
+        return self._drive.filtered(self._filtered[rows], actions)
+
+    def controls(self, rows: Rows, actions: np.ndarray) -> np.ndarray:
+        """The controls [n, nu] that the rows' next actions [n, nu] are; nothing is changed by it."""
+        return self._drive.controls(self._filter(rows, actions))
+
+    def send(self, rows: Rows, actions: np.ndarray) -> np.ndarray:
+        """The controls [n, nu] of the rows' next actions [n, nu], which are sent."""
+        filtered = self._filtered[rows] = self._filter(rows, actions)
+        if len(self._sent):
+            self._sent[1:, rows] = self._sent[:-1, rows].copy()
+            self._sent[0, rows] = actions
+        return self._drive.controls(filtered)
 
 
 def held_by(model: mujoco.MjModel, pose: np.ndarray) -> np.ndarray:
@@ -70,3 +97,38 @@ def held_by(model: mujoco.MjModel, pose: np.ndarray) -> np.ndarray:
             )
         targets[actuator] = pose[model.jnt_qposadr[joint]] * model.actuator_gear[actuator, 0]
     return targets
+
+
+def make_servos(spec: mujoco.MjSpec, model: mujoco.MjModel, kp: float, kd: float) -> None:
+    """Make position servos of a description's motors, as a controller on the robot does of its torques.
+
+    A motor's control becomes the angle that its joint is to take, rad or m; its force kp (control - position) - kd
+    velocity stays within what the motor could do.
+
+    Args:
+        spec: is changed; compile it anew.
+        model: what it compiles to.
+
+    Raises:
+        TaskError: an actuator is no motor on a joint, or has no control range.
+    """
+    names = element_names(model, "actuator")
+    turning = (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE)
+    for number, actuator in enumerate(spec.actuators):
+        joint = int(model.actuator_trnid[number, 0])
+        on_joint = model.actuator_trntype[number] == mujoco.mjtTrn.mjTRN_JOINT and model.jnt_type[joint] in turning
+        if kind_of(model, number) != "motor" or not on_joint or not model.actuator_ctrllimited[number]:
+            raise TaskError(
+                f"actions.kp makes position servos of motors with a control range on joints, and actuator "
+                f"{names[number]} is none; leave kp out"
+            )
+        gear, gain = model.actuator_gear[number, 0], model.actuator_gainprm[number, 0]
+        limits = [gear * gain * model.actuator_ctrlrange[number]]
+        if model.actuator_forcelimited[number]:
+            limits.append(gear * model.actuator_forcerange[number])
+        low, high = np.sort(limits, axis=1).T
+        actuator.gear[0] = 1.0
+        actuator.gainprm[0], actuator.biastype = kp, mujoco.mjtBias.mjBIAS_AFFINE
+        actuator.biasprm[:3] = 0.0, -kp, -kd
+        actuator.forcelimited, actuator.forcerange = True, [low.max(), high.min()]
+        actuator.ctrlrange = model.jnt_range[joint] if model.jnt_limited[joint] else [-np.pi, np.pi]

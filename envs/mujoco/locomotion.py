@@ -19,8 +19,10 @@ import numpy as np
 
 from envs.errors import TaskError
 from envs.mujoco.changes import Change
-from envs.mujoco.drive import Drive, Push
+from envs.mujoco.disturbances import Pull, Push
+from envs.mujoco.drive import Drive
 from envs.mujoco.locomotion_env import DELAY, LocomotionEnv
+from envs.mujoco.randomized import Randomized
 from envs.mujoco.robot import Robot, base_model, floors_of, load_mjcf
 from envs.mujoco.start import Start
 from envs.mujoco.state import Motion, SimulationState
@@ -42,7 +44,8 @@ class Locomotion(TaskFamily):
         scan: a height scan: how far above the ground ahead the robot's base is, at these distances along x, m, added
             to the observation. () by default, so that a terrain must be inferred from experience.
         feet: geoms of each foot, whose time in the air is counted.
-        push: a disturbance of the base, again and again.
+        push, pull: disturbances, again and again: of the base's velocity, and forces on a body.
+        randomized: what is drawn anew for every episode, by name: changes of the model, and commands.
         observation_noise, observation_delay: of each entry of the observation: a normal deviation, control steps.
         air_density: of the medium, kg/m^3; 0 keeps that of the model file. Wind needs one.
     """
@@ -54,6 +57,8 @@ class Locomotion(TaskFamily):
     air_density: ClassVar[float] = 0.0
     feet: ClassVar[tuple[tuple[int, ...], ...]] = ()
     push: ClassVar[Push | None] = None
+    pull: ClassVar[Pull | None] = None
+    randomized: ClassVar[Mapping[str, Randomized]] = {}
     observation_noise: ClassVar[np.ndarray | None] = None
     observation_delay: ClassVar[np.ndarray | None] = None
     can_switch = True
@@ -61,12 +66,14 @@ class Locomotion(TaskFamily):
     @cached_property
     def base(self) -> mujoco.MjModel:
         """The model that tasks change copies of, on the plane of its file."""
-        return base_model(self.robot.path)
+        if type(self).prepare is Locomotion.prepare:
+            return base_model(self.robot.path)
+        return load_mjcf(self.robot.path, self.prepare)[1]
 
     @cached_property
     def _on_terrain(self) -> mujoco.MjSpec:
         """The robot's description, on ground that is yet to be shaped."""
-        spec, model = load_mjcf(self.robot.path)
+        spec, model = load_mjcf(self.robot.path, self.prepare)
         floors = floors_of(model)
         if not floors:
             raise TaskError(
@@ -124,6 +131,9 @@ class Locomotion(TaskFamily):
         of = self.terrain.elevation({name: task[name] for name in self.terrain.parameters}, task.digest)
         floor = self.robot.floor
         return of if not floor else lambda x, y: of(x, y) + floor
+
+    def prepare(self, spec: mujoco.MjSpec, model: mujoco.MjModel) -> None:
+        """Change the robot's description, which compiles to `model`, for all tasks alike; nothing by default."""
 
     def drive(self, model: mujoco.MjModel) -> Drive | None:
         """How actions in [-1, 1] become controls; None where actions are the controls."""

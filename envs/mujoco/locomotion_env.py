@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, Protocol
 
@@ -11,9 +12,11 @@ import mujoco
 import numpy as np
 
 from envs.distributions import Distribution
-from envs.mujoco.drive import Drive, Push
+from envs.mujoco.disturbances import Disturbances, Pull, Push
+from envs.mujoco.drive import Actuation, Drive
 from envs.mujoco.engines.base import TOUCHED, Rows
 from envs.mujoco.engines.choice import simulate
+from envs.mujoco.randomized import Draws, Randomized
 from envs.mujoco.robot import Robot, control_range
 from envs.mujoco.start import Start
 from envs.mujoco.state import Motion, SimulationState
@@ -22,6 +25,7 @@ from envs.task import Task
 from envs.vector import BatchedEnv
 
 DELAY = "sensor_delay_steps"  # a task parameter of this name delays observations
+ACTION_DELAY = "action_delay_steps"  # and one of this name actions
 
 
 class RobotRules(Protocol):
@@ -37,6 +41,8 @@ class RobotRules(Protocol):
     scan: ClassVar[tuple[float, ...]]
     feet: ClassVar[tuple[tuple[int, ...], ...]]
     push: ClassVar[Push | None]
+    pull: ClassVar[Pull | None]
+    randomized: ClassVar[Mapping[str, Randomized]]
     observation_noise: ClassVar[np.ndarray | None]
     observation_delay: ClassVar[np.ndarray | None]
 
@@ -79,9 +85,22 @@ def _column(values: Sequence[Any]) -> np.ndarray:
 
 
 class LocomotionEnv(BatchedEnv):
-    """Rows of one robot."""
+    """Rows of one robot.
 
-    def __init__(self, family: RobotRules, tasks: Sequence[Task], rows: int) -> None:
+    Args:
+        family: its rules.
+        tasks: each with `rows` rows, task by task.
+        rows: of each task.
+        randomized: what is drawn for every episode, in place of the family's.
+    """
+
+    def __init__(
+        self,
+        family: RobotRules,
+        tasks: Sequence[Task],
+        rows: int,
+        randomized: Mapping[str, Randomized] | None = None,
+    ) -> None:
         robot = family.robot
         model_of = {part: family.model(part) for part in {part for task in tasks for _, part in task.segments}}
         segments = [[(when, model_of[part], part) for when, part in task.segments] for task in tasks]
@@ -90,24 +109,26 @@ class LocomotionEnv(BatchedEnv):
         low, high = control_range(model, family.name)
         self._family, self._robot = family, robot
         self._dt = model.opt.timestep * robot.frame_skip
-        self.simulations = simulate(models, robot.frame_skip, robot.sensed)
+        self.simulations = simulate(models, robot.frame_skip, robot.sensed, forced=family.pull is not None)
+        self._draws = Draws(family.randomized if randomized is None else randomized, self.simulations)
+        self.disturbances = Disturbances(self.simulations, family.push, family.pull)
         self._elevations: list[Elevation] | None = None
         if family.terrain is not None:
             self._elevations = [family.elevation(task) for task in tasks]
         self._start = family.start(model)
         self._command = {
             name: np.repeat(_column([task[name] for task in tasks]), rows, axis=0) for name in family.parameters
-        }
+        } | self._draws.commands
         self._task_of = np.repeat(np.arange(len(tasks)), rows)
         self._switching = {row: segments[place] for row, place in enumerate(self._task_of) if len(segments[place]) > 1}
         self._active = np.zeros(len(models), int)
         self._last_action = np.zeros((len(models), model.nu))
-        self._filtered = np.zeros((len(models), model.nu))
         self._air_time = np.zeros((len(models), len(family.feet)))
         size = self._observe(slice(None), self._state(slice(None))).shape[1]
         observed = gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)
-        self._drive = family.drive(model)
-        ends = (low, high) if self._drive is None else (-np.ones_like(low), np.ones_like(high))
+        drive = family.drive(model)
+        self._actuation = None if drive is None else Actuation(drive, len(models), self._action_delays(drive))
+        ends = (low, high) if drive is None else (-np.ones_like(low), np.ones_like(high))
         super().__init__(len(models), observed, gymnasium.spaces.Box(*ends), family.episode_steps)
         self._delay_steps = self._command.get(DELAY)
         late = family.observation_delay
@@ -117,17 +138,26 @@ class LocomotionEnv(BatchedEnv):
             longest += 0 if self._delay_steps is None else family.longest_delay
             self._newest = np.zeros((longest + 1, len(models), size), np.float32)
 
+    def _action_delays(self, drive: Drive) -> np.ndarray | None:
+        """[B] control steps; None where no action is late."""
+        delays = np.full(self.simulations.unstable.shape, drive.delay)
+        if ACTION_DELAY in self._command:
+            delays = delays + self._command[ACTION_DELAY].astype(int)
+        return delays if delays.any() else None
+
     def _state(self, rows: Rows, *, copied: bool = False) -> SimulationState:
         """The rows now; `copied` where they are about to move and a slice would move along."""
         simulations = self.simulations
         take = np.copy if copied and isinstance(rows, slice) else np.asarray
         qpos = take(simulations.qpos[rows])
         sensed = {name: take(values[rows]) for name, values in simulations.sensed.items()}
-        command = {name: values[rows] for name, values in self._command.items()}
         return SimulationState(
             qpos, take(simulations.qvel[rows]), sensed, partial(self._ground, rows, qpos),
-            take(self._last_action[rows]), command,
+            take(self._last_action[rows]), self._commands(rows),
         )  # fmt: skip
+
+    def _commands(self, rows: Rows) -> dict[str, np.ndarray]:
+        return {name: values[rows] for name, values in self._command.items()}
 
     def _ground(self, rows: Rows, qpos: np.ndarray) -> np.ndarray:
         if self._elevations is None:
@@ -186,9 +216,9 @@ class LocomotionEnv(BatchedEnv):
             active = max(index for index, (when, _, _) in enumerate(parts) if when <= now)
             if active != self._active[row]:
                 _, model, task = parts[active]
-                self.simulations.put_model(row, model)
-                for name, values in self._command.items():
-                    values[row] = task[name]
+                self._draws.put_model(row, model)
+                for name in self._family.parameters:
+                    self._command[name][row] = task[name]
                 self._active[row] = active
 
     def _reset_rows(self, rows: np.ndarray) -> np.ndarray:
@@ -201,15 +231,17 @@ class LocomotionEnv(BatchedEnv):
             rng = self.generator(row)
             positions.append(self._start.drawn(rng, noise))
             velocities.append(speed * rng.standard_normal(size) if normal else rng.uniform(-speed, speed, size))
+        self._draws.begin(rows, self.generator)
         self.simulations.place(rows, np.array(positions), np.array(velocities))
-        self._last_action[rows], self._filtered[rows], self._air_time[rows] = 0.0, 0.0, 0.0
+        self.disturbances.forget(rows)
+        self._last_action[rows], self._air_time[rows] = 0.0, 0.0
+        if self._actuation is not None:
+            self._actuation.forget(rows)
         return self._delayed(rows, self._observe(rows, self._state(rows)), first=True)
 
     def controls(self, rows: Rows, actions: np.ndarray) -> np.ndarray:
         """The controls [n, nu] that the rows' next actions [n, nu] are; nothing is changed by it."""
-        if self._drive is None:
-            return actions
-        return self._drive.controls(self._drive.filtered(self._filtered[rows], actions))
+        return actions if self._actuation is None else self._actuation.controls(rows, actions)
 
     def _step_rows(
         self, rows: Rows, actions: np.ndarray
@@ -219,11 +251,8 @@ class LocomotionEnv(BatchedEnv):
             indices = np.arange(self.num_envs)[rows]
             self._switch(indices, self._elapsed[indices])
         before = self._state(rows, copied=True)
-        if family.push is not None:
-            self._push(rows, family.push)
-        simulations.step(rows, self.controls(rows, actions))
-        if self._drive is not None:
-            self._filtered[rows] = self._drive.filtered(self._filtered[rows], actions)
+        self.disturbances.act(rows, self._elapsed, self.generator)
+        simulations.step(rows, actions if self._actuation is None else self._actuation.send(rows, actions))
         self._last_action[rows] = actions
         after = self._state(rows)
         motion = Motion(before, after, actions, self._dt, self._flight(rows, after))
@@ -237,6 +266,8 @@ class LocomotionEnv(BatchedEnv):
         if family.has_success:
             info["success"] = ~unstable & family.succeeded(motion)
         terminated = unstable | family.fallen(motion)
+        if self._draws.act(rows, self._elapsed + 1, self.generator):  # after the reward: the agent sees them first
+            after = replace(after, command=self._commands(rows))
         observation = self._delayed(rows, self._observe(rows, after), first=False)
         return observation, reward, terminated, info
 
@@ -249,10 +280,3 @@ class LocomotionEnv(BatchedEnv):
         down = np.stack([touched[:, list(geoms)].any(1) for geoms in self._family.feet], 1)
         self._air_time[rows] = np.where(down, 0.0, flown)
         return np.where(flown > 1.5 * self._dt, flown, 0.0)
-
-    def _push(self, rows: Rows, push: Push) -> None:
-        """Give the base of rows whose time has come another velocity in the plane."""
-        for row in np.arange(self.num_envs)[rows].tolist():
-            if self._elapsed[row] and self._elapsed[row] % push.every_steps == 0:
-                kick = self.generator(row).uniform(-push.speed, push.speed, len(push.entries))
-                self.simulations.qvel[row, list(push.entries)] += kick

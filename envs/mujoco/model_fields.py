@@ -52,7 +52,7 @@ _FIXED, _AFFINE, _MUSCLE = (
 _PEAK, _SCALE = 2, 3  # of a muscle's parameters: peak force, and what it is made of where that is negative
 
 
-def _kind_of(model: mujoco.MjModel, actuator: int) -> str:
+def kind_of(model: mujoco.MjModel, actuator: int) -> str:
     """Motor, position servo, velocity servo, muscle, or another: by what its force is made of."""
     gain, bias = model.actuator_gaintype[actuator], model.actuator_biastype[actuator]
     gains, biases = model.actuator_gainprm[actuator], model.actuator_biasprm[actuator]
@@ -73,7 +73,7 @@ def _only(*kinds: str, why: str) -> Fits:
     """Fits actuators of these kinds alone."""
 
     def unfit(model: mujoco.MjModel, actuators: np.ndarray) -> dict[int, str]:
-        found = {one: _kind_of(model, one) for one in actuators.tolist()}
+        found = {one: kind_of(model, one) for one in actuators.tolist()}
         return {one: f"is a {kind}, {why}" for one, kind in found.items() if kind not in kinds}
 
     return unfit
@@ -83,7 +83,7 @@ def _no_user_code(model: mujoco.MjModel, actuators: np.ndarray) -> dict[int, str
     return {
         one: "is user-defined, so its strength is not known"
         for one in actuators.tolist()
-        if _kind_of(model, one) == "user-defined actuator"
+        if kind_of(model, one) == "user-defined actuator"
     }
 
 
@@ -97,7 +97,7 @@ def _strengthen(model: mujoco.MjModel, actuators: np.ndarray, factor: np.ndarray
     A servo keeps its target and pulls towards it with a share of its stiffness, damping and greatest force.
     """
     for one, share in zip(actuators.tolist(), factor.tolist(), strict=True):
-        if _kind_of(model, one) == "muscle":
+        if kind_of(model, one) == "muscle":
             for array in (model.actuator_gainprm, model.actuator_biasprm):
                 array[one, _PEAK if array[one, _PEAK] >= 0 else _SCALE] *= share
         else:
@@ -133,7 +133,7 @@ def _read_kd(model: mujoco.MjModel, actuators: np.ndarray) -> np.ndarray:
 
 def _write_kd(model: mujoco.MjModel, actuators: np.ndarray, new: np.ndarray) -> None:
     for one, value in zip(actuators.tolist(), new.tolist(), strict=True):
-        if _kind_of(model, one) == "velocity servo":
+        if kind_of(model, one) == "velocity servo":
             model.actuator_gainprm[one, 0] = value
         model.actuator_biasprm[one, 2] = -value
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -55,9 +56,23 @@ def _texts(path: Path, folder: Path) -> Iterator[tuple[Path, ElementTree.Element
         yield from _texts(file, folder)
 
 
-def digest_of(description: Path, model: Path) -> str:
-    """The SHA-256 of a description and of every file of its model."""
-    digest = hashlib.sha256(description.read_bytes())
-    for file in files_of(model):
+def copies_of(files: Iterable[Path], largest: int) -> dict[str, Path]:
+    """Names under which the files may be copied, so that they find each other there; {} if they are too large.
+
+    Args:
+        files: a description and those of its model, which name each other by relative paths.
+        largest: bytes of all together.
+    """
+    found = [file.resolve() for file in files]
+    if sum(file.stat().st_size for file in found) > largest:
+        return {}
+    together = Path(os.path.commonpath([file.parent for file in found]))
+    return {file.relative_to(together).as_posix(): file for file in found}
+
+
+def digest_of(files: Sequence[Path]) -> str:
+    """The SHA-256 of a description, which is the first, and of every file of its model."""
+    digest = hashlib.sha256(files[0].read_bytes())
+    for file in files[1:]:
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()

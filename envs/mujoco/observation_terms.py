@@ -12,7 +12,7 @@ import numpy as np
 
 from envs.errors import TaskError
 from envs.mujoco.elements import find
-from envs.mujoco.robot_base import RobotBase, height, rotate_back
+from envs.mujoco.robot_base import RobotBase, cross, height, rotate_back
 from envs.mujoco.state import SimulationState
 from envs.mujoco.tracking import refuse_needless_of, require, tracked_body
 from envs.validation import nearest
@@ -115,7 +115,7 @@ def _of_part(term: str, model: mujoco.MjModel, of: str) -> tuple[ObservationFunc
     def velocity(state: SimulationState) -> np.ndarray:
         # MuJoCo gives the velocity at the centre of mass of the whole tree; the part itself turns about that.
         turning, moving = state.sensed["cvel"][:, number, :3], state.sensed["cvel"][:, number, 3:]
-        return moving + np.cross(turning, body.place(state) - state.sensed["subtree_com"][:, root])
+        return moving + cross(turning, body.place(state) - state.sensed["subtree_com"][:, root])
 
     return velocity, ("cvel", "subtree_com", body.array)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -59,11 +60,20 @@ def base_model(path: Path) -> mujoco.MjModel:
     return load_mjcf(path)[1]
 
 
-def load_mjcf(path: Path) -> tuple[mujoco.MjSpec, mujoco.MjModel]:
-    """An MJCF file's description, and the model it compiles to; TaskError where it does not."""
+def load_mjcf(
+    path: Path, prepare: Callable[[mujoco.MjSpec, mujoco.MjModel], None] | None = None
+) -> tuple[mujoco.MjSpec, mujoco.MjModel]:
+    """An MJCF file's description, and the model it compiles to; TaskError where it does not.
+
+    `prepare` may change the description, which is compiled again then.
+    """
     try:
         spec = mujoco.MjSpec.from_file(str(path))
-        return spec, spec.compile()
+        model = spec.compile()
+        if prepare is not None:
+            prepare(spec, model)
+            model = spec.compile()
+        return spec, model
     except ValueError as error:
         raise TaskError(f"{path} does not compile as MJCF: {' '.join(str(error).split())[:300]}") from error
 

@@ -109,4 +109,4 @@ def observed_parameters(description: Description, commands: Commands) -> tuple[s
     for entry in description.observe:
         if entry.term == "command":
             found += [entry.of] if entry.of is not None else [name for name, _ in commands.values()]
-    return tuple(dict.fromkeys(found))
+    return tuple(name for name in dict.fromkeys(found) if name in (description.tasks or {}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from pathlib import Path
 
 import mujoco
@@ -15,6 +16,7 @@ from envs.locomotion.walker2d import WALKER2D
 from envs.mujoco import described
 from envs.mujoco.observation_terms import OBSERVATIONS
 from envs.mujoco.reward_terms import REWARDS
+from envs.mujoco.terrains import TERRAINS
 from envs.task import TaskError
 from tests.helpers import call
 from trainers.recipes import registry
@@ -233,7 +235,7 @@ def test_the_guide_names_every_term_and_field():
     from envs.mujoco.changes import FIELDS
 
     text = (ROBOTS.parents[1] / "docs" / "own-robot.md").read_text()
-    for word in (*OBSERVATIONS, *REWARDS, *FIELDS, *described.TERRAINS):
+    for word in (*OBSERVATIONS, *REWARDS, *FIELDS, *TERRAINS):
         assert f"`{word}`" in text, word
 
 
@@ -249,8 +251,8 @@ def test_the_guide_names_every_term_and_field():
         ({"tasks": {"m": {"change": "mass", "uniform": [-1, 2]}}}, "m would make a mass -1 kg, but it must be"),
         ({"tasks": {"m": {"change": "friction", "uniform": [-1, 2]}}}, "m would make a friction"),
         ({"tasks": {"m": {"change": "mass", "uniform": [2, 1]}}}, "goes from a lower to a higher end, not from 2 to 1"),
-        ({"tasks": {"m": {"change": "mass"}}}, "a distribution is one of uniform, log_uniform, choice, not none"),
-        ({"tasks": {"m": {"uniform": [1, 2]}}}, "one of change, command or sensor_delay"),
+        ({"tasks": {"m": {"change": "mass"}}}, "a distribution is one of uniform, log_uniform, box, choice, not none"),
+        ({"tasks": {"m": {"uniform": [1, 2]}}}, "one of change, command, sensor_delay or action_delay"),
         ({"tasks": {"m": {"change": "mass", "uniforme": [1, 2]}}}, "did you mean uniform"),
         ({"tasks": None}, "nothing varies between tasks"),
         ({"observe": ["heihgt"]}, "there is no observation term heihgt; did you mean height"),
@@ -280,11 +282,11 @@ def test_the_guide_names_every_term_and_field():
         ),
         (
             {"tasks": {"sensor_delay_steps": {"sensor_delay": True, "choice": [-5, 2]}}},
-            "a sensor delay is a choice of whole control steps",
+            "a delay is a choice of whole control steps",
         ),
         (
             {"tasks": {"sensor_delay_steps": {"sensor_delay": True, "uniform": [0, 2]}}},
-            "a sensor delay is a choice of whole control steps",
+            "a delay is a choice of whole control steps",
         ),
         (
             {
@@ -330,7 +332,7 @@ def test_a_terrain_needs_a_base_that_moves_and_a_floor(tmp_path):
              terrain={"kind": "steps"})  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", described.TERRAINS)
+@pytest.mark.parametrize("kind", TERRAINS)
 def test_every_ground_takes_a_robot_of_our_own(tmp_path, kind):
     """The tutorial's terrain, on the quadruped; what varies of the floor varies of all the ground."""
     data = yaml.safe_load((ROBOTS / "quadruped.yaml").read_text()) | {"terrain": {"kind": kind}}
@@ -410,6 +412,8 @@ def test_a_run_knows_its_family_again(tmp_path):
     assert line["unstable_episodes"] == 0
     assert call("evaluate", str(tmp_path / "run")).exit_code == 0
     path.write_text(path.read_text().replace("forward_velocity: 1.0", "forward_velocity: 2.0"))
+    assert call("evaluate", str(tmp_path / "run")).exit_code == 0, "the run keeps a copy of its own"
+    shutil.rmtree(tmp_path / "run" / "family")
     again = call("evaluate", str(tmp_path / "run"))
     assert again.exit_code == 2
     assert "is not what" in again.output

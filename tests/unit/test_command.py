@@ -295,6 +295,8 @@ def test_a_description_is_found_from_another_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "b")
     (tmp_path / "c").rmdir()
     (tmp_path / "a").rename(tmp_path / "c")
+    assert call("evaluate", "../run").exit_code == 0, "the run folder keeps a copy"
+    shutil.rmtree(tmp_path / "run" / "family")
     assert "is not what ../run was trained on" in flat(call("evaluate", "../run"))
     (tmp_path / "b" / "arm.yaml").unlink()
     refused = flat(call("evaluate", "../run"))

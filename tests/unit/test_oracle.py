@@ -32,6 +32,7 @@ class Unlike(LineFamily):
     can_switch = True
     reward_terms = ("one", "two")
     digest = "0" * 64
+    files = ("robot.yaml",)
     has_ood = True
     observation_space = gymnasium.spaces.Box(-1, 1, (2, 3), np.float32)
     action_space = gymnasium.spaces.Discrete(4)

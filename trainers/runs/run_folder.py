@@ -1,7 +1,7 @@
 """Run folders: everything a run leaves behind, and the only way it is read again.
 
 config.yaml  provenance.json  tasks/<split>.json  metrics.jsonl  metrics.schema.json
-adaptation.parquet  checkpoints/iteration-000100/  *.png  inside/*.png  report.html
+adaptation.parquet  checkpoints/iteration-000100/  *.png  inside/*.png  report.html  family/
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import pandas as pd
@@ -33,6 +34,8 @@ from trainers.runs.making import whole_folder
 from trainers.runs.restoring import restore, restore_weights, run_state
 from trainers.runs.selection import best_iteration
 
+FAMILY_FOLDER = "family"  # copies of the files of a described family
+
 
 @dataclass(frozen=True)
 class Run:
@@ -52,11 +55,17 @@ class Run:
 
     @classmethod
     def create(
-        cls, path: Path, recipe: Recipe, task_sets: Iterable[TaskSet], learner: Learner, created_with: Mapping[str, Any]
+        cls,
+        path: Path,
+        recipe: Recipe,
+        task_sets: Iterable[TaskSet],
+        learner: Learner,
+        created_with: Mapping[str, Any],
+        copies: Mapping[str, Path] = MappingProxyType({}),
     ) -> Run:
         """A new run folder with its first checkpoint, all of it or nothing; refuses one that already holds something.
 
-        `created_with` joins the provenance.
+        `created_with` joins the provenance; `copies` are files of the family, by their names in its folder.
         """
         with whole_folder(path) as making:
             (making / "tasks").mkdir()
@@ -65,6 +74,9 @@ class Run:
             write_synced(making / provenance.FILE, json_bytes(origin))
             for one in task_sets:
                 write_synced(making / "tasks" / f"{one.split}.json", json_bytes(one.to_json(), indent=1))
+            for name, file in copies.items():
+                (making / FAMILY_FOLDER / name).parent.mkdir(parents=True, exist_ok=True)
+                write_synced(making / FAMILY_FOLDER / name, file.read_bytes())
             checkpoints.save(making / "checkpoints", 0, recipe.agent_name, run_state(learner))
         return cls(path, recipe)
 
@@ -142,13 +154,14 @@ class Run:
     def family(self, *, task_in_observation: bool | None = None) -> TaskFamily:
         """The run's task family, with the task in its observations or not (None: as the recipe says).
 
-        One that was read from files must be read from the same ones.
+        One that was read from files must be read from the same ones, or from the copies that the run folder keeps.
         """
         task_in_observation = self.recipe.task_in_observation if task_in_observation is None else task_in_observation
         name, near, digest = self.recipe.family, [self.path], None
         if name.endswith((".yaml", ".yml")):
             noted = self.provenance()
             near += [Path(noted["family_file"])] if "family_file" in noted else []
+            near += [self.path / noted["family_copy"]] if "family_copy" in noted else []
             digest = noted.get("family_sha256")
         family = registry.family(name, task_in_observation=task_in_observation, near=near, digest=digest)
         if family.digest is not None and family.digest != self.provenance().get("family_sha256"):

@@ -12,6 +12,7 @@ import torch
 
 from agents.contract import AgentError, Learner, MetricInfo
 from envs.check import check_no_leak
+from envs.mujoco.model_files import copies_of
 from envs.task import TaskFamily, TaskSet
 from envs.task_sets import check_disjoint
 from trainers.errors import DeviceError, RecipeError
@@ -22,10 +23,12 @@ from trainers.recipes.schema import Recipe
 from trainers.runs import checkpoints
 from trainers.runs.making import refuse_used
 from trainers.runs.metrics import describe
-from trainers.runs.run_folder import Run
+from trainers.runs.run_folder import FAMILY_FOLDER, Run
 from trainers.sampling.planned_tasks import planned_tasks
 from trainers.sampling.ray_worker import pickled
 from trainers.training.memory import memory_named
+
+_LARGEST_COPY = 20_000_000  # bytes of a family's files that a run folder keeps
 
 
 def create_run(recipe: Recipe, out: Path) -> Run:
@@ -48,10 +51,14 @@ def _create_run(recipe: Recipe, out: Path) -> Run:
     created_with: dict[str, Any] = (
         {} if recipe.init is None else {"init": warm_start(learner, recipe.agent_name, Path(recipe.init))}
     )
+    copies: dict[str, Path] = {}
     if family.digest is not None:
         created_with["family_sha256"] = family.digest
         created_with["family_file"] = str(Path(recipe.family).resolve())
-    return Run.create(out, recipe, sets.values(), learner, created_with)
+        copies = copies_of(family.files, _LARGEST_COPY)
+        if copies:
+            created_with["family_copy"] = f"{FAMILY_FOLDER}/{next(iter(copies))}"
+    return Run.create(out, recipe, sets.values(), learner, created_with, copies)
 
 
 def create_runs(

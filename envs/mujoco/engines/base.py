@@ -36,11 +36,14 @@ class Simulations(ABC):
         qvel: [B, nv] float64.
         unstable: [B] bool, rows whose last step could not be computed; they stand where they were before it.
         sensed: by name, [B, ...], other arrays of MjData; {} where only states come back.
+        forces: [B, nbody, 6], N and N m in the world's axes, that act on each body's centre of mass until they are
+            changed; 0 after a row is placed. Of simulations that were made with `forced`.
     """
 
     qpos: np.ndarray
     qvel: np.ndarray
     sensed: dict[str, np.ndarray]
+    forces: np.ndarray
 
     def __init__(self, models: Sequence[mujoco.MjModel], frame_skip: int) -> None:
         self.models, self.frame_skip = list(models), frame_skip
