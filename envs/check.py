@@ -21,6 +21,7 @@ from envs.task import KINDS, SPLITS, Task, TaskFamily
 from envs.task_sets import check_disjoint
 from envs.trajectories import STEPS, TASKS, Trajectory, fixed_actions, play_once, some_tasks, trajectories
 
+TASKS_DIFFER = "different tasks differ in reward or dynamics"
 _ATTEMPTS = 16  # action sequences to tell two tasks apart by
 
 
@@ -34,24 +35,24 @@ class Finding:
 
 def check_task_family(family: TaskFamily) -> list[Finding]:
     """Run every check; one that raises is a finding too, so that all findings of a broken family come at once."""
-    checks: list[tuple[str, Callable[[TaskFamily], str | None]]] = [
-        ("it names a version, a horizon and its parameters", _declaration),
-        ("its splits draw valid tasks, by the generator alone", _splits),
-        ("tasks are data: JSON and pickle give them back", _plain_data),
-        ("its environments pass Gymnasium's own checker", _gymnasium),
-        ("same task, seed and actions give the same trajectory", _repeatable),
-        ("different tasks differ in reward or dynamics", _tasks_differ),
-        ("nothing in observation or info reveals the task", leak),
-        ("rewards and observations are finite, episodes end at the horizon", _finite),
-        ("the batched environment is its single ones side by side", _batched),
-        ("its step signals are those that it declares", _signals),
-        ("no global random state is touched", _no_global_random),
-        ("reference returns are in order: blind <= bayes <= oracle", _reference_returns),
-    ]
-    checks += family.own_checks()
+    checks: dict[str, Callable[[TaskFamily], str | None]] = {
+        "it names a version, a horizon and its parameters": _declaration,
+        "its splits draw valid tasks, by the generator alone": _splits,
+        "tasks are data: JSON and pickle give them back": _plain_data,
+        "its environments pass Gymnasium's own checker": _gymnasium,
+        "same task, seed and actions give the same trajectory": _repeatable,
+        TASKS_DIFFER: _tasks_differ,
+        "nothing in observation or info reveals the task": leak,
+        "rewards and observations are finite, episodes end at the horizon": _finite,
+        "the batched environment is its single ones side by side": _batched,
+        "its step signals are those that it declares": _signals,
+        "no global random state is touched": _no_global_random,
+        "reference returns are in order: blind <= bayes <= oracle": _reference_returns,
+    }
+    checks |= dict(family.own_checks())  # one of the same name says it better for this kind of family
     findings: list[Finding] = []
     with without_gymnasiums_warnings():
-        for name, check in checks:
+        for name, check in checks.items():
             try:
                 problem = check(family)
             except TaskError as error:

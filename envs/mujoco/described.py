@@ -117,7 +117,7 @@ class DescribedFamily(Locomotion):
             "changes": changes_of(parameters),
             "reward_terms": tuple(description.reward),
             "has_success": bool(self._reached),
-            "differs_at_once": False,
+            "differs_at_once": terrain is None,  # else the difference is met further on
             "reset_depends_on_task": bool(scan) or senses_forces(description),
         }
         for name, value in declared.items():

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import mujoco
 import numpy as np
 
+from envs.check import TASKS_DIFFER
 from envs.distributions import Choice, Distribution, Value
 from envs.mujoco.changes import Change
 from envs.mujoco.elements import choose, element_names
@@ -58,7 +59,7 @@ def checks() -> list[Check]:
         ("its start is one that a robot can stand in", _start),
         ("its motion is plain MuJoCo's", _plain_physics),
         ("actions matter", _actions_matter),
-        ("each task parameter changes motion or reward", _parameters_matter),
+        (TASKS_DIFFER, _parameters_matter),
     ]
 
 
