@@ -5,11 +5,15 @@ from __future__ import annotations
 import ctypes.util
 import os
 import sys
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from envs.mujoco import LIBRARIES, gl_problem, refused_gl
+
+if TYPE_CHECKING:
+    from envs.mujoco.arrows import Arrow
 
 
 class NoCamera(RuntimeError):
@@ -64,6 +68,7 @@ class Camera:
         width, height: of a picture, pixels.
         distance: from the robot, m.
         azimuth_deg, elevation_deg: direction of sight.
+        name: of a camera of the model, in the place of all that.
 
     Raises:
         NoCamera: MuJoCo cannot draw here.
@@ -71,7 +76,7 @@ class Camera:
 
     def __init__(
         self, model: Any, width: int, height: int, *, distance: float = 1.0, azimuth_deg: float = 90.0,
-        elevation_deg: float = -12.0,
+        elevation_deg: float = -12.0, name: str | None = None,
     ) -> None:  # fmt: skip
         choose_gl()
         import mujoco
@@ -87,6 +92,7 @@ class Camera:
         self._camera = mujoco.MjvCamera()
         self._camera.azimuth, self._camera.elevation = azimuth_deg, elevation_deg
         self._camera.distance = distance
+        self._name = name
         plain = [
             geom
             for geom in range(model.ngeom)
@@ -97,16 +103,20 @@ class Camera:
         for effect in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
             self._renderer.scene.flags[effect] = False
 
-    def picture(self, qpos: np.ndarray, goal: tuple[float, ...] | None = None) -> np.ndarray:
-        """[height, width, 3] uint8, the robot in this pose, and a mark at its goal (x, y[, z]), m."""
+    def picture(
+        self, qpos: np.ndarray, goal: tuple[float, ...] | None = None, arrows: Sequence[Arrow] = ()
+    ) -> np.ndarray:
+        """[height, width, 3] uint8, the robot in this pose, a mark at its goal (x, y[, z]), m, and arrows."""
         self._data.qpos[:] = qpos
         self._mujoco.mj_forward(self._model, self._data)
         self._camera.lookat = self._data.subtree_com[1]
-        self._renderer.update_scene(self._data, self._camera)
+        self._renderer.update_scene(self._data, self._camera if self._name is None else self._name)
         if self._floor is not None:
             self._draw_lines(self._floor)
         if goal is not None:
             self._mark(np.array([*goal, 0.0][:3]))
+        for arrow in arrows:
+            self._draw_arrow(arrow)
         return self._renderer.render()
 
     def _draw_lines(self, floor: float) -> None:
@@ -126,6 +136,14 @@ class Camera:
             geom = scene.geoms[scene.ngeom]
             self._mujoco.mjv_initGeom(geom, kind, size, place, np.eye(3).ravel(), np.array(rgba, np.float32))
             scene.ngeom += 1
+
+    def _draw_arrow(self, arrow: Arrow) -> None:
+        scene = self._renderer.scene
+        self._add(self._mujoco.mjtGeom.mjGEOM_ARROW, np.full(3, 0.02), arrow.place, arrow.rgba)
+        self._mujoco.mjv_connector(
+            scene.geoms[scene.ngeom - 1], self._mujoco.mjtGeom.mjGEOM_ARROW, 0.018, arrow.place,
+            arrow.place + arrow.vector,
+        )  # fmt: skip
 
     def _mark(self, place: np.ndarray) -> None:
         size = np.full(3, 0.03 * max(1.0, self._camera.distance / 2.2))

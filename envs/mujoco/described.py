@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from envs.errors import TaskError
 from envs.mujoco import terms
+from envs.mujoco.arrows import Arrow, arrows_of
 from envs.mujoco.described_checks import Check, checks
 from envs.mujoco.described_parts import (
     changes_of,
@@ -36,11 +37,12 @@ from envs.mujoco.described_parts import (
 )
 from envs.mujoco.description import Description
 from envs.mujoco.drive import Drive, held_by, make_servos
-from envs.mujoco.elements import choose, find
+from envs.mujoco.elements import choose, element_names, find, tracking_camera
 from envs.mujoco.locomotion import Locomotion
+from envs.mujoco.locomotion_env import LocomotionEnv
 from envs.mujoco.model_files import digest_of, files_of
 from envs.mujoco.observation_terms import Commands
-from envs.mujoco.robot import Robot, floor_height, load_mjcf
+from envs.mujoco.robot import Robot, floor_height, load_mjcf, standing_geoms
 from envs.mujoco.robot_base import base_of
 from envs.mujoco.start import Start, ValidStart
 from envs.mujoco.state import Motion, SimulationState
@@ -86,9 +88,10 @@ class DescribedFamily(Locomotion):
             sensed=tuple(sorted(reads)),
             x=0 if self._base.x is None else self._base.x, y=self._base.y, floor=floor_height(model),
         )  # fmt: skip
+        self._commands = commands
         self._declare(description, model, terrain, robot, commands)
         files = [path, *files_of(model_file)]
-        known = {"digest": digest_of(files), "files": files, "__doc__": _docstring(description, path)}
+        known = {"digest": digest_of(files), "files": files, "__doc__": self._summary(path)}
         for name, value in known.items():
             setattr(self, name, value)
         self._check_extremes()
@@ -115,6 +118,7 @@ class DescribedFamily(Locomotion):
             "can_switch": terrain is None,
             "parameters": distributions_of(parameters, model, terrain) | (terrain.parameters if terrain else {}),
             "changes": changes_of(parameters),
+            "camera": description.camera or tracking_camera(model),
             "reward_terms": tuple(description.reward),
             "has_success": bool(self._reached),
             "differs_at_once": terrain is None,  # else the difference is met further on
@@ -122,6 +126,16 @@ class DescribedFamily(Locomotion):
         }
         for name, value in declared.items():
             setattr(self, name, value)
+
+    def _summary(self, path: Path) -> str:
+        """The file, and what was found in its model."""
+        description, bodies = self._description, element_names(self.base, "body")
+        lines = [f"{description.name}: {description.mjcf} as {path} describes it."]
+        moving = "none, it is fixed to the world" if self._base.body is None else bodies[self._base.body]
+        lines.append(f"base: {moving}")
+        if self.terrain is not None and (others := standing_geoms(self.base)):
+            lines.append(f"on the ground, {', '.join(others)} of the model stay where they are, and can be touched")
+        return "\n".join(lines)
 
     def _check_extremes(self) -> None:
         """Build the models at both ends of every distribution: a range that MuJoCo cannot take is refused at once."""
@@ -172,6 +186,9 @@ class DescribedFamily(Locomotion):
         turned = (base.quaternion, np.deg2rad(reset.yaw_deg)) if base.quaternion is not None and reset.yaw_deg else None
         return ValidStart(self._pose.copy(), model, noises, (entries, reset.position_m), turned)
 
+    def arrows(self, env: LocomotionEnv, row: int) -> list[Arrow]:
+        return arrows_of(env, row, self._base, self._commands)
+
     def goal(self, task: Task) -> tuple[float, ...] | None:
         return task[self._goal] if self._goal is not None else None
 
@@ -209,10 +226,6 @@ class DescribedFamily(Locomotion):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _load_again, (self._source.resolve(), self.digest)
-
-
-def _docstring(description: Description, path: Path) -> str:
-    return f"{description.name}: {description.mjcf} as {path} describes it."
 
 
 def _load_again(path: Path, digest: str) -> DescribedFamily:

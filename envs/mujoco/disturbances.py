@@ -57,28 +57,30 @@ class Disturbances:
     def __init__(self, simulations: Simulations, push: Push | None, pull: Pull | None) -> None:
         self._simulations, self._push, self._pull = simulations, push, pull
         count = len(simulations.models)
-        self.pushed = np.zeros((count, 2))  # the last change of velocity, m/s
+        self._pushed = np.zeros((count, 2))  # the last change of velocity, m/s
+        self._since = np.zeros(count, int)  # control steps since then
 
     @property
     def forces(self) -> np.ndarray:
         """[B, 2] that act now, N."""
         if self._pull is None:
-            return np.zeros_like(self.pushed)
+            return np.zeros_like(self._pushed)
         return self._simulations.forces[:, self._pull.body, :2]
 
     def forget(self, rows: np.ndarray) -> None:
         """Begin an episode of these rows; the simulations have been placed."""
-        self.pushed[rows] = 0.0
+        self._pushed[rows] = 0.0
 
     def act(self, rows: Rows, elapsed: np.ndarray, generator: Generator) -> None:
         """Push and pull rows whose time has come, `elapsed` [B] control steps after their episodes began."""
         indices = np.arange(len(elapsed))[rows]
         steps = elapsed[indices]
+        self._since[indices] += 1
         if self._push is not None:
             for row in indices[(steps > 0) & (steps % self._push.every_steps == 0)].tolist():
                 kick = generator(row).uniform(-self._push.speed, self._push.speed, len(self._push.entries))
                 self._simulations.qvel[row, list(self._push.entries)] += kick
-                self.pushed[row, : len(kick)] = kick
+                self._pushed[row, : len(kick)], self._since[row] = kick, 0
         if self._pull is not None:
             forces = self._simulations.forces[:, self._pull.body]
             since = steps % self._pull.every_steps
@@ -86,6 +88,10 @@ class Disturbances:
                 force = generator(row).uniform(-self._pull.force, self._pull.force, self._pull.entries)
                 forces[row, : len(force)] = force
             forces[indices[since == self._pull.steps]] = 0.0
+
+    def seen(self, row: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
+        """The push of the last so many control steps, m/s, and the force of now, N, [2] each; 0 where there is none."""
+        return self._pushed[row] * (self._since[row] < steps), self.forces[row]
 
     def due(self, step: int) -> bool:
         """Whether a row is disturbed at this step of its episode, so that it moves as no motor would move it."""

@@ -77,6 +77,12 @@ def choose(model: mujoco.MjModel, kind: str, patterns: Sequence[str]) -> np.ndar
     return np.array(sorted(chosen), int)
 
 
+def tracking_camera(model: mujoco.MjModel) -> str | None:
+    """The first camera that follows the robot or looks at it, None if there is none."""
+    following = np.flatnonzero(model.cam_mode != mujoco.mjtCamLight.mjCAMLIGHT_FIXED)
+    return element_names(model, "camera")[following[0]] if len(following) else None
+
+
 def find(model: mujoco.MjModel, kind: str, name: str) -> int:
     """The number of the element of this very name; TaskError with the nearest one."""
     names = element_names(model, kind)

@@ -18,6 +18,7 @@ import mujoco
 import numpy as np
 
 from envs.errors import TaskError
+from envs.mujoco.arrows import Arrow
 from envs.mujoco.changes import Change
 from envs.mujoco.disturbances import Pull, Push
 from envs.mujoco.drive import Drive
@@ -48,6 +49,7 @@ class Locomotion(TaskFamily):
         randomized: what is drawn anew for every episode, by name: changes of the model, and commands.
         observation_noise, observation_delay: of each entry of the observation: a normal deviation, control steps.
         air_density: of the medium, kg/m^3; 0 keeps that of the model file. Wind needs one.
+        camera: of the model, that videos are seen through; None for one that frames the robot from the side.
     """
 
     robot: ClassVar[Robot]
@@ -61,6 +63,7 @@ class Locomotion(TaskFamily):
     randomized: ClassVar[Mapping[str, Randomized]] = {}
     observation_noise: ClassVar[np.ndarray | None] = None
     observation_delay: ClassVar[np.ndarray | None] = None
+    camera: ClassVar[str | None] = None
     can_switch = True
 
     @cached_property
@@ -153,6 +156,10 @@ class Locomotion(TaskFamily):
         """The place (x, y[, z]) that the task is about, m, to be marked in pictures; None if there is none."""
         view = self.plan_view(task)
         return view.goal if view is not None else None
+
+    def arrows(self, env: LocomotionEnv, row: int) -> list[Arrow]:
+        """Arrows to be drawn in pictures of a row; none by default."""
+        return []
 
     @abstractmethod
     def reward(self, motion: Motion) -> np.ndarray:

@@ -239,6 +239,10 @@ class LocomotionEnv(BatchedEnv):
             self._actuation.forget(rows)
         return self._delayed(rows, self._observe(rows, self._state(rows)), first=True)
 
+    def command(self, name: str) -> np.ndarray:
+        """[B] or [B, k], the value of a task parameter, or of what is randomized, that each row has now."""
+        return self._command[name]
+
     def controls(self, rows: Rows, actions: np.ndarray) -> np.ndarray:
         """The controls [n, nu] that the rows' next actions [n, nu] are; nothing is changed by it."""
         return actions if self._actuation is None else self._actuation.controls(rows, actions)

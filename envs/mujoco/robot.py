@@ -89,6 +89,14 @@ def floors_of(model: mujoco.MjModel) -> list[int]:
     return found
 
 
+def standing_geoms(model: mujoco.MjModel) -> list[str]:
+    """Names of what a terrain leaves in the way: fixed geoms that can be touched, but for the floor it replaces."""
+    touched = (model.geom_contype != 0) | (model.geom_conaffinity != 0)
+    fixed = np.flatnonzero((model.body_weldid[model.geom_bodyid] == 0) & touched).tolist()
+    names = element_names(model, "geom")
+    return [names[geom] for geom in fixed if geom not in floors_of(model)[:1]]
+
+
 def floor_height(model: mujoco.MjModel) -> float:
     """Height of the floor, m; 0 where there is none."""
     floors = floors_of(model)

@@ -26,6 +26,8 @@ def check(
 
     with without_gymnasiums_warnings():
         made = registry.family(family)
+    for line in (made.__doc__ or "").splitlines() if made.digest is not None else ():
+        console.print(line, soft_wrap=True)  # what was found in the files
     findings = check_task_family(made)
     for finding in findings:
         mark = ("ok  ", "green") if finding.problem is None else ("FAIL", "red")

@@ -103,7 +103,7 @@ def _describe_family(name: str, family: Any) -> None:
 
     entry(
         name,
-        *_docstring(type(family) if family.digest is None else family),
+        *_docstring(type(family) if family.digest is None else family, inherited=False),
         *(f"task parameter {parameter} ~ {distribution}" for parameter, distribution in family.parameters.items()),
         f"held-out tasks: {HELD_OUT[family.kind]}",
         f"episode: {family.episode_steps} steps",
@@ -129,5 +129,7 @@ def _describe_recipe(path: Path) -> None:
             console.print(f"    {key.meaning}", soft_wrap=True)
 
 
-def _docstring(thing: Any) -> list[str]:
-    return (inspect.getdoc(thing) or "").splitlines()
+def _docstring(thing: Any, *, inherited: bool = True) -> list[str]:
+    """Its lines; [] for one that says nothing of itself, where what it inherits is of another thing."""
+    said = inspect.getdoc(thing) if inherited else inspect.cleandoc(thing.__doc__ or "")
+    return (said or "").splitlines()

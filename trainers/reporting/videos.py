@@ -142,14 +142,14 @@ def camera_of(family: TaskFamily, task: Task) -> Draw:
         try:
             camera = Camera(
                 robot.model(task), *PANEL, distance=float(np.clip(2.4 * extent_of(robot.base), 0.3, 6.0)),
-                azimuth_deg=90.0 if level else 70.0, elevation_deg=-12.0 if level else -16.0,
+                azimuth_deg=90.0 if level else 70.0, elevation_deg=-12.0 if level else -16.0, name=robot.camera,
             )  # fmt: skip
         except NoCamera as error:
             raise DrawingError(str(error)) from error
 
         def from_the_side(env: VectorEnv, path: Sequence[np.ndarray]) -> np.ndarray:
             assert isinstance(env, LocomotionEnv)
-            return camera.picture(env.simulations.qpos[0], robot.goal(task))
+            return camera.picture(env.simulations.qpos[0], robot.goal(task), robot.arrows(env, 0))
 
         return from_the_side
     view = family.plan_view(task)

@@ -1,0 +1,63 @@
+"""Arrows in pictures of a robot: the velocity that is commanded, its own, pushes and forces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from envs.mujoco.observation_terms import Commands
+from envs.mujoco.robot_base import RobotBase, rotate
+
+if TYPE_CHECKING:
+    from envs.mujoco.locomotion_env import LocomotionEnv
+
+_COMMAND, _OWN, _DISTURBANCE = (0.1, 0.55, 0.35, 1.0), (0.45, 0.45, 0.5, 1.0), (0.85, 0.2, 0.15, 1.0)
+_SHOWN_STEPS = 8  # that the arrow of a push is seen
+_ABOVE_M = 0.2
+
+
+@dataclass(frozen=True)
+class Arrow:
+    """From a place, m, along a vector, m, in a colour (red, green, blue, opacity)."""
+
+    place: np.ndarray
+    vector: np.ndarray
+    rgba: tuple[float, float, float, float]
+
+
+def arrows_of(env: LocomotionEnv, row: int, base: RobotBase, commands: Commands) -> list[Arrow]:
+    """Of a row as it stands: above its base, of a length of 0.4 m for each m/s, rad/s or 50 N."""
+    if base.x is None or base.z is None:
+        return []
+    qpos, qvel = env.simulations.qpos[row], env.simulations.qvel[row]
+    y = 0.0 if base.y is None else qpos[base.y]
+    place = np.array([qpos[base.x], y, qpos[base.z] + base.z_at_zero + _ABOVE_M])
+    values = {command: float(env.command(name)[row]) for command, (name, size) in commands.items() if size == 1}
+    found = []
+    along = np.array([values.get("velocity", 0.0), values.get("lateral_velocity", 0.0), 0.0])
+    if "heading" in values:
+        found.append((place, np.array([np.cos(values["heading"]), np.sin(values["heading"]), 0.0]), _COMMAND))
+    elif along.any():
+        found.append((place, _turned(along, qpos, base), _COMMAND))
+    if "yaw_rate" in values:  # as the front swings
+        front = _turned(np.array([0.3, 0.0, 0.0]), qpos, base)
+        found.append((place + front, _turned(np.array([0.0, values["yaw_rate"], 0.0]), qpos, base), _COMMAND))
+    if found:
+        own = [qvel[base.velocity["x"]], 0.0 if base.y is None else qvel[base.velocity["x"] + 1], 0.0]
+        found.append((place + np.array([0.0, 0.0, 0.06]), np.array(own), _OWN))
+    pushed, force = env.disturbances.seen(row, _SHOWN_STEPS)
+    found += [(place, np.array([*vector, 0.0]), _DISTURBANCE) for vector in (pushed, force / 50.0) if vector.any()]
+    return [Arrow(start, 0.4 * vector, rgba) for start, vector, rgba in found if np.linalg.norm(vector) > 0.02]
+
+
+def _turned(vector: np.ndarray, qpos: np.ndarray, base: RobotBase) -> np.ndarray:
+    """A vector of the base's frame in the world's plane."""
+    if base.quaternion is None:
+        return vector
+    ahead = rotate(qpos[None, base.quaternion : base.quaternion + 4], np.array([[1.0, 0.0, 0.0]]))[0]
+    yaw = np.arctan2(ahead[1], ahead[0])
+    return np.array([
+        np.cos(yaw) * vector[0] - np.sin(yaw) * vector[1], np.sin(yaw) * vector[0] + np.cos(yaw) * vector[1], 0.0,
+    ])  # fmt: skip
