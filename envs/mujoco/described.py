@@ -53,10 +53,15 @@ from envs.yaml_text import load_yaml
 
 
 class DescribedFamily(Locomotion):
-    """The family that a description and a model file make. Made by `load`."""
+    """The family that a description and a model file make. Made by `load`.
+
+    Attributes:
+        description: the YAML file's.
+        widths: of the observation's terms, in order.
+    """
 
     def __init__(self, description: Description, path: Path) -> None:
-        self._source, self._description = path, description
+        self._source, self.description = path, description
         model_file = (path.parent / description.mjcf).resolve()
         if not model_file.is_file():
             raise TaskError(f"mjcf is {description.mjcf}, but there is no file {model_file}")
@@ -129,7 +134,7 @@ class DescribedFamily(Locomotion):
 
     def _summary(self, path: Path) -> str:
         """The file, and what was found in its model."""
-        description, bodies = self._description, element_names(self.base, "body")
+        description, bodies = self.description, element_names(self.base, "body")
         lines = [f"{description.name}: {description.mjcf} as {path} describes it."]
         moving = "none, it is fixed to the world" if self._base.body is None else bodies[self._base.body]
         lines.append(f"base: {moving}")
@@ -163,20 +168,20 @@ class DescribedFamily(Locomotion):
     def drive(self, model: mujoco.MjModel) -> Drive:
         low, high = model.actuator_ctrlrange.T
         middle, scale = (low + high) / 2, (high - low) / 2
-        if self._description.actions.offset == "start":
+        if self.description.actions.offset == "start":
             middle = held_by(model, self._pose)
-        if self._description.actions.scale is not None:
-            scale = np.full(model.nu, self._description.actions.scale)
+        if self.description.actions.scale is not None:
+            scale = np.full(model.nu, self.description.actions.scale)
         return Drive(
-            low, high, middle, scale, 1.0 - self._description.actions.smoothing, self._description.actions.delay
+            low, high, middle, scale, 1.0 - self.description.actions.smoothing, self.description.actions.delay
         )
 
     def prepare(self, spec: mujoco.MjSpec, model: mujoco.MjModel) -> None:
-        if (actions := self._description.actions).kp is not None:
+        if (actions := self.description.actions).kp is not None:
             make_servos(spec, model, actions.kp, actions.kd)
 
     def start(self, model: mujoco.MjModel) -> Start:
-        reset, base = self._description.reset, self._base
+        reset, base = self.description.reset, self._base
         noises = [
             (joint, deviation)
             for pattern, deviation in reset.joints.items()
@@ -194,20 +199,20 @@ class DescribedFamily(Locomotion):
 
     def observe(self, state: SimulationState) -> np.ndarray:
         parts = [term(state) for term in self._observed]
-        self._widths = [part.shape[1] for part in parts]
+        self.widths = [part.shape[1] for part in parts]
         return np.concatenate(parts, 1)
 
     @property
     def observation_noise(self) -> np.ndarray | None:  # type: ignore[override]
-        return terms.of_entries(self._description, "noise", self._widths)
+        return terms.of_entries(self.description, "noise", self.widths)
 
     @property
     def observation_delay(self) -> np.ndarray | None:  # type: ignore[override]
-        return terms.of_entries(self._description, "delay", self._widths)
+        return terms.of_entries(self.description, "delay", self.widths)
 
     @property
     def observed_entries(self) -> np.ndarray:
-        return np.flatnonzero(np.repeat([one.term == "command" for one in self._description.observe], self._widths))
+        return np.flatnonzero(np.repeat([one.term == "command" for one in self.description.observe], self.widths))
 
     def reward(self, motion: Motion) -> np.ndarray:
         return self.reward_parts(motion).sum(1)
