@@ -172,9 +172,7 @@ class DescribedFamily(Locomotion):
             middle = held_by(model, self._pose)
         if self.description.actions.scale is not None:
             scale = np.full(model.nu, self.description.actions.scale)
-        return Drive(
-            low, high, middle, scale, 1.0 - self.description.actions.smoothing, self.description.actions.delay
-        )
+        return Drive(low, high, middle, scale, 1.0 - self.description.actions.smoothing, self.description.actions.delay)
 
     def prepare(self, spec: mujoco.MjSpec, model: mujoco.MjModel) -> None:
         if (actions := self.description.actions).kp is not None:

@@ -16,9 +16,9 @@ from scipy import stats
 from envs.task import Task, TaskFamily, TaskSet
 from trainers.errors import UsageError
 from trainers.recipes.assembling import build
-from trainers.runs import checkpoints
+from trainers.runs import checkpoints, metrics
 from trainers.runs.run_folder import Run
-from trainers.sampling.planned_tasks import planned_tasks
+from trainers.sampling.planned_tasks import training_tasks as drawn_for_training
 
 _COARSE = 1e-2  # share of each parameter's range within which neighbours are counted, to know how many chance brings
 _SCALES = np.logspace(-2, -12, 11)  # at which near repeats are looked for
@@ -60,9 +60,11 @@ def training_tasks(run: Run, family: TaskFamily) -> list[Task]:
     if fixed is not None:
         return list(fixed.tasks)
     _, learner = build(recipe, family, torch.device("cpu"))
+    lines = metrics.read(run.metrics_file) if recipe.curriculum.start else []
     tasks: dict[Task, None] = {}
     for iteration in range(max(checkpoints.iterations(run.checkpoints), default=0)):
-        tasks.update(dict.fromkeys(planned_tasks(learner.plan(iteration), family, None, recipe.seed, iteration)))
+        drawn = drawn_for_training(learner.plan(iteration), recipe, family, None, iteration, lines)
+        tasks.update(dict.fromkeys(drawn))
         if len(tasks) >= _MOST:
             break
     return list(tasks)

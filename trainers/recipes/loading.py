@@ -182,7 +182,7 @@ def dotted(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Values by dotted keys, those of nested sections too."""
     found: dict[str, Any] = {}
     for key, value in data.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value:
             found |= dotted(value, f"{prefix}{key}.")
         else:
             found[f"{prefix}{key}"] = value

@@ -46,6 +46,15 @@ class Checkpoints(Config):
     keep: PositiveInt = 2  # newest ones kept; the best one on the validation tasks is kept as well
 
 
+class Curriculum(Config):
+    """Training tasks that begin near a start and widen as the validation return rises."""
+
+    start: dict[str, float | tuple[float, ...]] = {}  # by task parameter, where it begins; {}: no curriculum
+    share: Annotated[float, Field(ge=0, le=1)] = 0.2  # of the way from there to the whole distribution, at first
+    grow: Annotated[float, Field(gt=0, le=1)] = 0.2  # of the share, at each validation whose return is high enough
+    above: float = 0.0  # validation return, after the last adaptation, that is high enough
+
+
 class Recipe(Config):
     """Everything that a run depends on. It is validated with its algorithm as pydantic's context."""
 
@@ -61,6 +70,7 @@ class Recipe(Config):
     agent_name: str = Field(exclude=True)
     init: str | None = None  # a run folder whose last weights to start from; None starts afresh
     train_tasks: PositiveInt | None = None  # fixed training tasks; None draws fresh ones each iteration
+    curriculum: Curriculum = Curriculum()
     learner_threads: PositiveInt | Literal["auto"] = "auto"  # auto: all cores; part of the result, in the last bits
     sampling: Sampling = Sampling()
     evaluation: Evaluation = Evaluation()

@@ -43,6 +43,7 @@ def describe(
     *,
     train_totals: bool = False,
     test_totals: bool = False,
+    widens: bool = False,
 ) -> dict[str, MetricInfo]:
     """Every metric of a run, described once.
 
@@ -53,6 +54,7 @@ def describe(
         reward_terms: of the family.
         train_totals: whether a training trial has a total return (its rounds have one rollout each).
         test_totals: the same of a validation trial.
+        widens: whether training tasks follow a curriculum.
     """
     table = dict(LOOP_METRICS)
     for name in reward_terms:
@@ -75,6 +77,8 @@ def describe(
         table["validation_trial_return"] = MetricInfo(
             "reward", "return of a whole trial on the frozen validation tasks, stochastic policy"
         )
+    if widens:
+        table["curriculum_share"] = MetricInfo("1", "share of the way to the family's whole distribution of tasks")
     clash = set(table) & set(learner_metrics)
     if clash:
         raise MetricError(f"the learner describes metrics of the loop again: {', '.join(sorted(clash))}; rename them")

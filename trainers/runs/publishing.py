@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from trainers.runs import checkpoints, metrics, provenance, rows
-from trainers.runs.run_folder import Run
+from trainers.runs.run_folder import FAMILY_FOLDER, Run
 
 
 def copy_without_learner(run: Run, target: Path) -> None:
@@ -18,6 +18,8 @@ def copy_without_learner(run: Run, target: Path) -> None:
     shutil.copytree(run.path / "tasks", target / "tasks")
     for name in ("config.yaml", provenance.FILE):
         shutil.copy(run.path / name, target / name)
+    if (run.path / FAMILY_FOLDER).is_dir():
+        shutil.copytree(run.path / FAMILY_FOLDER, target / FAMILY_FOLDER)
     metrics.write(target / run.metrics_file.name, metrics.thinned(metrics.read(run.metrics_file)))
     checkpoints.save(target / "checkpoints", iteration, run.recipe.agent_name, {"weights": dict(weights)})
     Run(target, run.recipe).write_rows(rows.of_split(run.rows(), "held-out"))

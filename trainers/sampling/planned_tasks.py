@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from agents.contract import Plan
 from envs.task import Task, TaskFamily, TaskSet
 from trainers.errors import RecipeError
+from trainers.recipes.schema import Recipe
+from trainers.sampling.curriculum import narrowed, share_of
 from trainers.sampling.random_streams import generator, random_key
+
+
+def training_tasks(
+    plan: Plan,
+    recipe: Recipe,
+    family: TaskFamily,
+    fixed: TaskSet | None,
+    iteration: int,
+    lines: Sequence[Mapping[str, float]],
+) -> Sequence[Task]:
+    """The tasks of one iteration of a run, `lines` being its metrics so far."""
+    tasks = planned_tasks(plan, family, fixed, recipe.seed, iteration)
+    if not recipe.curriculum.start:
+        return tasks
+    return narrowed(tasks, family, recipe.curriculum, share_of(recipe.curriculum, lines, iteration))
+
+
+def curriculum_metrics(recipe: Recipe, lines: Sequence[Mapping[str, float]], iteration: int) -> dict[str, float]:
+    """How far the curriculum of a run has widened; {} where it has none."""
+    return {} if not recipe.curriculum.start else {"curriculum_share": share_of(recipe.curriculum, lines, iteration)}
 
 
 def planned_tasks(plan: Plan, family: TaskFamily, fixed: TaskSet | None, seed: int, iteration: int) -> Sequence[Task]:

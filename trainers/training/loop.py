@@ -29,7 +29,7 @@ from trainers.runs.restoring import run_state
 from trainers.runs.rows import of_evaluation
 from trainers.runs.run_folder import Run
 from trainers.runs.selection import best_iteration
-from trainers.sampling.planned_tasks import planned_tasks
+from trainers.sampling.planned_tasks import curriculum_metrics, training_tasks
 from trainers.sampling.random_streams import random_key
 from trainers.sampling.samplers import Sampler, make_sampler, worker_count
 from trainers.sampling.shards import make_shards
@@ -127,8 +127,7 @@ def run(run: Run, report: Report = lambda metrics: None, stop: StopRequest | Non
     """
     stop = stop or StopRequest()
     keep_freed_memory()
-    recipe = run.recipe
-    family = run.family()
+    recipe, family = run.recipe, run.family()
     agent, learner = build(recipe, family, choose_device(recipe.device))
     with run.held(), memory_named(recipe), ExitStack() as stack:
         run.refuse_links()
@@ -234,8 +233,7 @@ class Loop:
         self.training.log.write(metrics)
         self.progress.lines.append(metrics)
         self.diagnosis.metrics(metrics)
-        wants_to_stop = self.training.report(metrics) is True
-        if wants_to_stop and self.progress.iteration < self.recipe.iterations:  # the last iteration ends anyway
+        if self.training.report(metrics) is True and not self.finished:  # the last iteration ends anyway
             self.training.stop.request("callback")
         for tracker in self.training.trackers:
             tracker.log(metrics)
@@ -260,6 +258,7 @@ class Loop:
             "environment_steps": self.progress.environment_steps,
             **training_returns(plan.rounds, batch),
             **learned,
+            **curriculum_metrics(self.recipe, self.progress.lines, iteration),
             **reward_terms(self.training.family.reward_terms, batch),
             "unstable_episodes": sum(int(one.unstable.sum()) for one in batch),
             "seconds_sampling": sampling,
@@ -296,7 +295,8 @@ class Loop:
     def sample(self, plan: Plan, iteration: int, weights: Weights) -> tuple[TrialBatch, float]:
         """The meta-batch that the learner planned, and the seconds that sampling it took."""
         began, training, seed = time.perf_counter(), self.training, self.recipe.seed
-        tasks = planned_tasks(plan, training.family, training.task_sets.get("train"), seed, iteration)
+        lines = self.progress.lines
+        tasks = training_tasks(plan, self.recipe, training.family, training.task_sets.get("train"), iteration, lines)
         trials = len(tasks) * plan.trials_per_task
         keys = [random_key(seed, "training", iteration, trial) for trial in range(trials)]
         shards = make_shards(tasks, plan.rounds, keys, self.recipe.sampling.tasks_per_shard)

@@ -24,6 +24,7 @@ from trainers.runs import checkpoints
 from trainers.runs.making import refuse_used
 from trainers.runs.metrics import describe
 from trainers.runs.run_folder import FAMILY_FOLDER, Run
+from trainers.sampling.curriculum import refuse_unfit
 from trainers.sampling.planned_tasks import planned_tasks
 from trainers.sampling.ray_worker import pickled
 from trainers.training.memory import memory_named
@@ -44,6 +45,8 @@ def _create_run(recipe: Recipe, out: Path) -> Run:
     check_no_leak(registry.family(recipe.family))
     agent.trial_rounds(recipe.evaluation.rounds, recipe.evaluation.rollouts)
     sets = frozen_task_sets(recipe, family)
+    if recipe.curriculum.start:
+        refuse_unfit(recipe.curriculum, family, recipe.train_tasks)
     planned_tasks(learner.plan(0), family, sets.get("train"), recipe.seed, 0)
     described_metrics(learner, recipe, family)
     if recipe.workers:
@@ -138,6 +141,7 @@ def described_metrics(learner: Learner, recipe: Recipe, family: TaskFamily) -> d
         family.reward_terms,
         train_totals=all(one.rollouts == 1 for one in rounds),
         test_totals=recipe.evaluation.rollouts == 1,
+        widens=bool(recipe.curriculum.start),
     )
 
 
