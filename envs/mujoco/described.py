@@ -11,6 +11,7 @@ grounds: `envs/mujoco/terrains/`.
 from __future__ import annotations
 
 import copy
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from envs.mujoco.described_parts import (
 from envs.mujoco.description import Description
 from envs.mujoco.drive import Drive, held_by, make_servos
 from envs.mujoco.elements import choose, element_names, find, tracking_camera
+from envs.mujoco.light import lighten
 from envs.mujoco.locomotion import Locomotion
 from envs.mujoco.locomotion_env import LocomotionEnv
 from envs.mujoco.model_files import digest_of, files_of
@@ -60,13 +62,13 @@ class DescribedFamily(Locomotion):
         widths: of the observation's terms, in order.
     """
 
-    def __init__(self, description: Description, path: Path) -> None:
-        self._source, self.description = path, description
+    def __init__(self, description: Description, path: Path, *, whole: bool = False) -> None:
+        self._source, self.description, self._whole = path, description, whole
         model_file = (path.parent / description.mjcf).resolve()
         if not model_file.is_file():
             raise TaskError(f"mjcf is {description.mjcf}, but there is no file {model_file}")
         # Compiled anew: a file that was edited since must not be answered out of a cache.
-        model = self.base = load_mjcf(model_file, self.prepare if description.actions.kp else None)[1]
+        model = self.base = load_mjcf(model_file, self.prepare)[1]
         self._pose = start_pose(description, model)
         self._base = base_of(model, description.base, self._pose)
         if description.reset.yaw_deg and self._base.quaternion is None:
@@ -177,6 +179,18 @@ class DescribedFamily(Locomotion):
     def prepare(self, spec: mujoco.MjSpec, model: mujoco.MjModel) -> None:
         if (actions := self.description.actions).kp is not None:
             make_servos(spec, model, actions.kp, actions.kd)
+        if not self._whole:
+            lighten(spec, model)
+
+    def drawn_model(self, task: Task) -> mujoco.MjModel:
+        return self._drawn.model(task)
+
+    @cached_property
+    def _drawn(self) -> DescribedFamily:
+        """The family with the meshes and textures of its model file, changed in what can be seen."""
+        whole = DescribedFamily(self.description, self._source, whole=True)
+        whole.changes = {name: one for name, one in whole.changes.items() if one.field == "geom_size"}  # type: ignore[misc]
+        return whole
 
     def start(self, model: mujoco.MjModel) -> Start:
         reset, base = self.description.reset, self._base

@@ -117,6 +117,10 @@ class Locomotion(TaskFamily):
             mujoco.mj_setConst(model, mujoco.MjData(model) if self.terrain is not None else self._scratch)
         return model
 
+    def drawn_model(self, task: Task) -> mujoco.MjModel:
+        """The task's model as it is to be seen; its state is that of `model`."""
+        return self.model(task)
+
     def _ground(self, task: Task) -> mujoco.MjModel:
         """The robot on this task's ground."""
         assert self.terrain is not None

@@ -138,10 +138,10 @@ def camera_of(family: TaskFamily, task: Task) -> Draw:
     """
     if isinstance(family, Locomotion):
         robot = family
-        level = robot.terrain is None
+        level, model = robot.terrain is None, robot.drawn_model(task)
         try:
             camera = Camera(
-                robot.model(task), *PANEL, distance=float(np.clip(2.4 * extent_of(robot.base), 0.3, 6.0)),
+                model, *PANEL, distance=float(np.clip(2.4 * extent_of(model), 0.3, 6.0)),
                 azimuth_deg=90.0 if level else 70.0, elevation_deg=-12.0 if level else -16.0, name=robot.camera,
             )  # fmt: skip
         except NoCamera as error:

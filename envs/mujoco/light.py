@@ -1,0 +1,79 @@
+"""A robot without what is only seen: meshes that nothing touches, and textures.
+
+They are most of a model's memory and of the time that it takes to compile, and every task that changes the body or the
+ground has a model of its own. Masses and inertias stay as the whole model has them, to the last bit; so do the names
+and the order of what is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import mujoco
+import numpy as np
+
+from envs.mujoco.elements import element_names
+
+_SMALL = 1_000_000  # bytes of a model's arrays that are not worth it
+
+
+def lighten(spec: mujoco.MjSpec, model: mujoco.MjModel) -> bool:
+    """Take away what no motion depends on; returns whether there was anything to take away.
+
+    Args:
+        spec: is changed; compile it anew.
+        model: what it compiles to.
+    """
+    heavy = model.nmeshvert * 3 * 4 + model.nmeshface * 3 * 4 + model.ntexdata
+    if heavy < _SMALL:
+        return False
+    bodies = list(_depth_first(spec.worldbody))
+    for number, body in enumerate(bodies):
+        if number and model.body_mass[number] > 0:
+            body.explicitinertial = True
+            body.mass, body.inertia = model.body_mass[number], model.body_inertia[number]
+            body.ipos, body.iquat = model.body_ipos[number], model.body_iquat[number]
+    spec.compiler.inertiafromgeom = False
+    _take_geoms(spec, model, bodies)
+    used = {geom.meshname for body in bodies for geom in body.geoms if geom.meshname}
+    for mesh in list(spec.meshes):
+        if mesh.name not in used:
+            mesh.delete()
+    for texture in spec.textures:
+        texture.file, texture.cubefiles = "", [""] * len(texture.cubefiles)
+        texture.builtin, texture.width, texture.height = mujoco.mjtBuiltin.mjBUILTIN_FLAT, 1, 1
+    return True
+
+
+def _take_geoms(spec: mujoco.MjSpec, model: mujoco.MjModel, bodies: list[mujoco.MjsBody]) -> None:
+    """Delete geoms of meshes that nothing touches and nothing else names; all others keep the names they had."""
+    names = element_names(model, "geom")
+    touched = (model.geom_contype != 0) | (model.geom_conaffinity != 0)
+    named = {one for sensor in spec.sensors for one in (sensor.objname, sensor.refname)}
+    named |= {one for pair in spec.pairs for one in (pair.geomname1, pair.geomname2)}
+    wrapped = model.wrap_type >= mujoco.mjtWrap.mjWRAP_SPHERE
+    named |= {names[number] for number in model.wrap_objid[wrapped].tolist() if number < len(names)}
+    first = 0
+    for body in bodies:
+        geoms = list(body.geoms)
+        for number, geom in enumerate(geoms, first):
+            if geom.meshname and not touched[number] and names[number] not in named:
+                geom.delete()
+            else:
+                geom.name = names[number]
+        first += len(geoms)
+
+
+def _depth_first(body: mujoco.MjsBody) -> Iterator[mujoco.MjsBody]:
+    """A body and those that hang from it, in the order of the compiled model."""
+    yield body
+    for child in body.bodies:
+        yield from _depth_first(child)
+
+
+def same_masses(one: mujoco.MjModel, other: mujoco.MjModel) -> bool:
+    """Whether both move alike as far as masses go."""
+    return all(
+        np.array_equal(getattr(one, name), getattr(other, name))
+        for name in ("body_mass", "body_inertia", "body_ipos", "body_iquat")
+    )
