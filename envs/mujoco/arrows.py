@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 _COMMAND, _OWN, _DISTURBANCE = (0.1, 0.55, 0.35, 1.0), (0.45, 0.45, 0.5, 1.0), (0.85, 0.2, 0.15, 1.0)
 _SHOWN_STEPS = 8  # that the arrow of a push is seen
-_ABOVE_M = 0.2
 
 
 @dataclass(frozen=True)
@@ -29,11 +28,13 @@ class Arrow:
 
 def arrows_of(env: LocomotionEnv, row: int, base: RobotBase, commands: Commands) -> list[Arrow]:
     """Of a row as it stands: above its base, of a length of 0.4 m for each m/s, rad/s or 50 N."""
-    if base.x is None or base.z is None:
+    if base.x is None or base.body is None:
         return []
-    qpos, qvel = env.simulations.qpos[row], env.simulations.qvel[row]
-    y = 0.0 if base.y is None else qpos[base.y]
-    place = np.array([qpos[base.x], y, qpos[base.z] + base.z_at_zero + _ABOVE_M])
+    model, qpos, qvel = env.simulations.models[row], env.simulations.qpos[row], env.simulations.qvel[row]
+    own_geoms = np.flatnonzero(model.geom_bodyid == base.body)
+    above = float((model.geom_pos[own_geoms, 2] + model.geom_rbound[own_geoms]).max()) if len(own_geoms) else 0.0
+    z = float(model.body_pos[base.body, 2]) if base.z is None else qpos[base.z] + base.z_at_zero
+    place = np.array([qpos[base.x], 0.0 if base.y is None else qpos[base.y], z + above + 0.05])
     values = {command: float(env.command(name)[row]) for command, (name, size) in commands.items() if size == 1}
     found = []
     along = np.array([values.get("velocity", 0.0), values.get("lateral_velocity", 0.0), 0.0])
@@ -45,11 +46,12 @@ def arrows_of(env: LocomotionEnv, row: int, base: RobotBase, commands: Commands)
         front = _turned(np.array([0.3, 0.0, 0.0]), qpos, base)
         found.append((place + front, _turned(np.array([0.0, values["yaw_rate"], 0.0]), qpos, base), _COMMAND))
     if found:
-        own = [qvel[base.velocity["x"]], 0.0 if base.y is None else qvel[base.velocity["x"] + 1], 0.0]
+        ahead, across = base.in_plane
+        own = [qvel[ahead], 0.0 if across is None else qvel[across], 0.0]
         found.append((place + np.array([0.0, 0.0, 0.06]), np.array(own), _OWN))
     pushed, force = env.disturbances.seen(row, _SHOWN_STEPS)
     found += [(place, np.array([*vector, 0.0]), _DISTURBANCE) for vector in (pushed, force / 50.0) if vector.any()]
-    return [Arrow(start, 0.4 * vector, rgba) for start, vector, rgba in found if np.linalg.norm(vector) > 0.02]
+    return [Arrow(start, 0.4 * vector, rgba) for start, vector, rgba in found if np.linalg.norm(vector) > 0.1]
 
 
 def _turned(vector: np.ndarray, qpos: np.ndarray, base: RobotBase) -> np.ndarray:

@@ -120,12 +120,18 @@ class Camera:
         return self._renderer.render()
 
     def _draw_lines(self, floor: float) -> None:
-        """Lines every metre on a floor that has no pattern: without them nothing shows that the robot moves."""
-        x, y = np.round(self._camera.lookat[:2])
+        """Lines every metre on a floor that has no pattern: without them nothing shows that the robot moves.
+
+        Every 10 cm around a robot that is smaller than that.
+        """
+        unit = 1.0 if self._camera.distance > 1.0 else 0.1
+        x, y = np.round(self._camera.lookat[:2] / unit) * unit
+        reach, half = _LINES * unit, 0.01 * unit
         for number in range(-_LINES, _LINES + 1):
             for place, size in (
-                ([x + number, y, floor], [0.01, _LINES, 1e-3]), ([x, y + number, floor], [_LINES, 0.01, 1e-3]),
-            ):  # fmt: skip
+                ([x + number * unit, y, floor], [half, reach, 1e-3 * unit]),
+                ([x, y + number * unit, floor], [reach, half, 1e-3 * unit]),
+            ):
                 self._add(
                     self._mujoco.mjtGeom.mjGEOM_BOX, np.array(size, float), np.array(place), (0.55, 0.57, 0.55, 1.0)
                 )
@@ -146,5 +152,5 @@ class Camera:
         )  # fmt: skip
 
     def _mark(self, place: np.ndarray) -> None:
-        size = np.full(3, 0.03 * max(1.0, self._camera.distance / 2.2))
+        size = np.full(3, 0.014 * self._camera.distance)
         self._add(self._mujoco.mjtGeom.mjGEOM_SPHERE, size, place, (0.85, 0.2, 0.15, 1.0))

@@ -56,6 +56,14 @@ class Change:
             raise TaskError(f"there is one {self.field} in the world; leave out each")
         return len(self._entries(model)) * (3 if self.field == "com" else 1)
 
+    def values(self, model: mujoco.MjModel) -> np.ndarray:
+        """The numbers that the change would scale, as the model has them."""
+        field = FIELDS[self.field]
+        if not field.kind:
+            return np.asarray(getattr(model.opt, field.array), float)
+        entries = self._entries(model)
+        return field.read(model, entries) if field.read else getattr(model, field.array)[entries]
+
     def apply(self, model: mujoco.MjModel, value: float | Sequence[float], parameter: str) -> None:
         """Change a model that is not shared; the caller calls `mj_setConst` afterwards.
 

@@ -37,7 +37,7 @@ from envs.mujoco.described_parts import (
     terrain_of,
 )
 from envs.mujoco.description import Description
-from envs.mujoco.drive import Drive, held_by, make_servos
+from envs.mujoco.drive import Drive, give_muscles_their_range, held_by, make_servos
 from envs.mujoco.elements import choose, element_names, find, tracking_camera
 from envs.mujoco.light import lighten
 from envs.mujoco.locomotion import Locomotion
@@ -177,6 +177,7 @@ class DescribedFamily(Locomotion):
         return Drive(low, high, middle, scale, 1.0 - self.description.actions.smoothing, self.description.actions.delay)
 
     def prepare(self, spec: mujoco.MjSpec, model: mujoco.MjModel) -> None:
+        give_muscles_their_range(spec, model)
         if (actions := self.description.actions).kp is not None:
             make_servos(spec, model, actions.kp, actions.kd)
         if not self._whole:

@@ -38,12 +38,14 @@ class Played:
         observation: [steps + 1, sequences, O].
         qpos: [steps, sequences, nq].
         alive: [steps, sequences] bool, whether the episode ran when the step began.
+        success: [steps, sequences] bool, whether the task's goal was reached; False where the family does not say.
     """
 
     reward: np.ndarray
     observation: np.ndarray
     qpos: np.ndarray
     alive: np.ndarray
+    success: np.ndarray
 
     def same_as(self, other: Played) -> bool:
         """Whether both moved, paid and saw the same."""
@@ -60,6 +62,7 @@ def checks() -> list[Check]:
         ("its motion is plain MuJoCo's", _plain_physics),
         ("actions matter", _actions_matter),
         (TASKS_DIFFER, _parameters_matter),
+        ("success is no matter of course", _success_is_earned),
     ]
 
 
@@ -86,9 +89,10 @@ def _play(
     env = LocomotionEnv(family, [task], count, randomized)
     observation, _ = env.reset(seed=[0] * count)
     running = np.ones(count, bool)
-    seen, rewards, places, alive = [observation.copy()], [], [], []
+    seen, rewards, places, alive, reached = [observation.copy()], [], [], [], []
     for step in range(steps):
-        observation, reward, terminated, truncated, _ = env.step(actions[step])
+        observation, reward, terminated, truncated, info = env.step(actions[step])
+        reached.append(info.get("success", np.zeros(count, bool)) & running)
         rewards.append(np.where(running, reward, 0.0))
         seen.append(np.where(running[:, None], observation, 0.0))
         places.append(np.where(running[:, None], env.simulations.qpos, 0.0))
@@ -99,7 +103,7 @@ def _play(
         if (terminated | truncated).any():
             env.reset(options={"reset_mask": terminated | truncated})
     env.close()
-    return Played(np.array(rewards), np.array(seen), np.array(places), np.array(alive))
+    return Played(np.array(rewards), np.array(seen), np.array(places), np.array(alive), np.array(reached))
 
 
 def _start(family: Locomotion) -> str | None:
@@ -192,6 +196,18 @@ def _parameters_matter(family: Locomotion) -> str | None:
     return None
 
 
+def _success_is_earned(family: Locomotion) -> str | None:
+    if not family.has_success:
+        return None
+    played = _play(family, _some_task(family), _sequences(family))
+    if played.success[0].all():
+        return (
+            f"success is reached at the first step, whatever the robot does ({_SEQUENCES} sequences of actions), so it "
+            "says nothing; make its condition stricter, or start farther from it"
+        )
+    return None
+
+
 def _changes_nothing(name: str, distribution: Distribution, cure: str) -> str:
     low, high = distribution.corners
     return (
@@ -204,6 +220,8 @@ def _cure(family: Locomotion, change: Change | None) -> str:
     model = family.base
     if change is None:
         return "no term of the reward reads it; add one, or leave it out"
+    if change.how == "scale" and not change.values(model).any():
+        return "in the model file that is 0, which no factor changes; write how: set, or how: add"
     if change.field == "friction":
         chosen = choose(model, "geom", change.elements)
         others = np.setdiff1d(np.arange(model.ngeom), chosen)

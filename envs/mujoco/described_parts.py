@@ -137,9 +137,8 @@ def push_of(description: Description, base: RobotBase) -> Push | None:
         return None
     if base.x is None:
         raise TaskError("pushes are for robots whose base moves; leave them out")
-    along = base.velocity["x"]
-    across = () if base.y is None else (along + 1 if base.quaternion is not None else base.velocity["y"],)
-    return Push(_steps("pushes.every_s", spec.every_s, description), spec.speed_m_per_s, (along, *across))
+    entries = tuple(entry for entry in base.in_plane if entry is not None)
+    return Push(_steps("pushes.every_s", spec.every_s, description), spec.speed_m_per_s, entries)
 
 
 def pull_of(description: Description, model: mujoco.MjModel, base: RobotBase) -> Pull | None:

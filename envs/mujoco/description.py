@@ -41,7 +41,7 @@ class ObservationTerm(Strict):
     """An observation term with its place."""
 
     term: str
-    of: str | None = None
+    of: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     noise: NonNegativeFloat = 0.0  # normal deviation, in the term's unit
     delay: NonNegativeInt = 0  # control steps
 
@@ -167,6 +167,11 @@ def _as_term(value: Any) -> Any:
     return {"term": value} if isinstance(value, str) else value
 
 
+def _as_list(value: Any) -> Any:
+    """One condition alone is a list of one."""
+    return (value,) if isinstance(value, dict) else value
+
+
 def _as_weight(value: Any) -> Any:
     """A number alone stands for a term of that weight."""
     return {"weight": value} if isinstance(value, (int, float)) else value
@@ -191,7 +196,7 @@ class Description(Strict):
     forces: Forces | None = None
     randomize: dict[str, EpisodeParameter] = {}  # drawn anew for every episode
     camera: str | None = None  # of the model, that videos are seen through
-    success: Condition | None = None
+    success: Annotated[tuple[Condition, ...], BeforeValidator(_as_list)] = ()  # all of them at once
     terminate: Termination = Termination()
     reset: Reset = Reset()
     air_density: NonNegativeFloat = 0.0  # kg/m^3

@@ -99,6 +99,13 @@ def held_by(model: mujoco.MjModel, pose: np.ndarray) -> np.ndarray:
     return targets
 
 
+def give_muscles_their_range(spec: mujoco.MjSpec, model: mujoco.MjModel) -> None:
+    """Muscles without a control range get the one that MuJoCo clamps their controls to, 0 to 1."""
+    for number, actuator in enumerate(spec.actuators):
+        if kind_of(model, number) == "muscle" and not model.actuator_ctrllimited[number]:
+            actuator.ctrllimited, actuator.ctrlrange = True, [0.0, 1.0]
+
+
 def make_servos(spec: mujoco.MjSpec, model: mujoco.MjModel, kp: float, kd: float) -> None:
     """Make position servos of a description's motors, as a controller on the robot does of its torques.
 

@@ -11,10 +11,10 @@ import mujoco
 import numpy as np
 
 from envs.errors import TaskError
-from envs.mujoco.elements import find
-from envs.mujoco.robot_base import RobotBase, cross, height, rotate_back
+from envs.mujoco.elements import choose, find
+from envs.mujoco.robot_base import RobotBase, cross, height, qpos_entries, qvel_entries, rotate_back
 from envs.mujoco.state import SimulationState
-from envs.mujoco.tracking import refuse_needless_of, require, tracked_body
+from envs.mujoco.tracking import names_of, one_name, refuse_needless_of, require, tracked_body
 from envs.validation import nearest
 
 Commands = Mapping[str, tuple[str, int]]  # command -> the task parameter that gives it, and its number of entries
@@ -28,13 +28,14 @@ OBSERVATIONS = (
 
 
 def observation_term(
-    term: str, model: mujoco.MjModel, base: RobotBase, of: str | None, commands: Commands
+    term: str, model: mujoco.MjModel, base: RobotBase, of: str | tuple[str, ...] | None, commands: Commands
 ) -> tuple[ObservationFunction, tuple[str, ...]]:
     """Return an observation term, [n, k] of a state, and the arrays of MjData that it reads.
 
-    Terms: joint_positions, joint_velocities (rad, m; of all joints but the base's), height (m, above the ground),
-    pitch (rad, planar), gravity_direction (unit vector in the base's frame, free base), linear_velocity (m/s, in the
-    base's frame where it is free), angular_velocity (rad/s), heading (cos, sin of yaw), position (m, of a site or body
+    Terms: joint_positions, joint_velocities (rad, m; of all joints but the base's, or `of` some), height (m, above the
+    ground), pitch (rad, planar), gravity_direction (unit vector in the base's frame, free base), linear_velocity
+    (m/s, in the base's frame where it is free, else in the world's), angular_velocity (rad/s), heading (cos, sin of
+    yaw), position (m, of a site or body
     `of`, or x and y of the base), orientation (of a site or body: the first two columns of its rotation matrix; Zhou et
     al. 2019, arXiv:1812.07035), linear_velocity and angular_velocity `of` a body (in the world's axes), sensor (one
     `of` the model file), sensors (all of them), contact_forces (clipped to +-1), last_action, command (what the task
@@ -43,8 +44,9 @@ def observation_term(
     Raises:
         TaskError: there is no such term, or the robot lacks what it needs.
     """
-    positions, velocities = (np.array(entries, int) for entries in base.joints)
     refuse_needless_of(term, of)
+    found = joint_entries(model, of) if of is not None and term.startswith("joint") else base.joints
+    positions, velocities = (np.array(entries, int) for entries in found)
     if term == "joint_positions":
         return (lambda state: state.qpos[:, positions]), ()
     if term == "joint_velocities":
@@ -66,19 +68,28 @@ def observation_term(
     if term == "last_action":
         return (lambda state: state.last_action), ()
     if term == "command":
-        return _told(commands, of), ()
+        return _told(commands, None if of is None else one_name(term, of)), ()
     if of is not None and term in ("orientation", "linear_velocity", "angular_velocity", "sensor"):
-        return _of_part(term, model, of)
+        return of_part(term, model, one_name(term, of))
     if term in ("orientation", "sensor"):
         raise TaskError(f"the term {term} needs `of`: {'a sensor' if term == 'sensor' else 'a site or body'}")
     if term == "position":
         if of is not None:
-            body = tracked_body(model, of)
+            body = tracked_body(model, one_name(term, of))
             return body.place, (body.array,)
         require(base.x is not None, term, "a base that moves, or `of` a site or body")
         entries = [entry for entry in (base.x, base.y) if entry is not None]
         return (lambda state: state.qpos[:, entries]), ()
     return _base_term(term, base), ()
+
+
+def joint_entries(model: mujoco.MjModel, of: str | tuple[str, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Entries of (qpos, qvel) of joints by name or wildcard."""
+    chosen = choose(model, "joint", names_of(of)).tolist()
+    return (
+        tuple(entry for joint in chosen for entry in qpos_entries(model, joint)),
+        tuple(entry for joint in chosen for entry in qvel_entries(model, joint)),
+    )
 
 
 def _told(commands: Commands, of: str | None) -> ObservationFunction:
@@ -96,7 +107,7 @@ def _told(commands: Commands, of: str | None) -> ObservationFunction:
     return of_task
 
 
-def _of_part(term: str, model: mujoco.MjModel, of: str) -> tuple[ObservationFunction, tuple[str, ...]]:
+def of_part(term: str, model: mujoco.MjModel, of: str) -> tuple[ObservationFunction, tuple[str, ...]]:
     """A term of a sensor, or of a site's or body's orientation or velocity."""
     if term == "sensor":
         number = find(model, "sensor", of)
@@ -126,9 +137,13 @@ def _base_term(term: str, base: RobotBase) -> ObservationFunction:
     if term == "linear_velocity" and free is None and base.x is not None:
         moving = [base.velocity[name] for name in ("x", "y", "z") if name in base.velocity]
         return lambda state: state.qvel[:, moving]
-    if term == "angular_velocity" and free is None and base.pitch is not None:
-        lean = base.velocity["pitch"]
+    turning = next((name for name in ("pitch", "yaw") if name in base.velocity), None)
+    if term == "angular_velocity" and turning is not None:
+        lean = base.velocity[turning]
         return lambda state: state.qvel[:, [lean]]
+    if term == "heading" and base.yaw is not None:
+        yaw_entry = base.yaw
+        return lambda state: np.stack([np.cos(state.qpos[:, yaw_entry]), np.sin(state.qpos[:, yaw_entry])], 1)
     if term not in OBSERVATIONS:
         raise TaskError(f"there is no observation term {term}; {nearest(term, OBSERVATIONS)}")
     require(free is not None, term, "a free base")

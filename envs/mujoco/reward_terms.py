@@ -13,12 +13,12 @@ import numpy as np
 
 from envs.errors import TaskError
 from envs.mujoco.description import RewardTerm, Tolerance
-from envs.mujoco.elements import choose
+from envs.mujoco.elements import choose, find
 from envs.mujoco.engines.base import TOUCHED
-from envs.mujoco.observation_terms import Commands
+from envs.mujoco.observation_terms import Commands, joint_entries, of_part
 from envs.mujoco.robot_base import RobotBase, height, rotate_back, up
 from envs.mujoco.state import Motion
-from envs.mujoco.tracking import TrackedBody, refuse_needless_of, require, tracked_body
+from envs.mujoco.tracking import TrackedBody, names_of, one_name, refuse_needless_of, require, tracked_body
 from envs.validation import nearest
 
 RewardFunction = Callable[[Motion], np.ndarray]
@@ -26,7 +26,7 @@ RewardFunction = Callable[[Motion], np.ndarray]
 REWARDS = (
     "alive", "forward_velocity", "velocity_error", "linear_velocity_error", "yaw_rate_error", "heading_velocity",
     "goal_distance", "goal_reached", "distance", "action_squared", "action_rate", "torque", "joint_velocity_squared",
-    "joint_limits", "foot_air_time", "tilt", "height", "contact", "contact_forces",
+    "joint_limits", "foot_air_time", "tilt", "height", "contact", "contact_forces", "speed", "sensor",
 )  # fmt: skip
 
 
@@ -48,6 +48,7 @@ def reward_term(term: str, part: Part, settings: RewardTerm) -> tuple[RewardFunc
     from the base or `of`), goal_reached (1 within `radius` m), distance (m, `of` one site or body `to` another),
     action_squared, action_rate (squared change of the action), torque (squared forces of the actuators, or `of` some),
     joint_velocity_squared (rad^2/s^2), joint_limits (rad or m beyond the `soft` share of the joints' ranges),
+    speed (m/s, of the base or `of` a site or body), sensor (the one value of a sensor `of` the model file),
     foot_air_time (s beyond `threshold_s` that feet, geoms `of`, flew before they touch down; Rudin et al. 2022,
     arXiv:2109.11978), tilt (1 - cosine of the base's tilt), height (m), contact (1 where geoms `of` touch something),
     contact_forces (squared, each clipped to +-1). A kernel turns a term x into exp(-(x / exp)^2), or a tolerance.
@@ -87,8 +88,14 @@ def _plain_term(term: str, part: Part, settings: RewardTerm) -> tuple[RewardFunc
         return (lambda motion: np.square(np.clip(motion.after.sensed["cfrc_ext"], -1, 1)).sum((1, 2))), ("cfrc_ext",)
     if term in ("torque", "contact", "foot_air_time", "joint_limits", "distance"):
         return _of_parts(term, part, settings)
+    if term in ("speed", "sensor"):
+        return _measured(term, part, of)
+    if term == "joint_velocity_squared":
+        moving = base.joints[1] if of is None else joint_entries(model, of)[1]
+        entries = np.array(moving, int)
+        return (lambda motion: np.square(motion.after.qvel[:, entries]).sum(1)), ()
     if term in ("goal_distance", "goal_reached"):
-        body = tracked_body(model, _one(term, of)) if of is not None else None
+        body = tracked_body(model, one_name(term, of)) if of is not None else None
         distance = _goal_distance(term, base, body, part.commands)
         reads = (body.array,) if body is not None else ()
         if term == "goal_distance":
@@ -101,22 +108,16 @@ def _plain_term(term: str, part: Part, settings: RewardTerm) -> tuple[RewardFunc
     return _velocity_term(term, base, part.commands), ()
 
 
-def _one(term: str, of: str | tuple[str, ...]) -> str:
-    if not isinstance(of, str):
-        raise TaskError(f"the term {term} tracks one site or body, not {len(of)}; name one")
-    return of
-
-
 def chosen_geoms(model: mujoco.MjModel, of: str | tuple[str, ...]) -> tuple[int, ...]:
     """Geoms by name or wildcard; TaskError where there is none."""
-    return tuple(choose(model, "geom", (of,) if isinstance(of, str) else of).tolist())
+    return tuple(choose(model, "geom", names_of(of)).tolist())
 
 
 def _of_parts(term: str, part: Part, settings: RewardTerm) -> tuple[RewardFunction, tuple[str, ...]]:
     """A term of joints, actuators, geoms or two places."""
     model, of = part.model, settings.of
     if term == "torque":
-        which = choose(model, "actuator", ("*",) if of is None else (of,) if isinstance(of, str) else of)
+        which = choose(model, "actuator", names_of(of))
         return (lambda motion: np.square(motion.after.sensed["actuator_force"][:, which]).sum(1)), ("actuator_force",)
     if term == "joint_limits":
         return _joint_limits(model, settings.soft), ()
@@ -125,7 +126,7 @@ def _of_parts(term: str, part: Part, settings: RewardTerm) -> tuple[RewardFuncti
     if term == "distance":
         if settings.to is None:
             raise TaskError("the term distance needs `to`, the name of another site or body")
-        one, other = tracked_body(model, _one(term, of)), tracked_body(model, settings.to)
+        one, other = tracked_body(model, one_name(term, of)), tracked_body(model, settings.to)
 
         def distance(motion: Motion) -> np.ndarray:
             return np.linalg.norm(one.place(motion.after) - other.place(motion.after), axis=1)
@@ -140,6 +141,28 @@ def _of_parts(term: str, part: Part, settings: RewardTerm) -> tuple[RewardFuncti
         return ((motion.air_time - settings.threshold_s) * down).sum(1)
 
     return landed, (TOUCHED,)
+
+
+def _measured(term: str, part: Part, of: str | tuple[str, ...] | None) -> tuple[RewardFunction, tuple[str, ...]]:
+    """How fast a part or the base is, or a sensor's value."""
+    if term == "speed" and of is None:
+        base = part.base
+        require(base.x is not None, term, "a base that moves, or `of` a site or body")
+        first = base.velocity["x"]
+        free = [first, first + 1, first + 2]
+        entries = (
+            free if base.quaternion is not None else [base.velocity[name] for name in "xyz" if name in base.velocity]
+        )
+        return (lambda motion: np.linalg.norm(motion.after.qvel[:, entries], axis=1)), ()
+    if of is None:
+        raise TaskError("the term sensor needs `of`, the name of a sensor")
+    function, reads = of_part("linear_velocity" if term == "speed" else "sensor", part.model, one_name(term, of))
+    if term == "speed":
+        return (lambda motion: np.linalg.norm(function(motion.after), axis=1)), reads
+    size = int(part.model.sensor_dim[find(part.model, "sensor", one_name(term, of))])
+    if size != 1:
+        raise TaskError(f"the term sensor is one value, and sensor {of} has {size}; name another")
+    return (lambda motion: function(motion.after)[:, 0]), reads
 
 
 def _joint_limits(model: mujoco.MjModel, soft: float) -> RewardFunction:
@@ -173,12 +196,10 @@ def _tracking_term(term: str, base: RobotBase, commands: Commands) -> RewardFunc
 
 def _simple_terms(base: RobotBase) -> dict[str, RewardFunction]:
     """Terms that need neither a command nor an array of MjData."""
-    velocities = np.array(base.joints[1], int)
     return {
         "alive": lambda motion: np.ones(len(motion.action)),
         "action_squared": lambda motion: motion.effort,
         "action_rate": lambda motion: np.square(motion.action - motion.before.last_action).sum(1),
-        "joint_velocity_squared": lambda motion: np.square(motion.after.qvel[:, velocities]).sum(1),
         "tilt": lambda motion: 1 - up(base, motion.after),
         "height": lambda motion: height(base, motion.after),
     }

@@ -27,8 +27,9 @@ class RobotBase:
     Attributes:
         x, y, z: entries of qpos; None where the robot cannot move so.
         pitch: entry of qpos of a planar robot's lean.
+        yaw: entry of qpos of the turn of a robot that moves in the plane of x and y.
         quaternion: first of four entries of qpos of a free base.
-        velocity: entries of qvel, by "x", "y", "z", "pitch"; of a free base "x" is the first of six.
+        velocity: entries of qvel, by "x", "y", "z", "pitch", "yaw"; of a free base "x" is the first of six.
         z_at_zero: height above the world's origin where the entry z of qpos is 0, m.
         upright: of a free base, the direction in its own frame that is up at the start, (3,).
         start_pitch: of a planar robot, rad.
@@ -40,6 +41,7 @@ class RobotBase:
     y: int | None
     z: int | None
     pitch: int | None
+    yaw: int | None
     quaternion: int | None
     velocity: Mapping[str, int]
     z_at_zero: float
@@ -47,6 +49,12 @@ class RobotBase:
     start_pitch: float
     joints: tuple[tuple[int, ...], tuple[int, ...]]
     body: int | None
+
+    @property
+    def in_plane(self) -> tuple[int, int | None]:
+        """The entries of qvel that are its velocity along x, and along y if it has one."""
+        along = self.velocity["x"]
+        return along, None if self.y is None else along + 1 if self.quaternion is not None else self.velocity["y"]
 
     @property
     def planar(self) -> bool:
@@ -77,17 +85,18 @@ def base_of(model: mujoco.MjModel, name: str | None = None, start: np.ndarray | 
             velocity, z_at_zero = {"x": dof}, 0.0
             break
         along = int(np.argmax(np.abs(model.jnt_axis[joint])))
-        called = "pitch" if model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_HINGE else "xyz"[along]
+        hinge = model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_HINGE
+        called = ("pitch" if along == 1 else "yaw") if hinge else "xyz"[along]
         entries[called], velocity[called] = address, dof
         if called == "z":
             z_at_zero = float(model.body_pos[model.jnt_bodyid[joint], 2] - model.qpos0[address])
-    qpos = [e for j in range(model.njnt) if j not in own for e in _qpos_entries(model, j)]
-    qvel = [e for j in range(model.njnt) if j not in own for e in _qvel_entries(model, j)]
+    qpos = [e for j in range(model.njnt) if j not in own for e in qpos_entries(model, j)]
+    qvel = [e for j in range(model.njnt) if j not in own for e in qvel_entries(model, j)]
     upright, pitch = np.array([[0.0, 0.0, 1.0]]), entries.get("pitch")
     if (turned := entries.get("quaternion")) is not None:
         upright = rotate_back(start[None, turned : turned + 4], upright)
     return RobotBase(
-        entries.get("x"), entries.get("y"), entries.get("z"), pitch, entries.get("quaternion"),
+        entries.get("x"), entries.get("y"), entries.get("z"), pitch, entries.get("yaw"), entries.get("quaternion"),
         velocity, z_at_zero, tuple(upright[0].tolist()), 0.0 if pitch is None else float(start[pitch]),
         (tuple(qpos), tuple(qvel)), int(model.jnt_bodyid[own[-1]]) if own else None,
     )  # fmt: skip
@@ -120,7 +129,10 @@ def _ancestors(model: mujoco.MjModel, body: int) -> list[int]:
 
 
 def _moving(model: mujoco.MjModel, bodies: list[int]) -> list[int]:
-    """Of the bodies' joints those that move them through the world: a free one, or slides, and a hinge about y."""
+    """Of the bodies' joints those that move them through the world: a free one, or slides, and a hinge.
+
+    The hinge is about y, of a robot that leans; about z of one that only moves in the plane of x and y.
+    """
     joints = [joint for joint in range(model.njnt) if model.jnt_bodyid[joint] in bodies]
     kinds = [mujoco.mjtJoint(model.jnt_type[joint]) for joint in joints]
     free = [joint for joint, kind in zip(joints, kinds, strict=True) if kind == mujoco.mjtJoint.mjJNT_FREE]
@@ -129,12 +141,14 @@ def _moving(model: mujoco.MjModel, bodies: list[int]) -> list[int]:
     if mujoco.mjtJoint.mjJNT_SLIDE not in kinds:
         return []
     slides = [joint for joint, kind in zip(joints, kinds, strict=True) if kind == mujoco.mjtJoint.mjJNT_SLIDE]
+    along = {int(np.argmax(np.abs(model.jnt_axis[joint]))) for joint in slides}
+    about = 2 if along == {0, 1} else 1
     leans = [
         joint
         for joint, kind in zip(joints, kinds, strict=True)
         if kind == mujoco.mjtJoint.mjJNT_HINGE
         and joint > slides[0]
-        and int(np.argmax(np.abs(model.jnt_axis[joint]))) == 1
+        and int(np.argmax(np.abs(model.jnt_axis[joint]))) == about
     ]
     return sorted([*slides, *leans[:1]])
 
@@ -171,13 +185,15 @@ def _moved_bodies(model: mujoco.MjModel) -> set[int]:
     return found
 
 
-def _qpos_entries(model: mujoco.MjModel, joint: int) -> range:
+def qpos_entries(model: mujoco.MjModel, joint: int) -> range:
+    """A joint's entries of qpos."""
     sizes = {mujoco.mjtJoint.mjJNT_FREE: 7, mujoco.mjtJoint.mjJNT_BALL: 4}
     begin = int(model.jnt_qposadr[joint])
     return range(begin, begin + sizes.get(mujoco.mjtJoint(model.jnt_type[joint]), 1))
 
 
-def _qvel_entries(model: mujoco.MjModel, joint: int) -> range:
+def qvel_entries(model: mujoco.MjModel, joint: int) -> range:
+    """A joint's entries of qvel."""
     sizes = {mujoco.mjtJoint.mjJNT_FREE: 6, mujoco.mjtJoint.mjJNT_BALL: 3}
     begin = int(model.jnt_dofadr[joint])
     return range(begin, begin + sizes.get(mujoco.mjtJoint(model.jnt_type[joint]), 1))

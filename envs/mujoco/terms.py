@@ -14,6 +14,7 @@ from envs.mujoco.observation_terms import Commands, ObservationFunction, observa
 from envs.mujoco.reward_terms import Part, RewardFunction, chosen_geoms, reward_term
 from envs.mujoco.robot_base import height, up
 from envs.mujoco.state import Motion
+from envs.mujoco.tracking import one_name
 
 ConditionFunction = Callable[[Motion], np.ndarray]  # [n] bool
 Reads = set[str]  # arrays of MjData
@@ -42,10 +43,10 @@ def reward(description: Description, part: Part) -> tuple[list[tuple[float, Rewa
 def success(
     description: Description, part: Part, rewarded: Sequence[RewardFunction]
 ) -> tuple[list[ConditionFunction], Reads]:
-    """Conditions of success: the one that is named, else every `goal_reached` of the reward; [] if none."""
-    if description.success is not None:
-        condition, reads = _condition(description.success, part)
-        return [condition], reads
+    """Conditions of success: those that are named, else every `goal_reached` of the reward; [] if none."""
+    if description.success:
+        conditions = [_condition(spec, part) for spec in description.success]
+        return [condition for condition, _ in conditions], set().union(*(reads for _, reads in conditions))
     names = [term.term or name for name, term in description.reward.items()]
     reached = [function for name, function in zip(names, rewarded, strict=True) if name == "goal_reached"]
     return [lambda motion, one=one: one(motion) > 0 for one in reached], set()  # type: ignore[misc]
@@ -108,5 +109,7 @@ def observed_parameters(description: Description, commands: Commands) -> tuple[s
     found: list[str] = []
     for entry in description.observe:
         if entry.term == "command":
-            found += [entry.of] if entry.of is not None else [name for name, _ in commands.values()]
+            found += (
+                [one_name(entry.term, entry.of)] if entry.of is not None else [name for name, _ in commands.values()]
+            )
     return tuple(name for name in dict.fromkeys(found) if name in (description.tasks or {}))

@@ -15,7 +15,8 @@ from envs.validation import nearest
 # Terms that can track a site, body, sensor or geoms, `of`.
 TRACKING = (
     "position", "orientation", "linear_velocity", "angular_velocity", "sensor", "goal_distance", "goal_reached",
-    "distance", "foot_air_time", "contact", "torque", "command",
+    "distance", "foot_air_time", "contact", "torque", "command", "speed", "joint_positions", "joint_velocities",
+    "joint_velocity_squared",
 )  # fmt: skip
 
 
@@ -55,6 +56,18 @@ def require(fine: bool, term: str, part: str) -> None:
     """Raise TaskError unless the robot has the part that a term needs."""
     if not fine:
         raise TaskError(f"the term {term} needs {part}, which this robot has not; leave it out")
+
+
+def one_name(term: str, of: str | tuple[str, ...]) -> str:
+    """The name, of a term that tracks one thing; TaskError for several."""
+    if not isinstance(of, str):
+        raise TaskError(f"the term {term} tracks one thing, not {len(of)}; name one")
+    return of
+
+
+def names_of(of: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    """Names and wildcards; all by default."""
+    return ("*",) if of is None else (of,) if isinstance(of, str) else of
 
 
 def refuse_needless_of(term: str, of: str | tuple[str, ...] | None) -> None:

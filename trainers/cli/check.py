@@ -23,7 +23,12 @@ def check(
     """Check a task family; every finding is a sentence. Then: which agents serve it, and why the others do not."""
     from envs.check import check_task_family, without_gymnasiums_warnings
     from trainers.recipes import registry
+    from trainers.recipes.loading import is_recipe
+    from trainers.recipes.schema import Recipe
 
+    if is_recipe(family):
+        family = Recipe.load(family, quiet=True).family
+        console.print(f"the recipe's family: {family}", soft_wrap=True)
     with without_gymnasiums_warnings():
         made = registry.family(family)
     for line in (made.__doc__ or "").splitlines() if made.digest is not None else ():

@@ -104,12 +104,20 @@ def _describe_family(name: str, family: Any) -> None:
     entry(
         name,
         *_docstring(type(family) if family.digest is None else family, inherited=False),
-        *(f"task parameter {parameter} ~ {distribution}" for parameter, distribution in family.parameters.items()),
+        *(_parameter(family, name) for name in family.parameters),
         f"held-out tasks: {HELD_OUT[family.kind]}",
         f"episode: {family.episode_steps} steps",
         f"observation: {family.observation_space}",
         f"action: {family.action_space}",
     )
+
+
+def _parameter(family: Any, name: str) -> str:
+    """A task parameter: its distribution, what lies beyond it, and whether agents are told it."""
+    distribution = family.parameters[name]
+    beyond = f"; out of distribution: {', '.join(map(str, distribution.ood))}" if distribution.ood else ""
+    told = "; the observation tells it" if name in family.observed_parameters else ""
+    return f"task parameter {name} ~ {distribution}{beyond}{told}"
 
 
 def _describe_recipe(path: Path) -> None:

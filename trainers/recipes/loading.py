@@ -178,6 +178,11 @@ def say_todays_names(found: Sequence[tuple[str, str]]) -> None:
         print(f"acclimate: {names}; both are read", file=sys.stderr)
 
 
+def is_recipe(name: str) -> bool:
+    """Whether this is the path of a recipe, and not of a family's description: it names an agent."""
+    return name.endswith((".yaml", ".yml")) and Path(name).is_file() and "agent" in read(Path(name))
+
+
 def dotted(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Values by dotted keys, those of nested sections too."""
     found: dict[str, Any] = {}
