@@ -3,7 +3,8 @@
     python benchmarks/locomotion.py [--trained RUN] [--envpool PYTHON] [--robots half_cheetah ant ...]
 
 Closed loop: the trial loop as training uses it, policy, rewards, observations and storage included, one thread. Raw: a
-loop in C over the initial states and controls that this very run recorded, nothing but physics steps. Beside them
+loop in C over the initial states and controls that this very run recorded, nothing but physics steps; and a loop in
+Python of an MjData for each row, of processor time. Beside them
 Gymnasium's SyncVectorEnv and AsyncVectorEnv, and EnvPool where a Python that has it is named, each with the same policy
 in the loop. `--trained` takes a run folder whose policy is measured as well as a random one.
 """
@@ -81,6 +82,40 @@ def raw(family: Locomotion, shard: Shard, batch) -> float:
                 control_spec=mujoco.mjtState.mjSTATE_CTRL.value,
             )  # fmt: skip
         return int(lengths.sum()) / (time.perf_counter() - began)
+
+
+def own_data(family: Locomotion, shard: Shard, batch) -> float:
+    """Control steps a second of processor time of a bare loop: an MjData for each row, under the same controls."""
+    models = [model for task in shard.tasks for model in [family.model(task)] * ROLLOUTS]
+    first, skip, hidden = models[0], family.robot.frame_skip, family.robot.hidden
+    low, high = first.actuator_ctrlrange.T
+    controls = np.clip(batch.action.reshape(-1, *batch.action.shape[3:]), low, high).astype(float)
+    lengths = batch.valid.reshape(len(models), -1).sum(1)
+    each = []
+    for model, seen in zip(models, batch.observation[:, :, :, 0].reshape(len(models), -1), strict=True):
+        data = mujoco.MjData(model)
+        data.qpos[hidden:] = seen[: model.nq - hidden]
+        data.qvel[:] = seen[model.nq - hidden : model.nq - hidden + model.nv]
+        mujoco.mj_forward(model, data)
+        each.append((model, data, data.ctrl))
+    began = time.process_time()
+    for step in range(int(lengths.max())):
+        for row in np.flatnonzero(lengths > step).tolist():
+            model, data, ctrl = each[row]
+            ctrl[:] = controls[row, step]
+            mujoco.mj_step(model, data, skip)
+    return int(lengths.sum()) / (time.process_time() - began)
+
+
+def loop_against_own_data(family: Locomotion, agent, weights, repeats: int = 5) -> dict[str, float]:
+    """The closed loop's speed as a share of the bare loop's, of processor time, measured side by side."""
+    ratios = []
+    for number in range(repeats):
+        shard = shard_of(family, first=number)
+        began = time.process_time()
+        (batch,) = run_trials(agent, family, weights, shard)
+        ratios.append(batch.steps / (time.process_time() - began) / own_data(family, shard, batch))
+    return {"median": round(median(ratios), 3), "min": round(min(ratios), 3), "max": round(max(ratios), 3)}
 
 
 def peer(name: str, mode: str, envs: int, agent, weights, steps: int) -> float:
@@ -165,6 +200,7 @@ def robots(names: list[str], trained: Path | None, python: str | None) -> dict[s
                 "closed": round(closed), "raw": round(bare), "sync": round(sync), "async (16)": round(asynchronous),
             },
             "closed against raw, random policy": round(ratio, 3),
+            "closed against a bare loop of MjData": loop_against_own_data(family, agent, weights),
             "closed against SyncVectorEnv": round(closed / sync, 2),
             "closed against AsyncVectorEnv": round(closed / asynchronous, 2),
         }  # fmt: skip

@@ -179,29 +179,39 @@ class _Recorder:
     """Arrays of a round, time first while it runs: each step is one contiguous write.
 
     Padding is 0, or the first element of a Discrete or MultiDiscrete space that starts elsewhere; `spaces` are those of
-    fields by name.
+    fields by name. Steps that no row lived to see are never touched: where all fall early, most of an array is padding.
     """
 
     def __init__(self, rows: tuple[int, int], steps: int, spaces: Mapping[str, gymnasium.Space]) -> None:
         self._shape = (steps, *rows)
         self._padding = {name: np.asarray(getattr(space, "start", 0)) for name, space in spaces.items()}
         self._arrays: dict[str, np.ndarray] = {}
+        self._written = 0  # steps
+
+    def _padded(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        padding = self._padding.get(name, np.asarray(0))
+        return np.full(shape, padding, dtype) if padding.any() else np.zeros(shape, dtype)
 
     def write(self, step: int, values: Mapping[str, np.ndarray]) -> None:
         if not self._arrays:
             self._arrays = {
-                name: np.full(
+                name: self._padded(
+                    name,
                     (*self._shape, *value.shape[2:]),
-                    self._padding.get(name, np.asarray(0)),
-                    np.float32 if value.dtype.kind == "f" else value.dtype,
+                    np.dtype(np.float32) if value.dtype.kind == "f" else value.dtype,
                 )
                 for name, value in values.items()
             }
+        self._written = step + 1
         for name, value in values.items():
             self._arrays[name][step] = value
 
     def batch(self, label: str, task_id: np.ndarray) -> RoundBatch:
-        arrays = {name: np.ascontiguousarray(np.moveaxis(array, 0, 2)) for name, array in self._arrays.items()}
+        arrays = {}
+        for name, array in self._arrays.items():
+            steps, *rows = array.shape[:3]
+            arrays[name] = self._padded(name, (*rows, steps, *array.shape[3:]), array.dtype)
+            arrays[name][:, :, : self._written] = np.moveaxis(array[: self._written], 0, 2)
         valid = arrays["valid"]
         for name in arrays.keys() & {"reward", "log_prob", "terminated", "truncated", "dense_reward", "success"}:
             arrays[name] *= valid  # padding reads as nothing
@@ -210,8 +220,9 @@ class _Recorder:
 
 def check_finite(batch: RoundBatch, tasks: Sequence[Task]) -> None:
     """Raises SamplingError, naming the task and the step, if a reward or an observation is not finite."""
+    length = int(batch.valid.any((0, 1)).sum())  # beyond it there is padding alone
     for name in ("reward", "next_observation"):
-        values = getattr(batch, name)
+        values = getattr(batch, name)[:, :, :length]
         finite = np.isfinite(values)
         if finite.all():
             continue
