@@ -46,8 +46,8 @@ def arrows_of(env: LocomotionEnv, row: int, base: RobotBase, commands: Commands)
         front = _turned(np.array([0.3, 0.0, 0.0]), qpos, base)
         found.append((place + front, _turned(np.array([0.0, values["yaw_rate"], 0.0]), qpos, base), _COMMAND))
     if found:
-        ahead, across = base.in_plane
-        own = [qvel[ahead], 0.0 if across is None else qvel[across], 0.0]
+        forward, sideways = base.in_plane
+        own = [qvel[forward], 0.0 if sideways is None else qvel[sideways], 0.0]
         found.append((place + np.array([0.0, 0.0, 0.06]), np.array(own), _OWN))
     pushed, force = env.disturbances.seen(row, _SHOWN_STEPS)
     found += [(place, np.array([*vector, 0.0]), _DISTURBANCE) for vector in (pushed, force / 50.0) if vector.any()]
@@ -58,8 +58,8 @@ def _turned(vector: np.ndarray, qpos: np.ndarray, base: RobotBase) -> np.ndarray
     """A vector of the base's frame in the world's plane."""
     if base.quaternion is None:
         return vector
-    ahead = rotate(qpos[None, base.quaternion : base.quaternion + 4], np.array([[1.0, 0.0, 0.0]]))[0]
-    yaw = np.arctan2(ahead[1], ahead[0])
+    nose = rotate(qpos[None, base.quaternion : base.quaternion + 4], np.array([[1.0, 0.0, 0.0]]))[0]
+    yaw = np.arctan2(nose[1], nose[0])
     return np.array([
         np.cos(yaw) * vector[0] - np.sin(yaw) * vector[1], np.sin(yaw) * vector[0] + np.cos(yaw) * vector[1], 0.0,
     ])  # fmt: skip

@@ -39,6 +39,7 @@ class Played:
         qpos: [steps, sequences, nq].
         alive: [steps, sequences] bool, whether the episode ran when the step began.
         success: [steps, sequences] bool, whether the task's goal was reached; False where the family does not say.
+        unstable: [steps, sequences] bool, whether the step could not be computed.
     """
 
     reward: np.ndarray
@@ -46,6 +47,7 @@ class Played:
     qpos: np.ndarray
     alive: np.ndarray
     success: np.ndarray
+    unstable: np.ndarray
 
     def same_as(self, other: Played) -> bool:
         """Whether both moved, paid and saw the same."""
@@ -60,6 +62,7 @@ def checks() -> list[Check]:
     return [
         ("its start is one that a robot can stand in", _start),
         ("its motion is plain MuJoCo's", _plain_physics),
+        ("its simulation is stable", _stable),
         ("actions matter", _actions_matter),
         (TASKS_DIFFER, _parameters_matter),
         ("success is no matter of course", _success_is_earned),
@@ -89,10 +92,12 @@ def _play(
     env = LocomotionEnv(family, [task], count, randomized)
     observation, _ = env.reset(seed=[0] * count)
     running = np.ones(count, bool)
-    seen, rewards, places, alive, reached = [observation.copy()], [], [], [], []
+    seen, rewards, places, alive = [observation.copy()], [], [], []
+    signals: dict[str, list[np.ndarray]] = {"success": [], "unstable": []}
     for step in range(steps):
         observation, reward, terminated, truncated, info = env.step(actions[step])
-        reached.append(info.get("success", np.zeros(count, bool)) & running)
+        for name, values in signals.items():
+            values.append(info.get(name, np.zeros(count, bool)) & running)
         rewards.append(np.where(running, reward, 0.0))
         seen.append(np.where(running[:, None], observation, 0.0))
         places.append(np.where(running[:, None], env.simulations.qpos, 0.0))
@@ -103,7 +108,14 @@ def _play(
         if (terminated | truncated).any():
             env.reset(options={"reset_mask": terminated | truncated})
     env.close()
-    return Played(np.array(rewards), np.array(seen), np.array(places), np.array(alive), np.array(reached))
+    return Played(
+        np.array(rewards),
+        np.array(seen),
+        np.array(places),
+        np.array(alive),
+        np.array(signals["success"]),
+        np.array(signals["unstable"]),
+    )
 
 
 def _start(family: Locomotion) -> str | None:
@@ -112,6 +124,8 @@ def _start(family: Locomotion) -> str | None:
     data = mujoco.MjData(model)
     data.qpos[:] = family.start(model).pose
     mujoco.mj_forward(model, data)
+    if outside := _outside_limits(model, data.qpos):
+        return outside
     names = element_names(model, "geom")
     for contact in data.contact[: data.ncon]:
         smaller = min(float(model.geom_rbound[geom]) or np.inf for geom in contact.geom)
@@ -128,6 +142,30 @@ def _start(family: Locomotion) -> str | None:
             "condition"
         )
     return None
+
+
+def _outside_limits(model: mujoco.MjModel, pose: np.ndarray) -> str | None:
+    """A joint that starts beyond its limits, which throw it back with all their force."""
+    plain = np.isin(model.jnt_type, [mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE])
+    for joint in np.flatnonzero(plain & model.jnt_limited.astype(bool)).tolist():
+        place, (low, high) = float(pose[model.jnt_qposadr[joint]]), model.jnt_range[joint]
+        if not low - _DEEP * (high - low) <= place <= high + _DEEP * (high - low):
+            return (
+                f"joint {element_names(model, 'joint')[joint]} starts at {place:.3g}, far outside its limits {low:.3g} to "
+                f"{high:.3g}, which throw it back; give a start that it can stand in (start.keyframe or start.joints)"
+            )
+    return None
+
+
+def _stable(family: Locomotion) -> str | None:
+    played = _play(family, _some_task(family), _sequences(family))
+    if not played.unstable.any():
+        return None
+    return (
+        f"the simulation becomes unstable under {int(played.unstable.any(0).sum())} of {_SEQUENCES} sequences of actions, "
+        f"first at step {int(np.argmax(played.unstable.any(1)))}; give the model a shorter timestep, "
+        'integrator="implicitfast", or motors that are less strong'
+    )
 
 
 def _plain_physics(family: Locomotion) -> str | None:

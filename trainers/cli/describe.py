@@ -116,8 +116,8 @@ def _parameter(family: Any, name: str) -> str:
     """A task parameter: its distribution, what lies beyond it, and whether agents are told it."""
     distribution = family.parameters[name]
     beyond = f"; out of distribution: {', '.join(map(str, distribution.ood))}" if distribution.ood else ""
-    told = "; the observation tells it" if name in family.observed_parameters else ""
-    return f"task parameter {name} ~ {distribution}{beyond}{told}"
+    observed = "; the observation tells it" if name in family.observed_parameters else ""
+    return f"task parameter {name} ~ {distribution}{beyond}{observed}"
 
 
 def _describe_recipe(path: Path) -> None:
