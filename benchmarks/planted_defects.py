@@ -2,8 +2,8 @@
 
     python benchmarks/planted_defects.py
 
-A defect is a change of an example's model or description; found is one that is refused with a sentence when it is loaded,
-or that a check names. The sound examples must pass every check.
+A defect is a change of an example's model or description; found is one that is refused with a sentence when it is
+loaded, or that a check names. The sound examples must pass every check.
 """
 
 from __future__ import annotations
@@ -43,6 +43,17 @@ def swap(old: str, new: str, count: int = 0) -> Callable[[str], str]:
         return re.sub(old, new, text, count=count)
 
     return swapped
+
+
+def both(*functions: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """One after the other; those of a model give its text on, those of data change it."""
+
+    def all_of(value: Any) -> Any:
+        for function in functions:
+            value = function(value) or value
+        return value
+
+    return all_of
 
 
 def put(*path: str, value: Any) -> Callable[[Data], object]:
@@ -90,16 +101,18 @@ DEFECTS = {
     "a success at once": Defect("puck_arm", data=put(
         "success", value={"term": "distance", "of": "puck", "to": "target", "below": 5.0})),
     # what moves, and what is paid
-    "motors that act on nothing": Defect("arm", swap(
-        "</worldbody>", '<body name="fan" pos="2 0 2"><joint name="fan" axis="0 0 1"/><geom size=".05"/></body></worldbody>'
-    )),
-    "a reward that nothing changes": Defect("servo_dog", data=put("reward", value={"alive": 1.0})),
-    "a gain at which it flies apart": Defect("servo_dog", swap(r'timestep="0.004" integrator="implicitfast"', 'timestep="0.02"'
-        ), lambda data: (put("actions", "scale", value=3.0)(data), put("terminate", value={})(data))),
+    "motors that act on nothing": Defect("arm", both(
+        swap(r'joint="(turn|shoulder|elbow)"', 'joint="fan"'),
+        swap("</worldbody>", '<body><joint name="fan" axis="0 0 1"/><geom size=".05"/></body></worldbody>'))),
+    "a reward that nothing changes": Defect("servo_dog", data=both(
+        put("reward", value={"alive": 1.0}), put("terminate", value={}))),
+    "gains at which it flies apart": Defect("servo_dog", both(
+        swap('kp="35" kv="0.8"', 'kp="350000"'), swap(r'forcerange="[^"]*"', "")), put("terminate", value={})),
     "a control step that is no multiple": Defect("servo_dog", data=put("control_dt_s", value=0.005)),
     "a motor without a range": Defect("quadruped", swap(r'ctrlrange="[^"]*"', "")),
     "observed sensors that are not there": Defect("arm", data=put("observe", value=["sensors"])),
-    "only terms that are empty": Defect("puck_arm", data=put("observe", value=[{"term": "joint_positions", "of": "none*"}])),
+    "only terms that are empty": Defect("puck_arm", data=put(
+        "observe", value=[{"term": "joint_positions", "of": "none*"}])),
     "a tilt of an arm": Defect("arm", data=put("reward", "tilt", value=-1.0)),
     # names and files
     "a misspelt base": Defect("servo_dog", data=put("base", value="trnk")),
@@ -108,7 +121,8 @@ DEFECTS = {
         "term": "foot_air_time", "of": "*_fot", "weight": 1.0})),
     "a mesh that is not there": Defect("servo_dog", swap(
         "<worldbody>", '<asset><mesh name="shell" file="shell.stl"/></asset><worldbody>', 1)),
-    "an include that is not there": Defect("servo_dog", swap("<worldbody>", '<include file="parts.xml"/><worldbody>', 1)),
+    "an include that is not there": Defect("servo_dog", swap(
+        "<worldbody>", '<include file="parts.xml"/><worldbody>', 1)),
     "an element of a newer MuJoCo": Defect("servo_dog", swap("<worldbody>", "<flexes/><worldbody>", 1)),
     "a delay by another name": Defect("servo_dog", data=put(
         "tasks", "late", value={"sensor_delay": True, "choice": [0, 1]})),

@@ -49,12 +49,10 @@ class Played:
     success: np.ndarray
     unstable: np.ndarray
 
-    def same_as(self, other: Played) -> bool:
-        """Whether both moved, paid and saw the same."""
-        return all(
-            np.array_equal(getattr(self, name), getattr(other, name))
-            for name in ("alive", "reward", "observation", "qpos")
-        )
+    def same_as(self, other: Played, *, but_observation: bool = False) -> bool:
+        """Whether both moved, paid and saw the same; `but_observation`: whatever they saw."""
+        compared = ("alive", "reward", "qpos") if but_observation else ("alive", "reward", "qpos", "observation")
+        return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in compared)
 
 
 def checks() -> list[Check]:
@@ -150,8 +148,9 @@ def _outside_limits(model: mujoco.MjModel, pose: np.ndarray) -> str | None:
     for joint in np.flatnonzero(plain & model.jnt_limited.astype(bool)).tolist():
         place, (low, high) = float(pose[model.jnt_qposadr[joint]]), model.jnt_range[joint]
         if not low - _DEEP * (high - low) <= place <= high + _DEEP * (high - low):
+            name = element_names(model, "joint")[joint]
             return (
-                f"joint {element_names(model, 'joint')[joint]} starts at {place:.3g}, far outside its limits {low:.3g} to "
+                f"joint {name} starts at {place:.3g}, far outside its limits {low:.3g} to "
                 f"{high:.3g}, which throw it back; give a start that it can stand in (start.keyframe or start.joints)"
             )
     return None
@@ -162,8 +161,8 @@ def _stable(family: Locomotion) -> str | None:
     if not played.unstable.any():
         return None
     return (
-        f"the simulation becomes unstable under {int(played.unstable.any(0).sum())} of {_SEQUENCES} sequences of actions, "
-        f"first at step {int(np.argmax(played.unstable.any(1)))}; give the model a shorter timestep, "
+        f"the simulation becomes unstable under {int(played.unstable.any(0).sum())} of {_SEQUENCES} sequences of "
+        f"actions, first at step {int(np.argmax(played.unstable.any(1)))}; give the model a shorter timestep, "
         'integrator="implicitfast", or motors that are less strong'
     )
 
@@ -217,8 +216,11 @@ def _parameters_matter(family: Locomotion) -> str | None:
         if name in of_ground:
             continue  # is met further on
         low, high = (_play(family, _some_task(family, **{name: end}), actions) for end in distribution.corners)
-        if low.same_as(high):
+        if low.same_as(high, but_observation=name in family.observed_parameters):
             return _changes_nothing(name, distribution, _cure(family, family.changes.get(name)))
+        friction = name in family.changes and family.changes[name].field == "friction"
+        if friction and (problem := _not_where_it_stands(family, name, distribution)):
+            return problem
     for name, one in family.randomized.items():
         low, high = (
             _play(
@@ -232,6 +234,29 @@ def _parameters_matter(family: Locomotion) -> str | None:
         if low.same_as(high):
             return _changes_nothing(f"randomize.{name}", one.distribution, _cure(family, one.change))
     return None
+
+
+def _not_where_it_stands(family: Locomotion, name: str, distribution: Distribution) -> str | None:
+    """A friction that none of the contacts has on which the robot stands, though a fall may meet it."""
+    frictions = []
+    for end in distribution.corners:
+        env = LocomotionEnv(family, [_some_task(family, **{name: end})], 1)
+        env.reset(seed=[0])
+        for _ in range(min(_PHYSICS_STEPS, family.episode_steps) // 2):
+            env.step(np.zeros((1, family.base.nu)))
+        model = env.simulations.models[0]
+        data = mujoco.MjData(model)
+        data.qpos[:] = env.simulations.qpos[0]
+        mujoco.mj_forward(model, data)
+        chosen = set(choose(model, "geom", family.changes[name].elements).tolist())
+        frictions.append([one.friction[0] for one in data.contact[: data.ncon] if chosen & set(one.geom.tolist())])
+    low, high = (set(np.round(values, 9)) for values in frictions)
+    if not low or low != high or len(low) > 1:
+        return None
+    return (
+        f"{name} does not act where the robot stands: its contacts there have a friction of {low.pop():g} at both ends "
+        f"of the distribution; {_cure(family, family.changes[name])}"
+    )
 
 
 def _success_is_earned(family: Locomotion) -> str | None:
