@@ -96,20 +96,21 @@ DEFECTS = {
     "a keyframe in the ground": Defect("servo_dog", swap('qpos="0 0 .32', 'qpos="0 0 .24')),
     "a start beyond a limit": Defect("biped", data=put("start", "joints", value={"left_knee": 9.0})),
     "a start that a condition ends at once": Defect("servo_dog", data=put("terminate", "height_below_m", value=0.5)),
-    "a start on a forbidden contact": Defect("servo_dog", swap('qpos="0 0 .32', 'qpos="0 0 .30'), put(
+    "a start on a forbidden contact": Defect("servo_dog", swap('qpos="0 0 .32', 'qpos="0 0 .316'), put(
         "terminate", "contact", value=["*_foot"])),
     "a success at once": Defect("puck_arm", data=put(
         "success", value={"term": "distance", "of": "puck", "to": "target", "below": 5.0})),
     # what moves, and what is paid
     "motors that act on nothing": Defect("arm", both(
         swap(r'joint="(turn|shoulder|elbow)"', 'joint="fan"'),
-        swap("</worldbody>", '<body><joint name="fan" axis="0 0 1"/><geom size=".05"/></body></worldbody>'))),
+        swap("</worldbody>", '<body><joint name="fan" limited="false"/><geom size=".05"/></body></worldbody>'))),
     "a reward that nothing changes": Defect("servo_dog", data=both(
         put("reward", value={"alive": 1.0}), put("terminate", value={}))),
     "gains at which it flies apart": Defect("servo_dog", both(
         swap('kp="35" kv="0.8"', 'kp="350000"'), swap(r'forcerange="[^"]*"', "")), put("terminate", value={})),
     "a control step that is no multiple": Defect("servo_dog", data=put("control_dt_s", value=0.005)),
-    "a motor without a range": Defect("quadruped", swap(r'ctrlrange="[^"]*"', "")),
+    "a motor without a range": Defect("quadruped", both(
+        swap(r'ctrlrange="[^"]*"', ""), swap('ctrllimited="true"', 'ctrllimited="false"'))),
     "observed sensors that are not there": Defect("arm", data=put("observe", value=["sensors"])),
     "only terms that are empty": Defect("puck_arm", data=put(
         "observe", value=[{"term": "joint_positions", "of": "none*"}])),
@@ -128,8 +129,8 @@ DEFECTS = {
         "tasks", "late", value={"sensor_delay": True, "choice": [0, 1]})),
     "a mass that may be negative": Defect("servo_dog", data=put(
         "tasks", "payload_kg", "uniform", value=[-20, 3])),
-    "a ground whose name is taken": Defect("servo_dog", swap('name="head"', 'name="floor_head"'), put(
-        "terrain", value={"kind": "rough"})),
+    "a ground whose name is taken": Defect("servo_dog", swap('name="head"', 'name="floor_head"'), both(
+        put("terrain", value={"kind": "rough"}), put("terminate", "contact", value=["trunk"]))),
 }  # fmt: skip
 
 

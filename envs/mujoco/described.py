@@ -39,7 +39,7 @@ from envs.mujoco.described_parts import (
 from envs.mujoco.description import Description
 from envs.mujoco.drive import Drive, give_muscles_their_range, held_by, make_servos
 from envs.mujoco.elements import choose, element_names, find, tracking_camera
-from envs.mujoco.light import lighten
+from envs.mujoco.light import give_sky, lighten
 from envs.mujoco.locomotion import Locomotion
 from envs.mujoco.locomotion_env import LocomotionEnv
 from envs.mujoco.model_files import digest_of, files_of
@@ -180,7 +180,9 @@ class DescribedFamily(Locomotion):
         give_muscles_their_range(spec, model)
         if (actions := self.description.actions).kp is not None:
             make_servos(spec, model, actions.kp, actions.kd)
-        if not self._whole:
+        if self._whole:
+            give_sky(spec)
+        else:
             lighten(spec, model)
 
     def drawn_model(self, task: Task) -> mujoco.MjModel:

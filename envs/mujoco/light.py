@@ -45,6 +45,16 @@ def lighten(spec: mujoco.MjSpec, model: mujoco.MjModel) -> bool:
     return True
 
 
+def give_sky(spec: mujoco.MjSpec) -> None:
+    """A pale sky where a description has none, which would be black."""
+    if any(texture.type == mujoco.mjtTexture.mjTEXTURE_SKYBOX for texture in spec.textures):
+        return
+    spec.add_texture(
+        name="acclimate_sky", type=mujoco.mjtTexture.mjTEXTURE_SKYBOX, builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
+        rgb1=[0.85, 0.88, 0.92], rgb2=[0.62, 0.68, 0.75], width=64, height=384,
+    )  # fmt: skip
+
+
 def _take_geoms(spec: mujoco.MjSpec, model: mujoco.MjModel, bodies: list[mujoco.MjsBody]) -> None:
     """Delete geoms of meshes that nothing touches and nothing else names; all others keep the names they had."""
     names = element_names(model, "geom")

@@ -75,7 +75,8 @@ def load_mjcf(
             model = spec.compile()
         return spec, model
     except ValueError as error:
-        raise TaskError(f"{path} does not compile as MJCF: {' '.join(str(error).split())[:300]}") from error
+        newer = f"; this is MuJoCo {mujoco.__version__}, and the file may be of a newer one" * ("Schema" in str(error))
+        raise TaskError(f"{path} does not compile as MJCF: {' '.join(str(error).split())[:300]}{newer}") from error
 
 
 def floors_of(model: mujoco.MjModel) -> list[int]:
