@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import mujoco
 import numpy as np
@@ -16,6 +17,8 @@ from trainers.recipes import registry
 
 STEPS = 100
 TOLERANCE = 1e-8
+ROBOTS = Path(__file__).resolve().parents[2] / "examples" / "robots"
+EXAMPLES = sorted(path.stem for path in ROBOTS.glob("*.yaml") if "mjcf" in path.read_text())
 MUJOCO_FAMILIES = [name for name, place in envs.FAMILIES.items() if place.startswith("envs.locomotion.")]
 
 # A walker on four legs whose contacts need more solver iterations than it is given.
@@ -102,13 +105,18 @@ def play_beside(family: Locomotion, tasks: list[Task], resets: dict[int, list[in
                 references[row] = OwnData(family.model(active(tasks[row], episode[row], 0)))
                 references[row].reset(simulations.qpos[row], simulations.qvel[row])
         before = simulations.qpos.copy()
+        controls = np.zeros((len(tasks), simulations.models[0].nu))
+        controls[running] = env.controls(np.flatnonzero(running), action[running])
         *_, terminated, truncated, info = env.step(action)
         for row in np.flatnonzero(running):
             reference = references[row]
             now = active(tasks[row], episode[row], elapsed[row])
             if now != active(tasks[row], episode[row], max(0, elapsed[row] - 1)):
                 reference.put_model(family.model(now))
-            reference.step(action[row], skip)
+            if family.push is not None:
+                pushed, _ = env.disturbances.seen(row, 1)
+                reference.data.qvel[list(family.push.entries)] += pushed[: len(family.push.entries)]
+            reference.step(controls[row], skip)
             unstable = bool(info["unstable"][row]) if "unstable" in info else False
             assert unstable == (not reference.stable), (step, row)
             if unstable:
@@ -134,6 +142,16 @@ def test_every_family_moves_as_mujoco_does(name):
     family = registry.family(name)
     tasks = family.sample(2, np.random.default_rng(1), "train")
     # Robots that fall are put on their feet again now and then.
+    compared = play_beside(family, tasks, {20: [0], 40: [0, 1], 60: [1], 80: [0, 1]})
+    assert compared >= 60
+
+
+@pytest.mark.parametrize("iterations", [1, 3, 10, 100])
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_example_moves_as_mujoco_does(name, iterations):
+    family = described.load(ROBOTS / f"{name}.yaml")
+    family.base.opt.iterations = iterations
+    tasks = family.sample(2, np.random.default_rng(1), "train")
     compared = play_beside(family, tasks, {20: [0], 40: [0, 1], 60: [1], 80: [0, 1]})
     assert compared >= 60
 
