@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -164,7 +165,7 @@ def test_where_nothing_can_enter_the_reasons_are_printed(suite, tmp_path):
     ],
 )
 def test_a_suite_that_is_wrong_is_one_sentence(suite, tmp_path, changed, says):
-    data = yaml.safe_load(open(suite).read())  # noqa: PTH123, SIM115
+    data = yaml.safe_load(Path(suite).read_text())
     if changed.get("families") == "twice":
         changed = {"families": data["families"] * 2}
     (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(data | changed))
@@ -205,7 +206,7 @@ def test_rows_of_code_that_was_edited_are_measured_again(tmp_path, monkeypatch):
 
 
 def test_cells_that_fail_alike_are_one_sentence(suite, tmp_path):
-    data = yaml.safe_load(open(suite).read())  # noqa: PTH123, SIM115
+    data = yaml.safe_load(Path(suite).read_text())
     data["families"][0]["from_scratch"], data["seeds"] = 3, 2
     (tmp_path / "three.yaml").write_text(yaml.safe_dump(data))
     record, _ = measured(str(tmp_path / "three.yaml"), tmp_path / "out", (), ("random", f"{__name__}:Failing"))
@@ -215,7 +216,7 @@ def test_cells_that_fail_alike_are_one_sentence(suite, tmp_path):
 def test_a_folder_of_another_suite_is_refused(suite, tmp_path):
     measured(suite, tmp_path / "out", runs=())
     other = tmp_path / "other.yaml"
-    other.write_text(yaml.safe_dump({**yaml.safe_load(open(suite).read()), "episodes": 5}))  # noqa: PTH123, SIM115
+    other.write_text(yaml.safe_dump({**yaml.safe_load(Path(suite).read_text()), "episodes": 5}))
     with pytest.raises(UsageError, match="another suite"):
         prepare(BenchmarkRequest(str(other), tmp_path / "out", (), ("random",)))
 
@@ -228,7 +229,7 @@ def test_shipped_suites_are_of_the_tasks_that_families_draw(name):
 
 
 def test_a_suite_of_another_version_of_its_family_is_refused(suite, tmp_path):
-    data = yaml.safe_load(open(suite).read())  # noqa: PTH123, SIM115
+    data = yaml.safe_load(Path(suite).read_text())
     data["families"][0]["held_out"]["hash"] = "0" * 16
     (tmp_path / "old.yaml").write_text(yaml.safe_dump(data))
     with pytest.raises(UsageError, match="another version of the family"):
@@ -293,3 +294,25 @@ def test_where_training_tasks_lie_densely_neighbours_are_no_copies_and_copies_ar
     ]
     with pytest.raises(UsageError, match="they are copies"):
         refuse_leaks(run, family, TaskSet(family.name, "held-out", tuple(copies)), 1e-6)
+
+
+def test_a_budget_below_an_episode_is_missing_with_its_reason(suite, tmp_path):
+    data = yaml.safe_load(Path(suite).read_text()) | {"env_steps": FAMILY.episode_steps - 1}
+    short = tmp_path / "short.yaml"
+    short.write_text(yaml.safe_dump(data))
+    entries = entering.enter(load_suite(str(short)), [], ["sb3_ppo"])
+    assert not entries.entrants
+    assert "less than an episode" in entries.missing[0].why
+
+
+def test_a_run_without_memory_has_no_control_without_context(suite, tmp_path):
+    memoryless = "docs/results/point_nav_memoryless/seed-0"
+    runs = [f"plain={memoryless}", f"maml={RUN}"]
+    entries = entering.enter(load_suite(suite), runs, ["no-context"])
+    assert [one.label for one in entries.entrants] == ["plain", "maml", "maml, context ablated"]
+
+
+def test_a_folder_of_runs_is_answered_with_their_names():
+    refused = call("compare", "docs/results")
+    assert refused.exit_code == 2
+    assert "it holds the runs ant_fwd_back_maml, " in " ".join(refused.output.split())

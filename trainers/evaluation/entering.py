@@ -174,7 +174,8 @@ def _enter_run(entries: Entries, suite: Suite, label: str, run: Run, controls: S
         fresh, learner = build(recipe, family, torch.device("cpu"))
         name = f"{label}, untrained"
         entries.add(entrant(name, "control", fresh, policy_weights(learner), 0, "untrained"), source)
-    if "no-context" in controls and kind == "run":
+    memoryless = getattr(getattr(recipe.agent, "memory", None), "name", None) == "none"  # its control is itself
+    if "no-context" in controls and kind == "run" and not memoryless:
         name = f"{label}, context ablated"
         ablated = ablate_context(agent, "none")
         entries.add(entrant(name, "control", ablated, weights, iteration, "no-context"), source)
@@ -202,6 +203,11 @@ def _enter_baseline(entries: Entries, suite: Suite, entry: SuiteFamily, name: st
     about: dict[str, Any] = {"provenance": provenance.provenance()}
     if contestant := contestant_class(name):
         budget = suite.budgets.get(name, suite.env_steps)
+        if budget < plain.episode_steps:
+            raise UsageError(
+                f"{name} has a budget of {budget:,} environment steps, less than an episode of {plain.name} "
+                f"({plain.episode_steps:,}); raise env_steps or budgets.{name} of suite {suite.name}"
+            )
         made = _made(contestant, name, Settings(budget, suite.episodes, suite.probe_episodes))
         how: EntrantKind = "run" if contestant.across_tasks else "from scratch"
         if contestant.across_tasks:

@@ -290,8 +290,14 @@ def run_folders(path: str | Path) -> list[Path]:
         return [path]
     seeds = sorted(folder for folder in path.glob("seed-*") if folder.is_dir()) if path.is_dir() else []
     if not seeds:
-        raise RunFolderError(f"{path} is not a run folder: it has neither config.yaml nor seed-* folders")
+        inside = sorted(folder.name for folder in path.iterdir() if _holds_runs(folder)) if path.is_dir() else []
+        hint = f"; it holds the runs {', '.join(inside)}: name them, such as {path / inside[0]}" if inside else ""
+        raise RunFolderError(f"{path} is not a run folder: it has neither config.yaml nor seed-* folders{hint}")
     return seeds
+
+
+def _holds_runs(folder: Path) -> bool:
+    return (folder / "config.yaml").is_file() or any(folder.glob("seed-*/config.yaml"))
 
 
 def find_runs(path: str | Path, *, family: AnyFamily | None = None) -> list[Run]:
