@@ -9,6 +9,7 @@ from pathlib import Path
 import mujoco
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from envs.check import check_task_family
@@ -20,6 +21,7 @@ from envs.mujoco.terrains import TERRAINS
 from envs.task import TaskError
 from tests.helpers import call
 from trainers.recipes import registry
+from trainers.recipes.assembling import build
 from trainers.recipes.schema import Recipe
 
 ROBOTS = Path(__file__).parents[2] / "examples" / "robots"
@@ -153,17 +155,22 @@ def test_terminations_are_what_they_say(tmp_path):
     assert env.step(np.zeros((2, 1)))[2].tolist() == [False, True]
 
 
-@pytest.mark.parametrize("name", ["quadruped", "arm", "servo_dog"])
-def test_robots_of_our_own_conform(name):
-    family = described.load(ROBOTS / f"{name}.yaml")
+FILES = sorted(ROBOTS.glob("*.yaml"))
+DESCRIPTIONS = [path for path in FILES if "mjcf:" in path.read_text()]
+
+
+@pytest.mark.parametrize("path", DESCRIPTIONS, ids=lambda path: path.stem)
+def test_robots_of_our_own_conform(path):
+    family = described.load(path)
     assert not [finding for finding in check_task_family(family) if finding.problem]
     assert pickle.loads(pickle.dumps(family)).digest == family.digest
-    assert call("check", str(ROBOTS / f"{name}.yaml")).exit_code == 0
 
 
-def test_the_tutorials_recipe_loads():
-    recipe = Recipe.load(ROBOTS / "quadruped_maml.yaml")
-    assert Path(recipe.family) == ROBOTS.relative_to(ROBOTS.parents[1]) / "quadruped.yaml"
+@pytest.mark.parametrize("path", [path for path in FILES if path not in DESCRIPTIONS], ids=lambda path: path.stem)
+def test_their_recipes_load(path):
+    recipe = Recipe.load(path)
+    assert ROBOTS.parents[1] / recipe.family in DESCRIPTIONS
+    build(recipe, registry.family(recipe.family), torch.device("cpu"))
 
 
 def test_a_quadruped_sees_and_is_paid_by_hand():
