@@ -73,6 +73,8 @@ class Disturbances:
 
     def act(self, rows: Rows, elapsed: np.ndarray, generator: Generator) -> None:
         """Push and pull rows whose time has come, `elapsed` [B] control steps after their episodes began."""
+        if self._push is None and self._pull is None:
+            return
         indices = np.arange(len(elapsed))[rows]
         steps = elapsed[indices]
         self._since[indices] += 1

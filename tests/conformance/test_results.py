@@ -17,11 +17,20 @@ from trainers.recipes.schema import Recipe
 from trainers.runs.run_folder import Run, find_runs
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
+ROBOTS = RESULTS.parents[1] / "examples" / "robots"
 PUBLISHED = sorted(path.parent for path in RESULTS.glob("*/summary.json"))
 
 
+def recipe_of(name: str) -> Path:
+    """The recipe's file: a shipped one, or of one of the example robots."""
+    return next(path for path in (loading.SHIPPED / f"{name}.yaml", ROBOTS / f"{name}.yaml") if path.is_file())
+
+
 def test_every_recipe_is_published():
-    assert {path.stem for path in loading.SHIPPED.glob("*.yaml")} == {folder.name for folder in PUBLISHED}
+    shipped = {path.stem for path in loading.SHIPPED.glob("*.yaml")}
+    assert shipped <= {folder.name for folder in PUBLISHED}
+    for folder in PUBLISHED:
+        assert recipe_of(folder.name)
 
 
 @pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)
@@ -70,7 +79,7 @@ def check_some_tasks(folder, claimed, tmp_path):
 
 @pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)
 def test_a_published_run_was_made_by_its_recipe(folder):
-    recipe = Recipe.load(folder.name)
+    recipe = Recipe.load(recipe_of(folder.name))
     for run in find_runs(folder):
         # Shards are smaller in today's recipes (benchmarks/shards.py): the same but for last bits.
         free = {"seed", "workers", "device", "learner_threads", "sampling"}
@@ -88,7 +97,7 @@ def test_results_stay_in_proportion():
     for run in runs:
         size = sum(path.stat().st_size for path in files_of(run))
         assert size < 1_200_000, run  # PEARL's published networks alone are 1.1 MB
-        assert len(files_of(run)) <= 6, run
+        assert len([path for path in files_of(run) if run / "family" not in path.parents]) <= 6, run
         assert len((run / "metrics.jsonl").read_text().splitlines()) <= 120, run
     everything = files_of(RESULTS)
     assert sum(path.stat().st_size for path in everything) <= 270_000 * len(runs)

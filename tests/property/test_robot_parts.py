@@ -219,6 +219,9 @@ def test_describe_and_check_say_what_was_found(tmp_path):
     (tmp_path / "recipe.yaml").write_text("family: hopper.yaml\nagent: rl2\n")
     shown = flat(call("check", str(tmp_path / "recipe.yaml")))
     assert "17 of 17 checks passed" in shown
+    refused = call("check", str(tmp_path / "hopper.xml"))
+    assert refused.exit_code == 2
+    assert "hopper.xml is a model; name the YAML file" in flat(refused)
     other = HOPPER.replace("</worldbody>", '<geom name="wall" type="box" pos="5 0 0" size=".1 1 1"/></worldbody>')
     made(tmp_path, other, tasks=LOAD, terrain={"kind": "slope"}, reward={"speed": 1})
     assert "wall, flag of the model stay" not in flat(call("describe", str(tmp_path / "hopper.yaml")))

@@ -104,6 +104,11 @@ def family(
     file: see `described_family`.
     """
     described = name.endswith((".yaml", ".yml"))
+    if name.endswith(".xml"):
+        raise RecipeError(
+            f"family: {name} is a model; name the YAML file that describes tasks on it (docs/own-robot.md), such as "
+            f"{Path(name).with_suffix('.yaml')}"
+        )
     made = described_family(name, near, digest) if described else _family(name)
     return OracleWrapper(made) if task_in_observation else made
 
