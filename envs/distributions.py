@@ -83,7 +83,7 @@ class Uniform:
         return [self.low, self.high, *(end for interval in self.ood for end in interval)]
 
     @property
-    def corners(self) -> tuple[Value, Value]:
+    def corners(self) -> tuple[Value, ...]:
         """The smallest and the largest valid value, of every entry."""
         low, high = (np.full(self.shape, end(self.extremes)) for end in (min, max))
         return plain_value(low), plain_value(high)
@@ -170,10 +170,9 @@ class Box:
         return [end for box in (self.sides, *self.ood) for side in box for end in side]
 
     @property
-    def corners(self) -> tuple[Value, Value]:
-        """The lower corner of the box and the upper one of the last."""
-        last = (self.sides, *self.ood)[-1]
-        return plain_value([low for low, _ in self.sides]), plain_value([high for _, high in last])
+    def corners(self) -> tuple[Value, ...]:
+        """The lower and the upper corner of every box."""
+        return tuple(plain_value([side[end] for side in box]) for box in (self.sides, *self.ood) for end in (0, 1))
 
     def __str__(self) -> str:
         return f"U({_sides(self.sides)})" + (f" {self.unit}" if self.unit else "")
@@ -216,7 +215,7 @@ class Choice:
         return [float(value) for value in (*self.values, *self.ood)]  # type: ignore[arg-type]
 
     @property
-    def corners(self) -> tuple[Value, Value]:
+    def corners(self) -> tuple[Value, ...]:
         """The smallest and the largest value; of a choice between numbers."""
         return min(self.extremes), max(self.extremes)
 
@@ -255,7 +254,7 @@ class Integer:
         return [self.low, self.high]
 
     @property
-    def corners(self) -> tuple[Value, Value]:
+    def corners(self) -> tuple[Value, ...]:
         """Both ends."""
         return self.low, self.high
 

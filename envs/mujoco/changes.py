@@ -119,6 +119,9 @@ class Change:
         old = np.asarray(getattr(model.opt, array), float)
         if old.ndim and not given.ndim and self.how != "scale":
             given = np.array([0.0, 0.0, -given] if self.field == "gravity" else [given, 0.0, 0.0])
+        if given.ndim and given.shape != old.shape:
+            wanted = f"{old.size} numbers" if old.ndim else "one number"
+            raise TaskError(f"{parameter} has {given.size} values, but {self.field} is {wanted}")
         new = self._changed(old, given)
         self._check(new, parameter)
         if old.ndim:

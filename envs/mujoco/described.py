@@ -11,6 +11,7 @@ grounds: `envs/mujoco/terrains/`.
 from __future__ import annotations
 
 import copy
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import mujoco
 import numpy as np
 from pydantic import ValidationError
 
+from envs.distributions import Distribution, Value
 from envs.errors import TaskError
 from envs.mujoco import terms
 from envs.mujoco.arrows import Arrow, arrows_of
@@ -32,6 +34,7 @@ from envs.mujoco.described_parts import (
     push_of,
     randomized_of,
     refuse_misnamed_delays,
+    refuse_taken_names,
     senses_forces,
     start_pose,
     terrain_of,
@@ -39,7 +42,7 @@ from envs.mujoco.described_parts import (
 from envs.mujoco.description import Description
 from envs.mujoco.drive import Drive, give_muscles_their_range, held_by, make_servos
 from envs.mujoco.elements import choose, element_names, find, tracking_camera
-from envs.mujoco.light import give_sky, lighten
+from envs.mujoco.light import give_sky, lighten, name_geoms
 from envs.mujoco.locomotion import Locomotion
 from envs.mujoco.locomotion_env import LocomotionEnv
 from envs.mujoco.model_files import digest_of, files_of
@@ -64,7 +67,7 @@ class DescribedFamily(Locomotion):
 
     def __init__(self, description: Description, path: Path, *, whole: bool = False) -> None:
         self._source, self.description, self._whole = path, description, whole
-        model_file = (path.parent / description.mjcf).resolve()
+        model_file = Path(os.path.abspath(path.parent / description.mjcf))  # noqa: PTH100 - links stay links
         if not model_file.is_file():
             raise TaskError(f"mjcf is {description.mjcf}, but there is no file {model_file}")
         # Compiled anew: a file that was edited since must not be answered out of a cache.
@@ -76,14 +79,16 @@ class DescribedFamily(Locomotion):
         if description.reset.position_m and self._base.x is None:
             raise TaskError("reset.position_m moves a base in the plane, which this robot has not; leave it out")
         parameters = description.tasks or {}
-        refuse_misnamed_delays(parameters)
+        refuse_misnamed_delays(parameters, description.randomize)
         skip = frame_skip(description.control_dt_s, model)
         terrain = terrain_of(description, self._base)
+        refuse_taken_names(description, terrain)
         commands = commands_of({**parameters, **description.randomize})
         if description.camera is not None:
             find(model, "camera", description.camera)
         self._goal = commands["goal"][0] if "goal" in commands else None
-        part = terms.Part(model, self._base, commands)
+        changed = frozenset(one.change for one in (*parameters.values(), *description.randomize.values()) if one.change)
+        part = terms.Part(model, self._base, commands, changed)
         self._observed, observation_reads = terms.observation(description, part)
         self._rewarded, reward_reads = terms.reward(description, part)
         self._reached, success_reads = terms.success(description, part, [one for _, one in self._rewarded])
@@ -146,12 +151,13 @@ class DescribedFamily(Locomotion):
 
     def _check_extremes(self) -> None:
         """Build the models at both ends of every distribution: a range that MuJoCo cannot take is refused at once."""
-        for end in (0, 1):
-            task = self.task(**{name: distribution.corners[end] for name, distribution in self.parameters.items()})
+        drawn = [*self.parameters.values(), *(one.distribution for one in self.randomized.values())]
+        for end in range(max(len(distribution.corners) for distribution in drawn)):
+            task = self.task(**{name: _corner(distribution, end) for name, distribution in self.parameters.items()})
             model = copy.deepcopy(self.model(task))
             for name, one in self.randomized.items():
                 if one.change is not None:
-                    value: Any = one.distribution.corners[end]
+                    value: Any = _corner(one.distribution, end)
                     one.change.apply(model, value, f"randomize.{name}")
         try:  # whatever else can fail fails here, not in the middle of a training
             env = self.make_vector_env([task], 1)
@@ -171,12 +177,13 @@ class DescribedFamily(Locomotion):
         low, high = model.actuator_ctrlrange.T
         middle, scale = (low + high) / 2, (high - low) / 2
         if self.description.actions.offset == "start":
-            middle = held_by(model, self._pose)
+            middle = held_by(self.base, self._pose)
         if self.description.actions.scale is not None:
             scale = np.full(model.nu, self.description.actions.scale)
         return Drive(low, high, middle, scale, 1.0 - self.description.actions.smoothing, self.description.actions.delay)
 
     def prepare(self, spec: mujoco.MjSpec, model: mujoco.MjModel) -> None:
+        name_geoms(spec, model)
         give_muscles_their_range(spec, model)
         if (actions := self.description.actions).kp is not None:
             make_servos(spec, model, actions.kp, actions.kd)
@@ -210,7 +217,10 @@ class DescribedFamily(Locomotion):
         return arrows_of(env, row, self._base, self._commands)
 
     def goal(self, task: Task) -> tuple[float, ...] | None:
-        return task[self._goal] if self._goal is not None else None
+        return task[self._goal] if self._goal is not None and self._goal in self.parameters else None
+
+    def shown_goal(self, env: LocomotionEnv, row: int, task: Task) -> tuple[float, ...] | None:
+        return tuple(env.command(self._goal)[row].tolist()) if self._goal is not None else None
 
     def observe(self, state: SimulationState) -> np.ndarray:
         parts = [term(state) for term in self._observed]
@@ -245,7 +255,12 @@ class DescribedFamily(Locomotion):
         return ended
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _load_again, (self._source.resolve(), self.digest)
+        return _load_again, (self._source.absolute(), self.digest)
+
+
+def _corner(distribution: Distribution, number: int) -> Value:
+    """One of the extreme values, the last one where there are fewer."""
+    return distribution.corners[min(number, len(distribution.corners) - 1)]
 
 
 def _load_again(path: Path, digest: str) -> DescribedFamily:

@@ -15,6 +15,7 @@ from envs.mujoco.disturbances import Pull, Push
 from envs.mujoco.drawn import ModelParameter, TaskParameter
 from envs.mujoco.elements import choose, find
 from envs.mujoco.locomotion_env import ACTION_DELAY, DELAY
+from envs.mujoco.model_fields import FIELDS
 from envs.mujoco.randomized import Randomized
 from envs.mujoco.robot_base import RobotBase
 from envs.mujoco.terrains import TERRAINS
@@ -89,8 +90,10 @@ def distributions_of(
     for name, parameter in parameters.items():
         shape: tuple[int, ...] = (parameter.entries,) if parameter.entries else ()
         if parameter.change and parameter.each:
-            if terrain is not None and parameter.change == "friction":
-                raise TaskError(f"{name}: on a terrain, friction is changed for all geoms alike; leave out each")
+            if terrain is not None and parameter.change in FIELDS and FIELDS[parameter.change].kind == "geom":
+                raise TaskError(
+                    f"{name}: on a terrain, {parameter.change} is changed for all geoms alike; leave out each"
+                )
             shape = (Change(parameter.change, parameter.how, parameter.elements).size(model),)
         try:
             distributions[name] = parameter.distribution(shape)
@@ -99,12 +102,21 @@ def distributions_of(
     return distributions
 
 
-def refuse_misnamed_delays(parameters: Mapping[str, TaskParameter]) -> None:
+def refuse_misnamed_delays(parameters: Mapping[str, TaskParameter], randomized: Mapping[str, ModelParameter]) -> None:
     """TaskError where a delay is not called by its own name, or another parameter is."""
+    if taken := {DELAY, ACTION_DELAY} & set(randomized):
+        raise TaskError(f"randomize.{min(taken)}: that is the name of a delay, which a task has; rename it")
     for name, parameter in parameters.items():
         for what, own in (("sensor_delay", DELAY), ("action_delay", ACTION_DELAY)):
             if getattr(parameter, what) != (name == own):
                 raise TaskError(f"a parameter with {what} is called {own}, and no other is; rename {name}")
+
+
+def refuse_taken_names(description: Description, terrain: Terrain | None) -> None:
+    """TaskError where something else is called as a parameter of the ground."""
+    own = {*(description.tasks or {}), *description.randomize}
+    if terrain is not None and (taken := own & set(terrain.parameters)):
+        raise TaskError(f"{min(taken)} is a parameter of the ground {description.terrain.kind}; rename it")  # type: ignore[union-attr]
 
 
 def randomized_of(description: Description, model: mujoco.MjModel, terrain: Terrain | None) -> dict[str, Randomized]:
@@ -127,6 +139,11 @@ def _steps(key: str, seconds: float, description: Description) -> int:
     steps = round(seconds / description.control_dt_s)
     if steps < 1:
         raise TaskError(f"{key} is {seconds:g} s, less than a control step; make it longer")
+    if abs(steps - seconds / description.control_dt_s) > 1e-6 * steps:
+        raise TaskError(
+            f"{key} is {seconds:g} s, no multiple of the control step of {description.control_dt_s:g} s; "
+            f"{steps * description.control_dt_s:g} s is the nearest"
+        )
     return steps
 
 

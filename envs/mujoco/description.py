@@ -208,6 +208,10 @@ class Description(Strict):
 
     @model_validator(mode="after")
     def _something_varies(self) -> Description:
+        if self.actions.delay >= self.episode_steps:
+            raise ValueError(
+                f"actions.delay is {self.actions.delay} control steps, as long as an episode; make it shorter"
+            )
         if not self.tasks and self.terrain is None:
             raise ValueError("nothing varies between tasks; give tasks or a terrain")
         if both := {*self.randomize, *(self.terrain.distributions if self.terrain else ())} & {*(self.tasks or {})}:

@@ -43,8 +43,8 @@ class DistributionSpec(Strict):
         intervals: list[Any] = []
         if isinstance(entry, tuple):
             intervals = [one for one in entry if isinstance(one, tuple)]
-            kind = "box" if len(intervals) == len(entry) else "interval"
-            intervals = intervals or [entry]
+            kind = "box" if intervals and len(intervals) == len(entry) else "interval"
+            intervals = intervals or [entry] * bool(entry)
         else:
             kind = "number"
         wanted = "number" if self.choice is not None else "box" if self.box is not None else "interval"
@@ -63,7 +63,7 @@ class DistributionSpec(Strict):
         if self.box is not None:
             if shape != (len(self.box),):
                 raise TaskError(
-                    f"a box of {len(self.box)} sides is no distribution of {shape[0] if shape else 1} values"
+                    f"a box of {len(self.box)} sides draws as many numbers, and {shape[0] if shape else 1} are wanted"
                 )
             return Box(self.box, self.unit, cast("tuple[tuple[Interval, ...], ...]", self.ood))
         kind, ends = (Uniform, self.uniform) if self.uniform else (LogUniform, self.log_uniform)

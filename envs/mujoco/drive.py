@@ -46,14 +46,15 @@ class Actuation:
 
     Args:
         drive: of all rows.
-        delays: control steps by which each row's actions are late, [B]; None where none is.
+        delays: control steps by which each row's actions are late beyond the drive's own, [B]; read at every step, for
+            a schedule may change them; None where none is.
+        longest: of them.
     """
 
-    def __init__(self, drive: Drive, rows: int, delays: np.ndarray | None) -> None:
+    def __init__(self, drive: Drive, rows: int, delays: np.ndarray | None, longest: int = 0) -> None:
         self._drive, self._delays = drive, delays
         self._filtered = np.zeros((rows, len(drive.low)))
-        longest = 0 if delays is None else int(delays.max())
-        self._sent = np.zeros((longest, rows, len(drive.low)))  # earlier actions, newest first
+        self._sent = np.zeros((drive.delay + longest, rows, len(drive.low)))  # earlier actions, newest first
 
     def forget(self, rows: np.ndarray) -> None:
         """Begin an episode of these rows: nothing was sent before."""
@@ -61,9 +62,10 @@ class Actuation:
         self._sent[:, rows] = 0.0
 
     def _filter(self, rows: Rows, actions: np.ndarray) -> np.ndarray:
-        if self._delays is not None:
+        if len(self._sent):
             at_hand = np.concatenate([actions[None], self._sent[:, rows]])
-            actions = at_hand[self._delays[rows], np.arange(len(actions))]
+            late = 0 if self._delays is None else self._delays[rows].astype(int)
+            actions = at_hand[self._drive.delay + late, np.arange(len(actions))]
         return self._drive.filtered(self._filtered[rows], actions)
 
     def controls(self, rows: Rows, actions: np.ndarray) -> np.ndarray:
@@ -124,7 +126,8 @@ def make_servos(spec: mujoco.MjSpec, model: mujoco.MjModel, kp: float, kd: float
     for number, actuator in enumerate(spec.actuators):
         joint = int(model.actuator_trnid[number, 0])
         on_joint = model.actuator_trntype[number] == mujoco.mjtTrn.mjTRN_JOINT and model.jnt_type[joint] in turning
-        if kind_of(model, number) != "motor" or not on_joint or not model.actuator_ctrllimited[number]:
+        plain = kind_of(model, number) == "motor" and model.actuator_dyntype[number] == mujoco.mjtDyn.mjDYN_NONE
+        if not plain or not on_joint or not model.actuator_ctrllimited[number]:
             raise TaskError(
                 f"actions.kp makes position servos of motors with a control range on joints, and actuator "
                 f"{names[number]} is none; leave kp out"
@@ -134,6 +137,8 @@ def make_servos(spec: mujoco.MjSpec, model: mujoco.MjModel, kp: float, kd: float
         if model.actuator_forcelimited[number]:
             limits.append(gear * model.actuator_forcerange[number])
         low, high = np.sort(limits, axis=1).T
+        if not low.max() < high.min():
+            raise TaskError(f"actions.kp: actuator {names[number]} can do no force (gear, ctrlrange, forcerange)")
         actuator.gear[0] = 1.0
         actuator.gainprm[0], actuator.biastype = kp, mujoco.mjtBias.mjBIAS_AFFINE
         actuator.biasprm[:3] = 0.0, -kp, -kd

@@ -25,12 +25,14 @@ def lighten(spec: mujoco.MjSpec, model: mujoco.MjModel) -> bool:
         model: what it compiles to.
     """
     heavy = model.nmeshvert * 3 * 4 + model.nmeshface * 3 * 4 + model.ntexdata
-    if heavy < _SMALL:
+    sees = mujoco.mjtSensor.mjSENS_RANGEFINDER in model.sensor_type  # a ray meets what nothing touches, too
+    if heavy < _SMALL or sees:
         return False
     bodies = list(_depth_first(spec.worldbody))
     for number, body in enumerate(bodies):
         if number and model.body_mass[number] > 0:
             body.explicitinertial = True
+            body.fullinertia = [np.nan, 0, 0, 0, 0, 0]  # undefined: the diagonal one below is the same
             body.mass, body.inertia = model.body_mass[number], model.body_inertia[number]
             body.ipos, body.iquat = model.body_ipos[number], model.body_iquat[number]
     spec.compiler.inertiafromgeom = False
@@ -56,22 +58,30 @@ def give_sky(spec: mujoco.MjSpec) -> None:
 
 
 def _take_geoms(spec: mujoco.MjSpec, model: mujoco.MjModel, bodies: list[mujoco.MjsBody]) -> None:
-    """Delete geoms of meshes that nothing touches and nothing else names; all others keep the names they had."""
+    """Delete geoms of meshes that nothing touches, no medium drags and nothing else names."""
     names = element_names(model, "geom")
     touched = (model.geom_contype != 0) | (model.geom_conaffinity != 0)
     named = {one for sensor in spec.sensors for one in (sensor.objname, sensor.refname)}
     named |= {one for pair in spec.pairs for one in (pair.geomname1, pair.geomname2)}
-    wrapped = model.wrap_type >= mujoco.mjtWrap.mjWRAP_SPHERE
+    wrapped = np.asarray(model.wrap_type) >= int(mujoco.mjtWrap.mjWRAP_SPHERE)
     named |= {names[number] for number in model.wrap_objid[wrapped].tolist() if number < len(names)}
     first = 0
     for body in bodies:
         geoms = list(body.geoms)
         for number, geom in enumerate(geoms, first):
-            if geom.meshname and not touched[number] and names[number] not in named:
+            dragged = model.geom_fluid[number].any()
+            if geom.meshname and not touched[number] and not dragged and names[number] not in named:
                 geom.delete()
-            else:
-                geom.name = names[number]
         first += len(geoms)
+
+
+def name_geoms(spec: mujoco.MjSpec, model: mujoco.MjModel) -> None:
+    """Give geoms without a name the one that they are called by, so that it stays where geoms are taken or added."""
+    given = {geom.name for geom in spec.geoms}
+    geoms = [geom for body in _depth_first(spec.worldbody) for geom in body.geoms]
+    for geom, name in zip(geoms, element_names(model, "geom"), strict=True):
+        if not geom.name and name not in given:
+            geom.name = name
 
 
 def _depth_first(body: mujoco.MjsBody) -> Iterator[mujoco.MjsBody]:

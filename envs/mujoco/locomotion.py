@@ -161,6 +161,10 @@ class Locomotion(TaskFamily):
         view = self.plan_view(task)
         return view.goal if view is not None else None
 
+    def shown_goal(self, env: LocomotionEnv, row: int, task: Task) -> tuple[float, ...] | None:
+        """The goal of a row as it stands, which may be of its episode alone."""
+        return self.goal(task)
+
     def arrows(self, env: LocomotionEnv, row: int) -> list[Arrow]:
         """Arrows to be drawn in pictures of a row; none by default."""
         return []

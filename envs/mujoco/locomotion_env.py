@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, Protocol
@@ -14,10 +14,11 @@ import numpy as np
 from envs.distributions import Distribution
 from envs.mujoco.disturbances import Disturbances, Pull, Push
 from envs.mujoco.drive import Actuation, Drive
+from envs.mujoco.elements import element_names
 from envs.mujoco.engines.base import TOUCHED, Rows
 from envs.mujoco.engines.choice import simulate
 from envs.mujoco.randomized import Draws, Randomized
-from envs.mujoco.robot import Robot, control_range
+from envs.mujoco.robot import Robot, control_range, floors_of
 from envs.mujoco.start import Start
 from envs.mujoco.state import Motion, SimulationState
 from envs.mujoco.terrains.base import Elevation, Terrain
@@ -45,6 +46,10 @@ class RobotRules(Protocol):
     randomized: ClassVar[Mapping[str, Randomized]]
     observation_noise: ClassVar[np.ndarray | None]
     observation_delay: ClassVar[np.ndarray | None]
+
+    @property
+    def base(self) -> mujoco.MjModel:
+        """The model that tasks change copies of."""
 
     def drive(self, model: mujoco.MjModel) -> Drive | None:
         """How actions become controls."""
@@ -84,6 +89,24 @@ def _column(values: Sequence[Any]) -> np.ndarray:
     return array.astype(float) if array.dtype.kind in "iub" else array
 
 
+def geoms_of_base(base: mujoco.MjModel, model: mujoco.MjModel) -> Callable[[np.ndarray], np.ndarray] | None:
+    """How [n, geoms of a task's model] become [n, geoms of the base model], by name; None where they are the same.
+
+    The floor of the base model is all the ground of a terrain.
+    """
+    names, own = element_names(base, "geom"), element_names(model, "geom")
+    if names == own:
+        return None
+    ground = [number for number, name in enumerate(own) if name == "floor" or name.startswith("floor_")]
+    floor = floors_of(base)[0]  # which the ground replaces
+    places = [ground if number == floor else [own.index(name)] for number, name in enumerate(names)]
+
+    def of_base(touched: np.ndarray) -> np.ndarray:
+        return np.stack([touched[:, place].any(1) for place in places], 1)
+
+    return of_base
+
+
 class LocomotionEnv(BatchedEnv):
     """Rows of one robot.
 
@@ -115,7 +138,8 @@ class LocomotionEnv(BatchedEnv):
         self._elevations: list[Elevation] | None = None
         if family.terrain is not None:
             self._elevations = [family.elevation(task) for task in tasks]
-        self._start = family.start(model)
+        self._starts = {id(one): family.start(one) for one in models}  # tasks may differ in their joints' limits
+        self._touched = geoms_of_base(family.base, model) if TOUCHED in self.simulations.sensed else None
         self._command = {
             name: np.repeat(_column([task[name] for task in tasks]), rows, axis=0) for name in family.parameters
         } | self._draws.commands
@@ -127,23 +151,26 @@ class LocomotionEnv(BatchedEnv):
         size = self._observe(slice(None), self._state(slice(None))).shape[1]
         observed = gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)
         drive = family.drive(model)
-        self._actuation = None if drive is None else Actuation(drive, len(models), self._action_delays(drive))
+        late = ACTION_DELAY in self._command
+        self._actuation = (
+            None
+            if drive is None
+            else Actuation(
+                drive,
+                len(models),
+                self._command[ACTION_DELAY] if late else None,
+                int(max(family.parameters[ACTION_DELAY].extremes)) if late else 0,
+            )
+        )
         ends = (low, high) if drive is None else (-np.ones_like(low), np.ones_like(high))
         super().__init__(len(models), observed, gymnasium.spaces.Box(*ends), family.episode_steps)
         self._delay_steps = self._command.get(DELAY)
-        late = family.observation_delay
-        self._delays = self._delay_steps is not None or late is not None
+        observed_late = family.observation_delay
+        self._delays = self._delay_steps is not None or observed_late is not None
         if self._delays:  # the newest observations, newest first
-            longest = 0 if late is None else int(late.max())
+            longest = 0 if observed_late is None else int(observed_late.max())
             longest += 0 if self._delay_steps is None else family.longest_delay
             self._newest = np.zeros((longest + 1, len(models), size), np.float32)
-
-    def _action_delays(self, drive: Drive) -> np.ndarray | None:
-        """[B] control steps; None where no action is late."""
-        delays = np.full(self.simulations.unstable.shape, drive.delay)
-        if ACTION_DELAY in self._command:
-            delays = delays + self._command[ACTION_DELAY].astype(int)
-        return delays if delays.any() else None
 
     def _state(self, rows: Rows, *, copied: bool = False) -> SimulationState:
         """The rows now; `copied` where they are about to move and a slice would move along."""
@@ -151,6 +178,8 @@ class LocomotionEnv(BatchedEnv):
         take = np.copy if copied and isinstance(rows, slice) else np.asarray
         qpos = take(simulations.qpos[rows])
         sensed = {name: take(values[rows]) for name, values in simulations.sensed.items()}
+        if self._touched is not None:
+            sensed[TOUCHED] = self._touched(sensed[TOUCHED])
         return SimulationState(
             qpos, take(simulations.qvel[rows]), sensed, partial(self._ground, rows, qpos),
             take(self._last_action[rows]), self._commands(rows),
@@ -227,17 +256,24 @@ class LocomotionEnv(BatchedEnv):
         noise, normal, size = self._robot.reset_noise, self._robot.normal_velocity, self.simulations.qvel.shape[1]
         speed = noise if self._robot.velocity_noise is None else self._robot.velocity_noise
         positions, velocities = [], []
+        self._draws.begin(rows, self.generator)
         for row in rows:
             rng = self.generator(row)
-            positions.append(self._start.drawn(rng, noise))
+            positions.append(self._start_of(int(row)).drawn(rng, noise))
             velocities.append(speed * rng.standard_normal(size) if normal else rng.uniform(-speed, speed, size))
-        self._draws.begin(rows, self.generator)
         self.simulations.place(rows, np.array(positions), np.array(velocities))
         self.disturbances.forget(rows)
         self._last_action[rows], self._air_time[rows] = 0.0, 0.0
         if self._actuation is not None:
             self._actuation.forget(rows)
         return self._delayed(rows, self._observe(rows, self._state(rows)), first=True)
+
+    def _start_of(self, row: int) -> Start:
+        """Where a row starts, within the limits of its own model."""
+        model = self.simulations.models[row]
+        if id(model) in self._starts:
+            return self._starts[id(model)]
+        return self._family.start(model)  # changed for its episode, or by a schedule
 
     def command(self, name: str) -> np.ndarray:
         """[B] or [B, k], the value of a task parameter, or of what is randomized, that each row has now."""

@@ -10,7 +10,14 @@ from xml.etree import ElementTree
 
 from envs.errors import TaskError
 
-_DIRECTORIES = {"mesh": "meshdir", "skin": "meshdir", "hfield": "meshdir", "texture": "texturedir", "model": ""}
+_DIRECTORIES = {
+    "mesh": "meshdir",
+    "skin": "meshdir",
+    "flexcomp": "meshdir",
+    "hfield": "meshdir",
+    "texture": "texturedir",
+    "model": "",
+}
 _NAMED = ("file", "fileright", "fileleft", "fileup", "filedown", "filefront", "fileback")
 
 
@@ -63,7 +70,8 @@ def copies_of(files: Iterable[Path], largest: int) -> dict[str, Path]:
         files: a description and those of its model, which name each other by relative paths.
         largest: bytes of all together.
     """
-    found = [file.resolve() for file in files]
+    # Links stay links: a file is found by the name that others call it by.
+    found = [Path(os.path.abspath(file)) for file in files]  # noqa: PTH100 - Path.absolute leaves .. in
     if sum(file.stat().st_size for file in found) > largest:
         return {}
     together = Path(os.path.commonpath([file.parent for file in found]))

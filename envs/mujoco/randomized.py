@@ -43,6 +43,7 @@ class Draws:
         self._changes = {name: one.change for name, one in randomized.items() if one.change is not None}
         self._resampled = {name: one.every_steps for name, one in randomized.items() if one.every_steps is not None}
         self._models = list(simulations.models)  # of each row, as its task has it
+        self._scratch = mujoco.MjData(self._models[0])
         rng, count = np.random.default_rng(0), len(self._models)
         # By name, [B] or [B, k].
         self._values = {
@@ -65,7 +66,7 @@ class Draws:
             model = copy.deepcopy(model)
             for name, change in self._changes.items():
                 change.apply(model, self._values[name][row], name)
-            mujoco.mj_setConst(model, mujoco.MjData(model))
+            mujoco.mj_setConst(model, self._scratch)
         self._simulations.put_model(row, model)
 
     def act(self, rows: Rows, elapsed: np.ndarray, generator: Generator) -> bool:

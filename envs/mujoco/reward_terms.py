@@ -32,11 +32,12 @@ REWARDS = (
 
 @dataclass(frozen=True)
 class Part:
-    """Terms are made for it: a model, its base, the commands of its tasks."""
+    """Terms are made for it: a model, its base, the commands of its tasks, and the fields that tasks change."""
 
     model: mujoco.MjModel
     base: RobotBase
     commands: Commands
+    changed: frozenset[str] = frozenset()
 
 
 def reward_term(term: str, part: Part, settings: RewardTerm) -> tuple[RewardFunction, tuple[str, ...]]:
@@ -120,6 +121,8 @@ def _of_parts(term: str, part: Part, settings: RewardTerm) -> tuple[RewardFuncti
         which = choose(model, "actuator", names_of(of))
         return (lambda motion: np.square(motion.after.sensed["actuator_force"][:, which]).sum(1)), ("actuator_force",)
     if term == "joint_limits":
+        if "joint_limits" in part.changed:
+            raise TaskError("the term joint_limits reads the model file's ranges, which a task changes; leave out one")
         return _joint_limits(model, settings.soft), ()
     if of is None:
         raise TaskError(f"the term {term} needs `of`, names of {'a site or body' if term == 'distance' else 'geoms'}")

@@ -53,6 +53,8 @@ def success(
 
 
 def _condition(spec: Condition, part: Part) -> tuple[ConditionFunction, Reads]:
+    if spec.term == "foot_air_time":
+        raise TaskError("success: foot_air_time is a reward of landing, not a condition; use contact")
     function, reads = reward_term(spec.term, part, RewardTerm(weight=1.0, of=spec.of, to=spec.to))
     if spec.below is not None:
         return (lambda motion: function(motion) < spec.below), set(reads)

@@ -60,6 +60,8 @@ def require(fine: bool, term: str, part: str) -> None:
 
 def one_name(term: str, of: str | tuple[str, ...]) -> str:
     """The name, of a term that tracks one thing; TaskError for several."""
+    if not isinstance(of, str) and len(of) == 1:
+        return of[0]
     if not isinstance(of, str):
         raise TaskError(f"the term {term} tracks one thing, not {len(of)}; name one")
     return of

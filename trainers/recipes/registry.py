@@ -187,12 +187,20 @@ def described_family(name: str, near: Sequence[Path] = (), digest: str | None = 
         if len(places) == 1:
             raise TaskError(f"{name} is not a YAML description: it is no file (looked for {looked}); name its path")
         raise RecipeError(f"family: {name} is nowhere to be found (looked for {looked}); put the file back")
-    made = [described.load(there[0])]
-    for place in there[1:]:
-        if digest is None or made[-1].digest == digest:
-            break
-        made.append(described.load(place))
-    return made[-1] if made[-1].digest == digest else made[0]
+    first: TaskFamily | TaskError | None = None
+    for place in there if digest is not None else there[:1]:
+        try:
+            made = described.load(place)
+        except TaskError as error:  # edited since, perhaps: another place may have it as it was
+            first = first or error
+            continue
+        if digest is None or made.digest == digest:
+            return made
+        first = first or made
+    if isinstance(first, TaskError):
+        raise first
+    assert first is not None
+    return first
 
 
 def _named(error: BaseException) -> str:

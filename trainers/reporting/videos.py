@@ -149,7 +149,7 @@ def camera_of(family: TaskFamily, task: Task) -> Draw:
 
         def from_the_side(env: VectorEnv, path: Sequence[np.ndarray]) -> np.ndarray:
             assert isinstance(env, LocomotionEnv)
-            return camera.picture(env.simulations.qpos[0], robot.goal(task), robot.arrows(env, 0))
+            return camera.picture(env.simulations.qpos[0], robot.shown_goal(env, 0, task), robot.arrows(env, 0))
 
         return from_the_side
     view = family.plan_view(task)

@@ -9,6 +9,7 @@ of its own: a resumed run goes on with the same tasks.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -47,14 +48,24 @@ def narrowed(tasks: Sequence[Task], family: TaskFamily, curriculum: Curriculum, 
 def _narrowed(task: Task, family: TaskFamily, curriculum: Curriculum, share: float) -> Task:
     if share >= 1.0:
         return task
-    values: dict[str, Any] = task.parameters
-    for name, start in curriculum.start.items():
-        value, begin = np.asarray(values[name], float), np.asarray(start, float)
+    schedule = [
+        part | {"parameters": _moved(part["parameters"], family, curriculum, share)}
+        for part in task.schedule_to_json().get("schedule", [])
+    ]
+    return Task.of(task.family, _moved(task.parameters, family, curriculum, share), task.index, schedule)
+
+
+def _moved(values: Mapping[str, Any], family: TaskFamily, curriculum: Curriculum, share: float) -> dict[str, Any]:
+    """Parameters, those of the curriculum moved; between two valid values, to the last bit."""
+    moved = dict(values)
+    for name in curriculum.start.keys() & values.keys():
+        value, begin = np.asarray(values[name], float), np.asarray(curriculum.start[name], float)
         if isinstance(family.parameters[name], LogUniform):
-            values[name] = plain_value(np.exp(np.log(begin) + share * (np.log(value) - np.log(begin))))
+            between = np.exp(np.log(begin) + share * (np.log(value) - np.log(begin)))
         else:
-            values[name] = plain_value(begin + share * (value - begin))
-    return Task.of(task.family, values, task.index)
+            between = begin + share * (value - begin)
+        moved[name] = plain_value(np.clip(between, np.minimum(value, begin), np.maximum(value, begin)))
+    return moved
 
 
 def refuse_unfit(curriculum: Curriculum, family: TaskFamily, train_tasks: int | None) -> None:
@@ -75,6 +86,9 @@ def refuse_unfit(curriculum: Curriculum, family: TaskFamily, train_tasks: int | 
             raise RecipeError(
                 f"curriculum.start: {name} ~ {distribution} has no values between two others; leave it out"
             )
-        value = start if not distribution.shape else np.broadcast_to(start, distribution.shape)
-        if problem := distribution.validate(plain_value(np.asarray(value, float))):
+        value = np.asarray(start, float)
+        if distribution.shape and not value.ndim:
+            value = np.broadcast_to(value, distribution.shape)
+        plain: Any = replace(distribution, ood=())  # type: ignore[arg-type]
+        if problem := plain.validate(plain_value(value)):
             raise RecipeError(f"curriculum.start: {name} {problem}")

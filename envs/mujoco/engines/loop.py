@@ -91,6 +91,8 @@ class LoopSimulations(Simulations):
             for row in indices[~fine].tolist():  # as sensed where it stands again
                 set_state(models[row], data, states[row], which)
                 mujoco.mj_forward(models[row], data)
+                if self._contact_forces:
+                    mujoco.mj_rnePostConstraint(models[row], data)
                 self._sense(row)
         self.unstable[indices] = ~fine
 
