@@ -148,7 +148,8 @@ class Box:
         box = np.array(self.sides)
         if ood:
             boxes = np.array(self.ood)
-            volumes = np.ptp(boxes, axis=2).prod(1)
+            widths = np.ptp(boxes, axis=2)
+            volumes = np.where(widths > 0, widths, 1.0).prod(1)  # a side without width counts for nothing
             box = boxes[rng.choice(len(boxes), p=volumes / volumes.sum())]
         return plain_value(rng.uniform(box[:, 0], box[:, 1]))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import mujoco
 import numpy as np
 
 from envs.mujoco.observation_terms import Commands
@@ -32,7 +33,7 @@ def arrows_of(env: LocomotionEnv, row: int, base: RobotBase, commands: Commands)
         return []
     model, qpos, qvel = env.simulations.models[row], env.simulations.qpos[row], env.simulations.qvel[row]
     own_geoms = np.flatnonzero(model.geom_bodyid == base.body)
-    above = float((model.geom_pos[own_geoms, 2] + model.geom_rbound[own_geoms]).max()) if len(own_geoms) else 0.0
+    above = max((_top(model, geom) for geom in own_geoms.tolist()), default=0.0)
     z = float(model.body_pos[base.body, 2]) if base.z is None else qpos[base.z] + base.z_at_zero
     place = np.array([qpos[base.x], 0.0 if base.y is None else qpos[base.y], z + above + 0.05])
     values = {command: float(env.command(name)[row]) for command, (name, size) in commands.items() if size == 1}
@@ -52,6 +53,14 @@ def arrows_of(env: LocomotionEnv, row: int, base: RobotBase, commands: Commands)
     pushed, force = env.disturbances.seen(row, _SHOWN_STEPS)
     found += [(place, np.array([*vector, 0.0]), _DISTURBANCE) for vector in (pushed, force / 50.0) if vector.any()]
     return [Arrow(start, 0.4 * vector, rgba) for start, vector, rgba in found if np.linalg.norm(vector) > 0.1]
+
+
+def _top(model: mujoco.MjModel, geom: int) -> float:
+    """How far a geom reaches above its body's frame, m."""
+    turn = np.zeros(9)
+    mujoco.mju_quat2Mat(turn, model.geom_quat[geom])
+    centre, half = model.geom_aabb[geom, :3], model.geom_aabb[geom, 3:]
+    return float(model.geom_pos[geom, 2] + turn[6:] @ centre + np.abs(turn[6:]) @ half)
 
 
 def _turned(vector: np.ndarray, qpos: np.ndarray, base: RobotBase) -> np.ndarray:

@@ -98,7 +98,7 @@ class Camera:
             for geom in range(model.ngeom)
             if model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_PLANE and model.geom_matid[geom] < 0
         ]
-        self._floor = float(model.geom_pos[plain[0], 2]) if plain else None
+        self._floor = plain[0] if plain else None
         # Shadows and mirrors cost a second pass each, and speckle ground made of boxes and fields.
         for effect in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
             self._renderer.scene.flags[effect] = False
@@ -119,22 +119,29 @@ class Camera:
             self._draw_arrow(arrow)
         return self._renderer.render()
 
-    def _draw_lines(self, floor: float) -> None:
+    def _draw_lines(self, floor: int) -> None:
         """Lines every metre on a floor that has no pattern: without them nothing shows that the robot moves.
 
-        Every 10 cm around a robot that is smaller than that.
+        Every 10 cm around a robot that is smaller than that; none beyond the floor's edges.
         """
         unit = 1.0 if self._camera.distance > 1.0 else 0.1
-        x, y = np.round(self._camera.lookat[:2] / unit) * unit
-        reach, half = _LINES * unit, 0.01 * unit
+        middle = np.round(self._camera.lookat[:2] / unit) * unit
+        centre, size = self._model.geom_pos[floor], self._model.geom_size[floor, :2]
+        half = np.where(size > 0, size, np.inf)  # a plane of size 0 has no edge
+        low = np.maximum(middle - _LINES * unit, centre[:2] - half)
+        high = np.minimum(middle + _LINES * unit, centre[:2] + half)
+        thin = 0.01 * unit
         for number in range(-_LINES, _LINES + 1):
-            for place, size in (
-                ([x + number * unit, y, floor], [half, reach, 1e-3 * unit]),
-                ([x, y + number * unit, floor], [reach, half, 1e-3 * unit]),
-            ):
+            for axis in (0, 1):
+                at = middle[axis] + number * unit
+                if not low[axis] <= at <= high[axis]:
+                    continue
+                place, reach = (low + high) / 2, (high - low) / 2
+                place[axis], reach[axis] = at, thin
                 self._add(
-                    self._mujoco.mjtGeom.mjGEOM_BOX, np.array(size, float), np.array(place), (0.55, 0.57, 0.55, 1.0)
-                )
+                    self._mujoco.mjtGeom.mjGEOM_BOX, np.array([*reach, 1e-3 * unit]), np.array([*place, centre[2]]),
+                    (0.55, 0.57, 0.55, 1.0),
+                )  # fmt: skip
 
     def _add(self, kind: Any, size: np.ndarray, place: np.ndarray, rgba: tuple[float, ...]) -> None:
         scene = self._renderer.scene

@@ -145,6 +145,14 @@ class DescribedFamily(Locomotion):
         lines = [f"{description.name}: {description.mjcf} as {path} describes it."]
         moving = "none, it is fixed to the world" if self._base.body is None else bodies[self._base.body]
         lines.append(f"base: {moving}")
+        if description.terrain is not None:
+            lines.append(f"terrain: {description.terrain.kind}")
+        for name, one in self.randomized.items():
+            again = "" if one.every_steps is None else f", and every {one.every_steps} control steps"
+            lines.append(f"drawn for every episode{again}: {name} ~ {one.distribution}")
+        for what in ("pushes", "forces"):
+            if (spec := getattr(description, what)) is not None:
+                lines.append(f"{what}: " + ", ".join(f"{key} {value}" for key, value in spec if value is not None))
         if self.terrain is not None and (others := standing_geoms(self.base)):
             lines.append(f"on the ground, {', '.join(others)} of the model stay where they are, and can be touched")
         return "\n".join(lines)

@@ -30,9 +30,12 @@ class DistributionSpec(Strict):
         given = [name for name in names if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"a distribution is one of {', '.join(names)}, not {' and '.join(given) or 'none'}")
-        for low, high in filter(None, (self.uniform, self.log_uniform, *(self.box or ()))):
+        for low, high in filter(None, (self.uniform, self.log_uniform)):
             if not low < high:
                 raise ValueError(f"a distribution goes from a lower to a higher end, not from {low:g} to {high:g}")
+        for low, high in self.box or ():  # a side may have no width
+            if low > high:
+                raise ValueError(f"a side of a box goes from a lower to a higher end, not from {low:g} to {high:g}")
         if self.log_uniform and self.log_uniform[0] <= 0:
             raise ValueError(f"log_uniform begins above 0, not at {self.log_uniform[0]:g}")
         for entry in self.ood:
@@ -53,7 +56,7 @@ class DistributionSpec(Strict):
                 "ood lists intervals of a uniform distribution, boxes of as many sides of a box, or values of a choice"
             )
         for low, high in intervals:
-            if not low < high:
+            if low > high or (low == high and self.box is None):
                 raise ValueError(f"an ood interval goes from a lower to a higher end, not from {low:g} to {high:g}")
 
     def distribution(self, shape: tuple[int, ...]) -> Distribution:

@@ -215,12 +215,16 @@ class LocomotionEnv(BatchedEnv):
         below = state.qpos[:, self._robot.height][:, None] - self._elevation_at(rows, x, y)
         return np.concatenate([observation, below], 1)
 
+    def _with_scan(self, values: np.ndarray) -> np.ndarray:
+        """Values [n, O] of the family's own entries, and 0 for those of a height scan behind them."""
+        return np.pad(values, ((0, 0), (0, len(self._family.scan))))
+
     def _delayed(self, rows: Rows, observation: np.ndarray, *, first: bool) -> np.ndarray:
         """The observations with noise and delay; until that has passed, the first one of the episode."""
         noise = self._family.observation_noise
         if noise is not None:
             drawn = [self.generator(row).standard_normal(len(noise)) for row in np.arange(self.num_envs)[rows].tolist()]
-            observation = observation + noise * np.array(drawn)
+            observation = observation + self._with_scan(noise * np.array(drawn))
         if not self._delays:
             return observation
         if first:
@@ -232,7 +236,7 @@ class LocomotionEnv(BatchedEnv):
         if self._delay_steps is not None:
             late = late + self._delay_steps[chosen].astype(int)[:, None]
         if self._family.observation_delay is not None:
-            late = late + self._family.observation_delay
+            late = late + self._with_scan(self._family.observation_delay[None])
         return self._newest[late, chosen[:, None], np.arange(self._newest.shape[2])]
 
     def _switch(self, rows: np.ndarray, elapsed: np.ndarray) -> None:

@@ -174,6 +174,21 @@ def _write_half_range(model: mujoco.MjModel, joints: np.ndarray, new: np.ndarray
     model.jnt_range[joints] = np.stack([middle - new, middle + new], 1)
 
 
+def _read_com(model: mujoco.MjModel, bodies: np.ndarray) -> np.ndarray:
+    return model.body_ipos[bodies]
+
+
+def _write_com(model: mujoco.MjModel, bodies: np.ndarray, new: np.ndarray) -> None:
+    """A centre of mass that was at the body's origin is somewhere else, and so MuJoCo may take no short cut there."""
+    model.body_ipos[bodies] = new
+    model.body_sameframe[bodies] = mujoco.mjtSameFrame.mjSAMEFRAME_NONE
+    model.body_simple[bodies] = 0
+    model.dof_simplenum[np.isin(model.dof_bodyid, bodies)] = 0
+    of_inertia = (mujoco.mjtSameFrame.mjSAMEFRAME_INERTIA, mujoco.mjtSameFrame.mjSAMEFRAME_INERTIAROT)
+    for same, owner in ((model.geom_sameframe, model.geom_bodyid), (model.site_sameframe, model.site_bodyid)):
+        same[np.isin(owner, bodies) & np.isin(same, [int(one) for one in of_inertia])] = 0
+
+
 def _read_first(array: str, model: mujoco.MjModel, geoms: np.ndarray) -> np.ndarray:
     return getattr(model, array)[geoms, 0]
 
@@ -211,7 +226,7 @@ _KD = _only("position servo", "velocity servo", why="which has no kd")
 FIELDS = {
     "mass": Field("body", "body_mass", "kg", 0.0, positive=True, unfit=_without_mass),
     "inertia": Field("body", "body_inertia", "kg m^2", 0.0, positive=True, unfit=_without_mass),
-    "com": Field("body", "body_ipos", "m", ways=("add", "set")),
+    "com": Field("body", "body_ipos", "m", ways=("add", "set"), read=_read_com, write=_write_com),
     "friction": Field("geom", "geom_friction", "", 0.0),
     "solref": Field(
         "geom", "geom_solref", "s", 0.0, positive=True,

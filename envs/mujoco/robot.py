@@ -74,6 +74,8 @@ def load_mjcf(
             prepare(spec, model)
             model = spec.compile()
         return spec, model
+    except TaskError:
+        raise
     except ValueError as error:
         newer = f"; this is MuJoCo {mujoco.__version__}, and the file may be of a newer one" * ("Schema" in str(error))
         raise TaskError(f"{path} does not compile as MJCF: {' '.join(str(error).split())[:300]}{newer}") from error

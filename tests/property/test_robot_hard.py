@@ -262,3 +262,78 @@ def test_a_sound_family_on_terrain_passes(tmp_path):
     assert [finding for finding in check_task_family(family) if finding.problem] == []
     data = yaml.safe_load((tmp_path / "hopper.yaml").read_text())
     assert described.load(tmp_path / "hopper.yaml").description.model_dump(exclude_unset=True)["name"] == data["name"]
+
+
+# -- what a newcomer met
+
+
+def test_a_centre_of_mass_at_the_origin_moves(tmp_path):
+    """MuJoCo takes a short cut where both frames are one; moved, the body is the one that a file would describe."""
+    tasks = {"trim": {"change": "com", "of": "trunk", "how": "add", "box": [[0, 0.1], [0, 0], [0, 0.05]]}}
+    family = made(tmp_path, tasks=tasks, reward={"speed": 1.0})
+    model = family.model(family.task(trim=(0.1, 0.0, 0.05)))
+    inertial = '<inertial pos=".1 0 .05" mass="3" diaginertia="{} {} {}"/><geom name="trunk"'
+    inertia = family.base.body_inertia[1]
+    written = HOPPER.replace('<geom name="trunk"', inertial.format(*inertia))
+    whole = mujoco.MjModel.from_xml_string(written)
+    assert whole.body_inertia[1] == pytest.approx(inertia)
+    one, other = mujoco.MjData(model), mujoco.MjData(whole)
+    for data in (one, other):
+        data.qpos[:] = whole.key_qpos[0]
+        data.qvel[3:6] = 1.0, 2.0, -1.0
+    for _ in range(200):
+        mujoco.mj_step(model, one)
+        mujoco.mj_step(whole, other)
+    assert np.allclose(one.qpos, other.qpos, rtol=0, atol=1e-8)
+    assert np.abs(one.xipos[1] - one.xpos[1]).max() > 0.05
+
+
+def test_noise_and_delay_leave_a_height_scan_alone(tmp_path):
+    observe = [{"term": "joint_positions", "noise": 0.1, "delay": 1}]
+    terrain = {"kind": "slope", "scan": [0.0, 0.5]}
+    family = made(tmp_path, tasks=LOAD, observe=observe, terrain=terrain, reward={"speed": 1.0})
+    task = family.sample(1, np.random.default_rng(0), "train")[0]
+    env = family.make_vector_env([task], 1)
+    env.reset(seed=[0])
+    seen, *_ = env.step(STILL)
+    plain = made(tmp_path, tasks=LOAD, observe=["joint_positions"], terrain=terrain, reward={"speed": 1.0})
+    exact = plain.make_vector_env([task], 1)
+    exact.reset(seed=[0])
+    wanted, *_ = exact.step(STILL)
+    assert seen.shape == wanted.shape == (1, 4)
+
+
+NEVER = [
+    ({"pushes": {"every_s": 5, "speed_m_per_s": 1}}, "so that it never comes"),
+    ({"forces": {"every_s": 5, "for_s": 1, "force_n": 1}}, "so that it never comes"),
+    ({"actions": {"kp": 3.0}}, "hopper.yaml: actions.kp makes position servos"),
+]
+
+
+@pytest.mark.parametrize(("changed", "sentence"), NEVER)
+def test_the_sentence_says_where(tmp_path, changed, sentence):
+    with pytest.raises(TaskError, match=sentence):
+        made(tmp_path, **({"reward": {"alive": 1.0}, "tasks": LOAD} | changed))
+
+
+def test_a_side_of_a_box_may_have_no_width(tmp_path):
+    wind = {
+        "wind": {"change": "wind", "how": "set", "box": [[-3, 3], [-3, 3], [0, 0]], "ood": [[[3, 5], [0, 0], [0, 0]]]}
+    }
+    family = made(tmp_path, tasks=wind, air_density=1.2, reward={"speed": 1.0})
+    for split in ("train", "ood"):
+        drawn = np.array([task["wind"] for task in family.sample(20, np.random.default_rng(0), split)])
+        assert not drawn[:, 2].any()
+        assert np.ptp(drawn[:, 0]) > 1.0
+
+
+def test_describe_says_what_is_drawn_and_what_disturbs(tmp_path):
+    made(
+        tmp_path, tasks=LOAD, reward={"velocity_error": -1.0}, terrain={"kind": "rough"},
+        randomize={"forward": {"command": "velocity", "uniform": [-1, 1], "every_s": 0.2}},
+        pushes={"every_s": 0.1, "speed_m_per_s": 0.5},
+    )  # fmt: skip
+    shown = " ".join(call("describe", str(tmp_path / "hopper.yaml")).output.split())
+    assert "drawn for every episode, and every 10 control steps: forward ~ U[-1, 1]" in shown
+    assert "pushes: every_s 0.1, speed_m_per_s 0.5" in shown
+    assert "terrain: rough" in shown

@@ -180,7 +180,12 @@ def say_todays_names(found: Sequence[tuple[str, str]]) -> None:
 
 def is_recipe(name: str) -> bool:
     """Whether this is the path of a recipe, and not of a family's description: it names an agent."""
-    return name.endswith((".yaml", ".yml")) and Path(name).is_file() and "agent" in read(Path(name))
+    if not name.endswith((".yaml", ".yml")) or not Path(name).is_file():
+        return False
+    try:
+        return "agent" in read(Path(name))
+    except RecipeError:  # whoever reads it as a description says what is wrong
+        return False
 
 
 def dotted(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
