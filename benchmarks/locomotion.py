@@ -298,11 +298,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trained", type=Path)
     parser.add_argument("--envpool", help="a Python that has EnvPool")
+    parser.add_argument(
+        "--bare", action="store_true", help="measure the closed loop against bare loops of MjData alone"
+    )
     parser.add_argument("--robots", nargs="*", default=[name.partition("_")[0] for name in PEERS])
     arguments = parser.parse_args()
     keep_freed_memory()
     torch.set_num_threads(1)
     names = [name for name in PEERS if name.startswith(tuple(arguments.robots))]
+    if arguments.bare:
+        ratios = {}
+        for name in names:
+            family = registry.family(name)
+            ratios[name] = loop_against_own_data(family, *agent_of(family))
+            print(name, ratios[name], flush=True)
+        record("locomotion", {"closed against a bare loop of MjData": ratios}, keep=True)
+        return
     figures = {
         "robots": robots(names, arguments.trained, arguments.envpool),
         "families whose model varies": varied_models(),

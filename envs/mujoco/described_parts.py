@@ -140,10 +140,8 @@ def _steps(key: str, seconds: float, description: Description) -> int:
     if steps < 1:
         raise TaskError(f"{key} is {seconds:g} s, less than a control step; make it longer")
     if steps >= description.episode_steps:
-        raise TaskError(
-            f"{key} is {seconds:g} s, and an episode {description.episode_steps * description.control_dt_s:g} s, so that "
-            "it never comes; make it shorter"
-        )
+        whole = description.episode_steps * description.control_dt_s
+        raise TaskError(f"{key} is {seconds:g} s, and an episode {whole:g} s, so that it never comes; make it shorter")
     if abs(steps - seconds / description.control_dt_s) > 1e-6 * steps:
         raise TaskError(
             f"{key} is {seconds:g} s, no multiple of the control step of {description.control_dt_s:g} s; "
