@@ -132,6 +132,11 @@ class DescribedFamily(Locomotion):
             "changes": changes_of(parameters),
             "camera": description.camera or tracking_camera(model),
             "reward_terms": tuple(description.reward),
+            "action_costs": tuple(
+                place
+                for place, (name, term) in enumerate(description.reward.items())
+                if (term.term or name) in ("action_squared", "action_rate", "torque")
+            ),
             "has_success": bool(self._reached),
             "differs_at_once": terrain is None,  # else the difference is met further on
             "reset_depends_on_task": bool(scan) or senses_forces(description),

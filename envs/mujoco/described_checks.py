@@ -40,6 +40,7 @@ class Played:
         alive: [steps, sequences] bool, whether the episode ran when the step began.
         success: [steps, sequences] bool, whether the task's goal was reached; False where the family does not say.
         unstable: [steps, sequences] bool, whether the step could not be computed.
+        outcome: [steps, sequences] reward without what the actions themselves cost; 0 after the end.
     """
 
     reward: np.ndarray
@@ -48,6 +49,7 @@ class Played:
     alive: np.ndarray
     success: np.ndarray
     unstable: np.ndarray
+    outcome: np.ndarray
 
     def same_as(self, other: Played, *, but_observation: bool = False) -> bool:
         """Whether both moved, paid and saw the same; `but_observation`: whatever they saw."""
@@ -92,11 +94,15 @@ def _play(
     running = np.ones(count, bool)
     seen, rewards, places, alive = [observation.copy()], [], [], []
     signals: dict[str, list[np.ndarray]] = {"success": [], "unstable": []}
+    outcome = []
+    judged = [column for column in range(len(family.reward_terms)) if column not in family.action_costs]
     for step in range(steps):
         observation, reward, terminated, truncated, info = env.step(actions[step])
         for name, values in signals.items():
             values.append(info.get(name, np.zeros(count, bool)) & running)
         rewards.append(np.where(running, reward, 0.0))
+        terms = info["reward_terms"][:, judged].sum(1) if family.reward_terms else reward
+        outcome.append(np.where(running, terms, 0.0))
         seen.append(np.where(running[:, None], observation, 0.0))
         places.append(np.where(running[:, None], env.simulations.qpos, 0.0))
         alive.append(running.copy())
@@ -113,6 +119,7 @@ def _play(
         np.array(alive),
         np.array(signals["success"]),
         np.array(signals["unstable"]),
+        np.array(outcome),
     )
 
 
@@ -199,14 +206,14 @@ def _plain_physics(family: Locomotion) -> str | None:
 def _actions_matter(family: Locomotion) -> str | None:
     played = _play(family, _some_task(family), _sequences(family))
     together = np.asarray(played.alive.all(1))  # steps that every sequence took
-    if np.ptp(played.reward[together], axis=1).any():
+    if np.ptp(played.outcome[together], axis=1).any():
         return None
     if not played.alive.all():
         return None  # some end and some do not
     if np.ptp(played.qpos, axis=1).any():
         return (
-            f"the reward is the same whatever the robot does ({_SEQUENCES} sequences of actions, {len(played.reward)} "
-            "steps), so nothing can be learned; add a term that its motion changes"
+            f"but for what actions cost, the reward is the same whatever the robot does ({_SEQUENCES} sequences of "
+            f"actions, {len(played.reward)} steps), so nothing can be learned; do its motors move what is rewarded?"
         )
     return f"{_SEQUENCES} sequences of actions moved it alike: do its actuators act on anything?"
 

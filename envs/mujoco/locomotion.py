@@ -49,6 +49,7 @@ class Locomotion(TaskFamily):
         randomized: what is drawn anew for every episode, by name: changes of the model, and commands.
         observation_noise, observation_delay: of each entry of the observation: a normal deviation, control steps.
         air_density: of the medium, kg/m^3; 0 keeps that of the model file. Wind needs one.
+        action_costs: which of `reward_terms` are costs of the actions themselves, whatever they bring about.
         camera: of the model, that videos are seen through; None for one that frames the robot from the side.
     """
 
@@ -64,6 +65,7 @@ class Locomotion(TaskFamily):
     observation_noise: ClassVar[np.ndarray | None] = None
     observation_delay: ClassVar[np.ndarray | None] = None
     camera: ClassVar[str | None] = None
+    action_costs: ClassVar[tuple[int, ...]] = ()
     can_switch = True
 
     @cached_property

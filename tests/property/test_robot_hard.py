@@ -210,7 +210,7 @@ def test_a_run_goes_on_with_its_copy_when_the_original_is_broken(tmp_path):
     assert trained(tmp_path, tmp_path / "hopper.yaml").exit_code == 0
     (tmp_path / "hopper.xml").unlink()
     assert call("evaluate", str(tmp_path / "run")).exit_code == 0
-    (tmp_path / "hopper.yaml").write_text("spead: 1\n")
+    (tmp_path / "hopper.yaml").write_text("nothing: 1\n")
     assert call("evaluate", str(tmp_path / "run")).exit_code == 0
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from envs.distributions import Box, Choice, LogUniform, Uniform
+from envs.task import Task
 from tests.helpers import LineFamily, call
 from trainers.errors import RecipeError
 from trainers.evaluation.leaks import training_tasks
@@ -108,3 +109,42 @@ def test_a_curriculum_that_is_not_reached_stays_narrow(tmp_path):
     result = call(*TRAIN, "curriculum.above=1000", "iterations=3", "--out", str(tmp_path / "run"))
     assert result.exit_code == 0, result.output
     assert set(Run.open(tmp_path / "run").metrics()["curriculum_share"]) == {0.1}
+
+
+class Cut(Wide):
+    name = "cut-v1"
+    kind = "region"
+
+    def in_held_out_region(self, parameters):
+        return parameters["speed"] > 2.0
+
+
+def test_a_region_that_is_held_out_has_no_curriculum():
+    with pytest.raises(RecipeError, match="into the held-out region"):
+        refuse_unfit(curriculum(), Cut(), None)
+
+
+def test_what_changes_within_a_trial_is_moved_too():
+    family = Wide()
+    values = {"speed": 2.0, "grip": 1.0, "place": (0.5, 7.0), "side": 1}
+    task = Task.of(family.name, values, schedule=[{"episode": 0, "step": 3, "parameters": {"speed": -1.0, "side": -1}}])
+    (moved,) = narrowed([task], family, curriculum(), 0.5)
+    assert [part["speed"] for _, part in moved.segments] == [1.0, -0.5]
+    assert [part["side"] for _, part in moved.segments] == [1, -1]
+
+
+def test_a_start_is_of_the_distribution_and_of_its_shape():
+    with pytest.raises(RecipeError, match="must be"):
+        refuse_unfit(curriculum(start={"place": (0.0, 5.0, 6.0)}), Wide(), None)
+    beyond = Wide()
+    beyond.parameters = {**Wide.parameters, "speed": Uniform(-1.0, 3.0, ood=((4.0, 5.0),))}
+    with pytest.raises(RecipeError, match="outside"):
+        refuse_unfit(curriculum(start={"speed": 4.5}), beyond, None)
+
+
+def test_boxes_beyond_are_drawn_by_their_volume():
+    box = Box(((0.0, 1.0), (0.0, 1.0)), ood=(((2.0, 5.0), (0.0, 1.0)), ((-2.0, -1.0), (0.0, 1.0))))
+    rng = np.random.default_rng(0)
+    drawn = np.array([box.draw(rng, ood=True) for _ in range(2000)])
+    assert (drawn[:, 0] > 0).mean() == pytest.approx(0.75, abs=0.04)
+    assert box.corners == ((0, 0), (1, 1), (2, 0), (5, 1), (-2, 0), (-1, 1))
