@@ -29,7 +29,7 @@ Data = dict[str, Any]
 
 @dataclass(frozen=True)
 class Defect:
-    """What is changed of an example: its model's text, and its description's data, in place."""
+    """A change of an example: of its model's text, and of its description's data, in place."""
 
     of: str
     model: Callable[[str], str] = lambda text: text

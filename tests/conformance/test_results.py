@@ -17,7 +17,7 @@ from trainers.recipes.schema import Recipe
 from trainers.runs.run_folder import Run, find_runs
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
-ROBOTS = RESULTS.parents[1] / "examples" / "robots"
+ROBOTS = Path("examples/robots")  # as their recipes name the families, from the root of the repository
 PUBLISHED = sorted(path.parent for path in RESULTS.glob("*/summary.json"))
 
 
