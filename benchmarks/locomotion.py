@@ -59,19 +59,27 @@ def closed_loop(family, agent, weights, shard) -> tuple[float, object]:
     return time.perf_counter() - began, batch
 
 
+def recorded(
+    family: Locomotion, shard: Shard, batch
+) -> tuple[list[mujoco.MjModel], np.ndarray, np.ndarray, np.ndarray]:
+    """Of each row: its model, the controls [steps, nu] of its batch, its length, and what was observed first."""
+    models = [model for task in shard.tasks for model in [family.model(task)] * ROLLOUTS]
+    low, high = models[0].actuator_ctrlrange.T
+    controls = np.clip(batch.action.reshape(-1, *batch.action.shape[3:]), low, high).astype(float)
+    lengths = batch.valid.reshape(len(models), -1).sum(1)
+    return models, controls, lengths, batch.observation[:, :, :, 0].reshape(len(models), -1)
+
+
 def raw(family: Locomotion, shard: Shard, batch) -> float:
     """Control steps a second of a loop in C from this batch's initial states, under its controls."""
-    models = [model for task in shard.tasks for model in [family.model(task)] * ROLLOUTS]
+    # Only as long as each episode went: what lies on the ground touches more, and is slower to step.
+    models, controls, lengths, seen = recorded(family, shard, batch)
     first, skip = models[0], family.robot.frame_skip
-    low, high = first.actuator_ctrlrange.T
-    controls = np.clip(batch.action.reshape(-1, *batch.action.shape[3:]), low, high).astype(float)
     starts = np.zeros((len(models), mujoco.mj_stateSize(first, mujoco.mjtState.mjSTATE_FULLPHYSICS)))
     hidden = family.robot.hidden  # where it stands in the plane costs nothing
     known = first.nq - hidden + first.nv
-    starts[:, 1 + hidden : 1 + hidden + known] = batch.observation[:, :, :, 0].reshape(len(models), -1)[:, :known]
+    starts[:, 1 + hidden : 1 + hidden + known] = seen[:, :known]
     held = np.repeat(controls, skip, axis=1)
-    # Only as long as each episode went: what lies on the ground touches more, and is slower to step.
-    lengths = batch.valid.reshape(len(models), -1).sum(1)
     data, state = [mujoco.MjData(first)], np.zeros((1, held.shape[1], starts.shape[1]))
     with rollout.Rollout(nthread=0) as roller:
         began = time.perf_counter()
@@ -86,16 +94,13 @@ def raw(family: Locomotion, shard: Shard, batch) -> float:
 
 def own_data(family: Locomotion, shard: Shard, batch) -> float:
     """Control steps a second of processor time of a bare loop: an MjData for each row, under the same controls."""
-    models = [model for task in shard.tasks for model in [family.model(task)] * ROLLOUTS]
-    first, skip, hidden = models[0], family.robot.frame_skip, family.robot.hidden
-    low, high = first.actuator_ctrlrange.T
-    controls = np.clip(batch.action.reshape(-1, *batch.action.shape[3:]), low, high).astype(float)
-    lengths = batch.valid.reshape(len(models), -1).sum(1)
+    models, controls, lengths, seen = recorded(family, shard, batch)
+    skip, hidden = family.robot.frame_skip, family.robot.hidden
     each = []
-    for model, seen in zip(models, batch.observation[:, :, :, 0].reshape(len(models), -1), strict=True):
+    for model, observed in zip(models, seen, strict=True):
         data = mujoco.MjData(model)
-        data.qpos[hidden:] = seen[: model.nq - hidden]
-        data.qvel[:] = seen[model.nq - hidden : model.nq - hidden + model.nv]
+        data.qpos[hidden:] = observed[: model.nq - hidden]
+        data.qvel[:] = observed[model.nq - hidden : model.nq - hidden + model.nv]
         mujoco.mj_forward(model, data)
         each.append((model, data, data.ctrl))
     began = time.process_time()

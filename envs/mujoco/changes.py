@@ -58,10 +58,15 @@ class Change:
 
     def values(self, model: mujoco.MjModel) -> np.ndarray:
         """The numbers that the change would scale, as the model has them."""
+        if not FIELDS[self.field].kind:
+            return self._option(model)
+        return self._read(model, self._entries(model))
+
+    def _option(self, model: mujoco.MjModel) -> np.ndarray:
+        return np.asarray(getattr(model.opt, FIELDS[self.field].array), float)
+
+    def _read(self, model: mujoco.MjModel, entries: np.ndarray) -> np.ndarray:
         field = FIELDS[self.field]
-        if not field.kind:
-            return np.asarray(getattr(model.opt, field.array), float)
-        entries = self._entries(model)
         return field.read(model, entries) if field.read else getattr(model, field.array)[entries]
 
     def apply(self, model: mujoco.MjModel, value: float | Sequence[float], parameter: str) -> None:
@@ -79,7 +84,7 @@ class Change:
             entries = self._entries(model)
         except TaskError as error:
             raise TaskError(f"{parameter}: {error}") from error
-        old = field.read(model, entries) if field.read else getattr(model, field.array)[entries]
+        old = self._read(model, entries)
         new = self._changed(old, self._spread(given, old, parameter))
         if self.field == "friction" and self.how != "scale" and given.size != old.size:
             new[:, 1:] = old[:, 1:]  # one number is the sliding friction; torsional and rolling ones have other units
@@ -116,7 +121,7 @@ class Change:
 
     def _change_option(self, model: mujoco.MjModel, given: np.ndarray, parameter: str) -> None:
         array = FIELDS[self.field].array
-        old = np.asarray(getattr(model.opt, array), float)
+        old = self._option(model)
         if old.ndim and not given.ndim and self.how != "scale":
             given = np.array([0.0, 0.0, -given] if self.field == "gravity" else [given, 0.0, 0.0])
         if given.ndim and given.shape != old.shape:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 
 import mujoco
 import numpy as np
@@ -59,13 +60,18 @@ class Played:
 
 def checks() -> list[Check]:
     """All of them, by what they say."""
+
+    @cache
+    def played(family: Locomotion) -> Played:
+        return _play(family, _some_task(family), _sequences(family))
+
     return [
         ("its start is one that a robot can stand in", _start),
         ("its motion is plain MuJoCo's", _plain_physics),
-        ("its simulation is stable", _stable),
-        ("actions matter", _actions_matter),
+        ("its simulation is stable", lambda family: _stable(played(family))),
+        ("actions matter", lambda family: _actions_matter(played(family))),
         (TASKS_DIFFER, _parameters_matter),
-        ("success is no matter of course", _success_is_earned),
+        ("success is no matter of course", lambda family: _success_is_earned(played(family))),
     ]
 
 
@@ -163,8 +169,7 @@ def _outside_limits(model: mujoco.MjModel, pose: np.ndarray) -> str | None:
     return None
 
 
-def _stable(family: Locomotion) -> str | None:
-    played = _play(family, _some_task(family), _sequences(family))
+def _stable(played: Played) -> str | None:
     if not played.unstable.any():
         return None
     return (
@@ -203,8 +208,7 @@ def _plain_physics(family: Locomotion) -> str | None:
     return None
 
 
-def _actions_matter(family: Locomotion) -> str | None:
-    played = _play(family, _some_task(family), _sequences(family))
+def _actions_matter(played: Played) -> str | None:
     together = np.asarray(played.alive.all(1))  # steps that every sequence took
     if np.ptp(played.outcome[together], axis=1).any():
         return None
@@ -270,10 +274,7 @@ def _not_where_it_stands(family: Locomotion, name: str, distribution: Distributi
     )
 
 
-def _success_is_earned(family: Locomotion) -> str | None:
-    if not family.has_success:
-        return None
-    played = _play(family, _some_task(family), _sequences(family))
+def _success_is_earned(played: Played) -> str | None:
     if played.success[0].all():
         return (
             f"success is reached at the first step, whatever the robot does ({_SEQUENCES} sequences of actions), so it "

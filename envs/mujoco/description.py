@@ -207,13 +207,13 @@ class Description(Strict):
         return EARLIER_KINDS.get(kind, kind) if isinstance(kind, str) else kind
 
     @model_validator(mode="after")
-    def _something_varies(self) -> Description:
+    def _consistent(self) -> Description:
         if self.actions.delay >= self.episode_steps:
             raise ValueError(
                 f"actions.delay is {self.actions.delay} control steps, as long as an episode; make it shorter"
             )
         if not self.tasks and self.terrain is None:
             raise ValueError("nothing varies between tasks; give tasks or a terrain")
-        if both := {*self.randomize, *(self.terrain.distributions if self.terrain else ())} & {*(self.tasks or {})}:
+        if both := {*self.randomize} & {*(self.tasks or {})}:
             raise ValueError(f"{min(both)} is drawn twice; keep one")
         return self

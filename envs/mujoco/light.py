@@ -14,7 +14,7 @@ import numpy as np
 
 from envs.mujoco.elements import element_names
 
-_SMALL = 1_000_000  # bytes of a model's arrays that are not worth it
+_SMALL = 1_000_000  # bytes of meshes and textures below which a model stays as it is
 
 
 def lighten(spec: mujoco.MjSpec, model: mujoco.MjModel) -> bool:
@@ -89,11 +89,3 @@ def _depth_first(body: mujoco.MjsBody) -> Iterator[mujoco.MjsBody]:
     yield body
     for child in body.bodies:
         yield from _depth_first(child)
-
-
-def same_masses(one: mujoco.MjModel, other: mujoco.MjModel) -> bool:
-    """Whether both move alike as far as masses go."""
-    return all(
-        np.array_equal(getattr(one, name), getattr(other, name))
-        for name in ("body_mass", "body_inertia", "body_ipos", "body_iquat")
-    )

@@ -138,7 +138,8 @@ class LocomotionEnv(BatchedEnv):
         self._elevations: list[Elevation] | None = None
         if family.terrain is not None:
             self._elevations = [family.elevation(task) for task in tasks]
-        self._starts = {id(one): family.start(one) for one in models}  # tasks may differ in their joints' limits
+        # Tasks may differ in their joints' limits.
+        self._starts = {key: family.start(one) for key, one in {id(one): one for one in models}.items()}
         self._touched = geoms_of_base(family.base, model) if TOUCHED in self.simulations.sensed else None
         self._command = {
             name: np.repeat(_column([task[name] for task in tasks]), rows, axis=0) for name in family.parameters
@@ -217,7 +218,7 @@ class LocomotionEnv(BatchedEnv):
 
     def _with_scan(self, values: np.ndarray) -> np.ndarray:
         """Values [n, O] of the family's own entries, and 0 for those of a height scan behind them."""
-        return np.pad(values, ((0, 0), (0, len(self._family.scan))))
+        return np.pad(values, ((0, 0), (0, len(self._family.scan)))) if self._family.scan else values
 
     def _delayed(self, rows: Rows, observation: np.ndarray, *, first: bool) -> np.ndarray:
         """The observations with noise and delay; until that has passed, the first one of the episode."""

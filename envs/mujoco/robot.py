@@ -96,8 +96,8 @@ def standing_geoms(model: mujoco.MjModel) -> list[str]:
     """Names of what a terrain leaves in the way: fixed geoms that can be touched, but for the floor it replaces."""
     touched = (model.geom_contype != 0) | (model.geom_conaffinity != 0)
     fixed = np.flatnonzero((model.body_weldid[model.geom_bodyid] == 0) & touched).tolist()
-    names = element_names(model, "geom")
-    return [names[geom] for geom in fixed if geom not in floors_of(model)[:1]]
+    names, replaced = element_names(model, "geom"), floors_of(model)[:1]
+    return [names[geom] for geom in fixed if geom not in replaced]
 
 
 def floor_height(model: mujoco.MjModel) -> float:

@@ -17,7 +17,7 @@ FLOOR = {"floor": {"change": "friction", "of": "floor", "how": "set", "uniform":
 
 
 def alone(folder, model=HOPPER, **changed):
-    """The hopper told one command, which `randomize` gives, and of whose tasks only the load differs."""
+    """The hopper that observes one command, which `randomize` gives, and of whose tasks only the load differs."""
     base = {
         "tasks": {"load": {"change": "mass", "of": "trunk", "uniform": [0.5, 2.0]}},
         "randomize": {"forward": FORWARD},

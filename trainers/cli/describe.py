@@ -113,7 +113,7 @@ def _describe_family(name: str, family: Any) -> None:
 
 
 def _parameter(family: Any, name: str) -> str:
-    """A task parameter: its distribution, what lies beyond it, and whether agents are told it."""
+    """A task parameter: its distribution, what lies beyond it, and whether agents observe it."""
     distribution = family.parameters[name]
     beyond = f"; out of distribution: {', '.join(map(str, distribution.ood))}" if distribution.ood else ""
     observed = "; the observation tells it" if name in family.observed_parameters else ""

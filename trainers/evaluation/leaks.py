@@ -18,7 +18,7 @@ from trainers.errors import UsageError
 from trainers.recipes.assembling import build
 from trainers.runs import checkpoints, metrics
 from trainers.runs.run_folder import Run
-from trainers.sampling.planned_tasks import training_tasks as drawn_for_training
+from trainers.sampling.planned_tasks import drawn_tasks
 
 _COARSE = 1e-2  # share of each parameter's range within which neighbours are counted, to know how many chance brings
 _SCALES = np.logspace(-2, -12, 11)  # at which near repeats are looked for
@@ -63,7 +63,7 @@ def training_tasks(run: Run, family: TaskFamily) -> list[Task]:
     lines = metrics.read(run.metrics_file) if recipe.curriculum.start else []
     tasks: dict[Task, None] = {}
     for iteration in range(max(checkpoints.iterations(run.checkpoints), default=0)):
-        drawn = drawn_for_training(learner.plan(iteration), recipe, family, None, iteration, lines)
+        drawn = drawn_tasks(learner.plan(iteration), recipe, family, None, iteration, lines)
         tasks.update(dict.fromkeys(drawn))
         if len(tasks) >= _MOST:
             break

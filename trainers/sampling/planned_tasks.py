@@ -12,7 +12,7 @@ from trainers.sampling.curriculum import narrowed, share_of
 from trainers.sampling.random_streams import generator, random_key
 
 
-def training_tasks(
+def drawn_tasks(
     plan: Plan,
     recipe: Recipe,
     family: TaskFamily,

@@ -29,7 +29,7 @@ from trainers.runs.restoring import run_state
 from trainers.runs.rows import of_evaluation
 from trainers.runs.run_folder import Run
 from trainers.runs.selection import best_iteration
-from trainers.sampling.planned_tasks import curriculum_metrics, training_tasks
+from trainers.sampling.planned_tasks import curriculum_metrics, drawn_tasks
 from trainers.sampling.random_streams import random_key
 from trainers.sampling.samplers import Sampler, make_sampler, worker_count
 from trainers.sampling.shards import make_shards
@@ -296,7 +296,7 @@ class Loop:
         """The meta-batch that the learner planned, and the seconds that sampling it took."""
         began, training, seed = time.perf_counter(), self.training, self.recipe.seed
         lines = self.progress.lines
-        tasks = training_tasks(plan, self.recipe, training.family, training.task_sets.get("train"), iteration, lines)
+        tasks = drawn_tasks(plan, self.recipe, training.family, training.task_sets.get("train"), iteration, lines)
         trials = len(tasks) * plan.trials_per_task
         keys = [random_key(seed, "training", iteration, trial) for trial in range(trials)]
         shards = make_shards(tasks, plan.rounds, keys, self.recipe.sampling.tasks_per_shard)
