@@ -25,7 +25,7 @@ from trainers.recipes.schema import Recipe
 from trainers.runs import checkpoints
 from trainers.runs.metrics import read
 from trainers.runs.provenance import provenance
-from trainers.training import loop, setup
+from trainers.training import running, setup
 
 SEEDS = (0, 1, 2)
 ALONE = ("workers=0", "learner_threads=1", "device=cpu")
@@ -58,7 +58,7 @@ def train_all(runs: Path) -> None:
                 run = setup.create_run(Recipe.load(name, [*settings, *ALONE]), folder)
             if checkpoints.iterations(run.checkpoints)[-1] < iterations:
                 print(f"{name}, seed {seed}", flush=True)
-                loop.run(run)
+                running.run(run)
 
 
 def seconds_a_meta_update() -> dict[str, float]:
@@ -69,7 +69,7 @@ def seconds_a_meta_update() -> dict[str, float]:
             settings = ["iterations=4", "evaluation={every: 0, rollouts: 1}", *ALONE]
             with tempfile.TemporaryDirectory() as folder:
                 run = setup.create_run(Recipe.load(name, settings), Path(folder) / "run")
-                loop.run(run)
+                running.run(run)
                 lines = read(run.metrics_file)[1:]  # the first one warms up
             found[name] += [line["seconds_sampling"] + line["seconds_learning"] for line in lines]
     return {name: statistics.median(values) for name, values in found.items()}

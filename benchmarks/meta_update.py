@@ -15,7 +15,7 @@ from measure import record, spread
 
 from trainers.recipes.schema import Recipe
 from trainers.runs.metrics import read
-from trainers.training import loop
+from trainers.training import running
 
 
 def measure(*overrides: str) -> dict[str, dict[str, float]]:
@@ -23,7 +23,7 @@ def measure(*overrides: str) -> dict[str, dict[str, float]]:
         "point_nav_maml_trpo", ["iterations=15", "evaluation.every=0", "checkpoints.every=15", *overrides]
     )
     with tempfile.TemporaryDirectory() as folder:
-        loop.train(recipe, Path(folder) / "run")
+        running.train(recipe, Path(folder) / "run")
         lines = read(Path(folder) / "run" / "metrics.jsonl")[3:]
     return {
         "sampling (s)": spread([line["seconds_sampling"] for line in lines]),

@@ -15,7 +15,7 @@ from typing import Any
 from measure import record, spread
 
 from trainers.recipes.schema import Recipe
-from trainers.training import loop, setup
+from trainers.training import loop, running, setup
 from trainers.training.loop import Loop
 
 
@@ -42,7 +42,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = setup.create_run(recipe, Path(folder) / "run")
         began = time.perf_counter()
-        loop.run(run)
+        running.run(run)
         whole = time.perf_counter() - began
     figures: dict[str, Any] = {"iterations": recipe.iterations, "seconds of the run": round(whole, 1)}
     for name, seconds in Timed.seconds.items():

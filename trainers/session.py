@@ -29,7 +29,7 @@ from trainers.recipes.registry import AnyFamily
 from trainers.recipes.schema import Recipe
 from trainers.runs.run_folder import Run
 from trainers.stopping import StopRequest
-from trainers.training import loop
+from trainers.training import running
 from trainers.training.callbacks import Callback, Callbacks
 from trainers.training.loop import Outcome, Report
 from trainers.training.setup import create_run, open_for_resume
@@ -123,7 +123,7 @@ def _run(run: Run, callbacks: Sequence[Callback], report: Report | None, shows: 
             stack.enter_context(display)
             reports.append(display.report)
         watched = Callbacks(run, callbacks, reports)
-        outcome = loop.run(run, watched, StopRequest(say) if shows else None)
+        outcome = running.run(run, watched, StopRequest(say) if shows else None)
     watched.reraise()
     if shows and outcome.stopped_by:
         say(

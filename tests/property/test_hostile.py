@@ -26,7 +26,7 @@ from trainers.evaluation.run_evaluation import EvaluationRequest, evaluate_runs
 from trainers.recipes.schema import Recipe
 from trainers.runs import checkpoints
 from trainers.runs.run_folder import Run
-from trainers.training import loop, setup
+from trainers.training import running, setup
 
 LAST = "checkpoints/iteration-000002"
 
@@ -34,7 +34,7 @@ LAST = "checkpoints/iteration-000002"
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     out = tmp_path_factory.mktemp("whole") / "run"
-    loop.train(Recipe.load("point_nav_maml", TINY), out)
+    running.train(Recipe.load("point_nav_maml", TINY), out)
     return out
 
 
@@ -55,7 +55,7 @@ def contents(folder):
 def refused(folder, *, also_by_evaluate=True):
     """Both commands refuse the folder with a user's error of one line, and leave it as it is."""
     before = contents(folder)
-    attempts = [lambda: loop.run(setup.open_for_resume(folder, ["iterations=3"]))]
+    attempts = [lambda: running.run(setup.open_for_resume(folder, ["iterations=3"]))]
     if also_by_evaluate:
         attempts.append(lambda: evaluate_runs(EvaluationRequest(folder, "held-out")))
     for attempt in attempts:
@@ -378,5 +378,5 @@ def test_there_are_more_than_a_hundred_of_them():
 
 def test_the_folder_that_all_this_is_done_to_is_sound(run):
     assert evaluate_runs(EvaluationRequest(run, "held-out"))["training_seeds"] == 1
-    assert loop.run(setup.open_for_resume(run, ["iterations=3"])).iteration == 3
+    assert running.run(setup.open_for_resume(run, ["iterations=3"])).iteration == 3
     assert Run.open(run).recipe.iterations == 3

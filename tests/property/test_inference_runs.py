@@ -23,7 +23,7 @@ from trainers.runs.metrics import read
 from trainers.runs.publishing import copy_without_learner
 from trainers.runs.run_folder import Run
 from trainers.runs.selection import best_iteration
-from trainers.training import loop, setup
+from trainers.training import running, setup
 
 SMALL = [
     "family=grid_navi-v1", "iterations=3", "device=cpu", "learner_threads=1", "sampling.tasks_per_shard=2",
@@ -65,8 +65,8 @@ def same(one, other):
 @pytest.mark.usefixtures("shared_ray")
 @pytest.mark.parametrize("agent", AGENTS)
 def test_workers_change_nothing(agent, tmp_path):
-    loop.train(recipe(agent), tmp_path / "0")
-    loop.train(recipe(agent, "workers=2"), tmp_path / "2")
+    running.train(recipe(agent), tmp_path / "0")
+    running.train(recipe(agent, "workers=2"), tmp_path / "2")
     same(tmp_path / "0", tmp_path / "2")
 
 
@@ -91,7 +91,7 @@ entry()
 @pytest.mark.parametrize("agent", AGENTS)
 def test_a_killed_run_goes_on_to_the_same_bits(agent, tmp_path):
     """SIGKILL in the second iteration, after the first checkpoint and this update; then `acclimate resume`."""
-    loop.train(recipe(agent), tmp_path / "straight")
+    running.train(recipe(agent), tmp_path / "straight")
     (tmp_path / "recipe.yaml").write_text(recipe(agent).to_yaml())
     words = ["train", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "killed")]
     killed = subprocess.run([sys.executable, "-c", KILLED, *words], stdout=subprocess.DEVNULL)
@@ -103,7 +103,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(agent, tmp_path):
 
 
 def test_episodes_of_a_trial_are_the_points_of_its_curve(tmp_path):
-    loop.train(recipe("rl2"), tmp_path / "run")
+    running.train(recipe("rl2"), tmp_path / "run")
     lines = read(tmp_path / "run" / "metrics.jsonl")
     assert {"return_round_0", "return_round_2", "trial_return"} <= set(lines[0])
     for line in lines:
@@ -127,13 +127,13 @@ def test_the_best_checkpoint_is_that_of_the_best_whole_trials():
 
 def test_rollouts_that_share_no_adaptation_are_refused_before_training(tmp_path):
     with pytest.raises(AgentError, match="rollouts must be 1"):
-        loop.train(recipe("rl2", "evaluation.rollouts=4"), tmp_path / "run")
+        running.train(recipe("rl2", "evaluation.rollouts=4"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("agent", AGENTS)
 def test_a_copy_to_show_scores_the_same_and_is_not_gone_on_with(agent, tmp_path):
-    loop.train(recipe(agent), tmp_path / "run")
+    running.train(recipe(agent), tmp_path / "run")
     run = Run.open(tmp_path / "run")
     copy_without_learner(run, tmp_path / "shown")
     shown = Run.open(tmp_path / "shown")
@@ -149,6 +149,6 @@ def test_a_copy_to_show_scores_the_same_and_is_not_gone_on_with(agent, tmp_path)
         with pytest.raises(RunFolderError, match=f"seed-0 has no tasks/{split}.json; take it from a copy"):
             seed.task_set(seed.family(), split)
     with pytest.raises(RunFolderError, match=r"holds weights alone.*init="):
-        loop.run(setup.open_for_resume(shown.path, ["iterations=9"]))
+        running.run(setup.open_for_resume(shown.path, ["iterations=9"]))
     setup.create_run(recipe(agent, f"init={shown.path}"), tmp_path / "next")
     assert all(torch.equal(value, weights(tmp_path / "next")[name]) for name, value in weights(shown.path).items())

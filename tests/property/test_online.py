@@ -15,7 +15,7 @@ from trainers.runs.run_folder import Run
 from trainers.sampling.random_streams import generator, random_key
 from trainers.sampling.shards import make_shards
 from trainers.sampling.trial_loop import run_trials
-from trainers.training import loop
+from trainers.training import running
 
 LINE = LineFamily()
 ROLLOUTS = 3
@@ -70,7 +70,7 @@ def test_it_is_the_trial_loop(rounds, monkeypatch):
 
 
 def test_a_loaded_agent_acts_like_its_run_and_a_new_trial_knows_nothing(tmp_path):
-    loop.train(Recipe.load("point_nav_maml", [*TINY, "evaluation.rollouts=3"]), tmp_path / "run")
+    running.train(Recipe.load("point_nav_maml", [*TINY, "evaluation.rollouts=3"]), tmp_path / "run")
     online = load(tmp_path / "run", deterministic=True)
     run = Run.open(tmp_path / "run")
     agent, weights, _ = run.load(run.family())

@@ -19,7 +19,7 @@ from trainers.recipes import registry
 from trainers.recipes.schema import Recipe
 from trainers.reporting.videos import camera_of
 from trainers.runs.run_folder import Run
-from trainers.training import loop, setup
+from trainers.training import running, setup
 
 SMALL = [
     "family=grid_navi-v1", "iterations=1", "device=cpu", "learner_threads=1", "workers=0",
@@ -29,7 +29,7 @@ SMALL = [
 
 
 def trained(folder, *more):
-    return loop.train(Recipe.load("point_nav_maml", [*SMALL, *more]), folder).run
+    return running.train(Recipe.load("point_nav_maml", [*SMALL, *more]), folder).run
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +98,6 @@ def pooled(runs):
 def test_it_goes_on_with_workers_to_the_same_bits(runs, tmp_path):
     straight = trained(tmp_path / "straight", "task_in_observation=true", "iterations=2")
     shutil.copytree(runs[1].path, tmp_path / "resumed")
-    loop.run(setup.open_for_resume(tmp_path / "resumed", ["iterations=2", "workers=1"]))
+    running.run(setup.open_for_resume(tmp_path / "resumed", ["iterations=2", "workers=1"]))
     one, other = (run.load(run.family())[1] for run in (straight, Run.open(tmp_path / "resumed")))
     assert all(torch.equal(one[name], other[name]) for name in one)

@@ -24,7 +24,7 @@ from trainers.runs import checkpoints
 from trainers.runs.metrics import read
 from trainers.runs.run_folder import Run
 from trainers.runs.selection import best_iteration
-from trainers.training import loop, setup
+from trainers.training import running, setup
 from trainers.training.loop import Loop
 
 SMALL = [
@@ -67,7 +67,7 @@ class Death(BaseException):
 def straight(tmp_path_factory):
     out = tmp_path_factory.mktemp("straight")
     for name in RECIPES:
-        loop.train(recipe(name=name), out / name)
+        running.train(recipe(name=name), out / name)
     return out
 
 
@@ -98,11 +98,11 @@ def test_death_at_any_moment_then_resume_is_the_same_run(tmp_path, straight, mon
         else:
             patch.setattr(Loop, "measure", dies(Loop.measure, lambda self, split: split == "held-out"))
         with pytest.raises(Death):
-            loop.train(recipe(name=name), tmp_path / "run")
+            running.train(recipe(name=name), tmp_path / "run")
     with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
         file.write('{"iteration": 5, "environm')  # the line that death cut
     (tmp_path / "run" / "checkpoints" / ".writing-000004-1").mkdir()
-    outcome = loop.run(setup.open_for_resume(tmp_path / "run"))
+    outcome = running.run(setup.open_for_resume(tmp_path / "run"))
     assert outcome.iteration == 6
     assert common(tmp_path / "run") == common(straight / name)
     assert not list((tmp_path / "run" / "checkpoints").glob(".*"))
@@ -111,8 +111,8 @@ def test_death_at_any_moment_then_resume_is_the_same_run(tmp_path, straight, mon
 
 @pytest.mark.parametrize("name", ["point_nav_maml", "pearl"])
 def test_a_finished_run_is_extended_to_the_bits_of_a_longer_one(tmp_path, straight, name):
-    loop.train(recipe("iterations=4", name=name), tmp_path / "run")
-    loop.run(setup.open_for_resume(tmp_path / "run", ["iterations=6"]))
+    running.train(recipe("iterations=4", name=name), tmp_path / "run")
+    running.run(setup.open_for_resume(tmp_path / "run", ["iterations=6"]))
     mine, whole = common(tmp_path / "run"), common(straight / name)
     assert (mine[0], mine[2]) == (whole[0], whole[2])
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["iterations"] == 6
@@ -135,8 +135,8 @@ def test_the_next_iteration_is_sampled_with_the_weights_from_before_this_update(
 
     monkeypatch.setattr(Loop, "sample", watched_sample)
     monkeypatch.setattr(PEARLLearner, "update", watched_update)
-    loop.train(recipe("iterations=3", name="pearl"), tmp_path / "run")
-    loop.run(setup.open_for_resume(tmp_path / "run", ["iterations=4"]))
+    running.train(recipe("iterations=3", name="pearl"), tmp_path / "run")
+    running.run(setup.open_for_resume(tmp_path / "run", ["iterations=4"]))
     assert [iteration for iteration, _ in used] == [0, 1, 2, 3]
     for (_, weights), lagging in zip(used, (0, 0, 1, 2), strict=True):
         assert torch.equal(weights, after[lagging])
@@ -144,13 +144,13 @@ def test_the_next_iteration_is_sampled_with_the_weights_from_before_this_update(
 
 
 def test_a_checkpoint_without_the_weights_of_what_is_pending_is_refused(tmp_path):
-    loop.train(recipe("iterations=2", name="pearl"), tmp_path / "run")
+    running.train(recipe("iterations=2", name="pearl"), tmp_path / "run")
     newest = checkpoints.newest(tmp_path / "run" / "checkpoints")
     iteration, state = checkpoints.load(newest, "pearl")
     del state["behaviour_weights"]
     checkpoints.save(newest.parent, iteration, "pearl", state)
     with pytest.raises(RunFolderError, match="the weights that its pending iteration is sampled with are not those"):
-        loop.run(setup.open_for_resume(tmp_path / "run", ["iterations=3"]))
+        running.run(setup.open_for_resume(tmp_path / "run", ["iterations=3"]))
 
 
 @pytest.mark.parametrize(
@@ -176,17 +176,17 @@ def test_two_numbers_of_fixed_training_tasks_are_refused(tmp_path):
 def test_a_complete_run_stays_as_it_is(tmp_path, straight):
     shutil.copytree(straight / "point_nav_maml", tmp_path / "run")
     before = common(tmp_path / "run")
-    assert loop.run(setup.open_for_resume(tmp_path / "run")).iteration == 6
+    assert running.run(setup.open_for_resume(tmp_path / "run")).iteration == 6
     assert common(tmp_path / "run") == before
 
 
 def test_wall_time_goes_on_where_it_stood(tmp_path):
-    loop.train(recipe("iterations=2"), tmp_path / "run")
+    running.train(recipe("iterations=2"), tmp_path / "run")
     path = tmp_path / "run" / "metrics.jsonl"
     lines = read(path)
     lines[-1]["seconds_elapsed"] = 1000.0
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    loop.run(setup.open_for_resume(tmp_path / "run", ["iterations=3"]))
+    running.run(setup.open_for_resume(tmp_path / "run", ["iterations=3"]))
     assert 1000 < read(path)[-1]["seconds_elapsed"] < 1100
 
 
@@ -203,7 +203,7 @@ def test_what_would_make_another_run_is_refused(tmp_path, straight, overrides, s
     shutil.copytree(straight / "point_nav_maml", tmp_path / "run")
     before = common(tmp_path / "run")
     with pytest.raises(RecipeError, match=sentence):
-        loop.run(setup.open_for_resume(tmp_path / "run", overrides))
+        running.run(setup.open_for_resume(tmp_path / "run", overrides))
     assert common(tmp_path / "run") == before
 
 
@@ -212,7 +212,7 @@ def test_two_processes_never_train_in_one_folder(straight):
         Run.open(straight / "point_nav_maml").held(),
         pytest.raises(RunFolderError, match="another process is training"),
     ):
-        loop.run(setup.open_for_resume(straight / "point_nav_maml"))
+        running.run(setup.open_for_resume(straight / "point_nav_maml"))
 
 
 def test_the_best_on_validation_is_kept_beside_the_last(tmp_path, monkeypatch):
@@ -223,7 +223,7 @@ def test_the_best_on_validation_is_kept_beside_the_last(tmp_path, monkeypatch):
         return {"validation_return_round_0": 0.0, "validation_return_round_1": next(returns)}
 
     monkeypatch.setattr(Loop, "validate", validate)
-    loop.train(recipe("iterations=10", "checkpoints.every=5"), tmp_path / "run")
+    running.train(recipe("iterations=10", "checkpoints.every=5"), tmp_path / "run")
     assert checkpoints.iterations(tmp_path / "run" / "checkpoints") == [4, 5, 10]
     run = Run.open(tmp_path / "run")
     assert run.load(run.family(), "best")[2] == 4
@@ -245,7 +245,7 @@ def test_a_run_keeps_the_checkpoint_that_its_algorithm_is_selected_by(tmp_path, 
 
     monkeypatch.setattr(Loop, "validate", validate)
     few = ["iterations=3", "evaluation.every=1", "checkpoints={every: 1, keep: 1}"]
-    run = loop.train(recipe(*few, name="pearl"), tmp_path / "run").run
+    run = running.train(recipe(*few, name="pearl"), tmp_path / "run").run
     assert checkpoints.iterations(run.checkpoints) == [2, 3]
     assert run.load(run.family(), "best")[2] == 2
 
@@ -262,7 +262,7 @@ def test_the_best_is_chosen_by_validation_alone():
 
 def test_init_starts_from_another_runs_weights(tmp_path, straight):
     source = straight / "point_nav_maml"
-    loop.train(recipe(f"init={source}", "seed=9", "iterations=1"), tmp_path / "run")
+    running.train(recipe(f"init={source}", "seed=9", "iterations=1"), tmp_path / "run")
     run, parent = Run.open(tmp_path / "run"), Run.open(source)
     _, state = checkpoints.load(tmp_path / "run" / "checkpoints" / "iteration-000000", "maml")
     weights = parent.load(parent.family())[1]
@@ -302,8 +302,8 @@ def limited(folder: Path, most_bytes: int, *words: str) -> subprocess.CompletedP
 
 def test_a_full_disk_is_a_sentence_and_the_run_goes_on_later(tmp_path):
     large = "agent.hidden_sizes=[64, 64]"  # so that the checkpoint is the file that does not fit
-    loop.train(recipe(large), tmp_path / "straight")
-    loop.train(recipe(large, "iterations=2"), tmp_path / "run")
+    running.train(recipe(large), tmp_path / "straight")
+    running.train(recipe(large, "iterations=2"), tmp_path / "run")
     newest = checkpoints.newest(tmp_path / "run" / "checkpoints")
     before = {path.name: path.read_bytes() for path in newest.iterdir()}
     assert max(map(len, before.values())) > 40_000
@@ -314,12 +314,12 @@ def test_a_full_disk_is_a_sentence_and_the_run_goes_on_later(tmp_path):
     assert "Traceback" not in full.stderr
     assert checkpoints.newest(tmp_path / "run" / "checkpoints") == newest
     assert {path.name: path.read_bytes() for path in newest.iterdir()} == before
-    loop.run(setup.open_for_resume(tmp_path / "run", ["iterations=6"]))
+    running.run(setup.open_for_resume(tmp_path / "run", ["iterations=6"]))
     assert common(tmp_path / "run")[2] == common(tmp_path / "straight")[2]
 
 
 def test_a_full_disk_under_the_events_of_tensorboard_is_one_sentence(tmp_path):
-    loop.train(recipe("iterations=1"), tmp_path / "run")
+    running.train(recipe("iterations=1"), tmp_path / "run")
     full = limited(tmp_path, 20_000, "resume", "run", "iterations=6", "tensorboard=true")
     assert full.returncode == 2, full.stdout + full.stderr
     assert full.stderr.splitlines() == [

@@ -23,7 +23,7 @@ from tests.property.test_resume import SMALL, common
 from trainers.errors import RunFolderError
 from trainers.recipes.schema import Recipe
 from trainers.runs import checkpoints, provenance
-from trainers.training import loop, setup
+from trainers.training import loop, running, setup
 from trainers.training.loop import Loop
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,7 +51,7 @@ def recipe(name, *more):
 def straight(tmp_path_factory):
     out = tmp_path_factory.mktemp("straight")
     for name in AGENTS:
-        loop.train(recipe(name), out / name)
+        running.train(recipe(name), out / name)
     return out
 
 
@@ -81,11 +81,11 @@ def test_sigterm_abandons_the_update_and_nothing_else(tmp_path, straight, monkey
             patch.setattr(learner, "update", signalled(learner.update, signal.SIGTERM, 5, after=True))
         else:
             patch.setattr(loop, "evaluate", signalled(loop.evaluate, signal.SIGTERM, 2, after=False))
-        outcome = loop.train(recipe(name, "checkpoints.every=100"), tmp_path / "run")
+        outcome = running.train(recipe(name, "checkpoints.every=100"), tmp_path / "run")
     whole = 4 if phase == "learning" else 3
     assert (outcome.stopped_by, outcome.iteration) == ("SIGTERM", whole)
     assert checkpoints.iterations(tmp_path / "run" / "checkpoints")[-1] == whole, "one update is lost, no more"
-    outcome = loop.run(setup.open_for_resume(tmp_path / "run"))
+    outcome = running.run(setup.open_for_resume(tmp_path / "run"))
     assert outcome.stopped_by is None
     assert common(tmp_path / "run") == common(straight / name)
 
@@ -93,18 +93,18 @@ def test_sigterm_abandons_the_update_and_nothing_else(tmp_path, straight, monkey
 def test_ctrl_c_finishes_the_update_with_its_validation(tmp_path, straight, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(MAMLLearner, "update", signalled(MAMLLearner.update, signal.SIGINT, 4, after=False))
-        outcome = loop.train(recipe("maml", "checkpoints.every=100"), tmp_path / "run")
+        outcome = running.train(recipe("maml", "checkpoints.every=100"), tmp_path / "run")
     assert (outcome.stopped_by, outcome.iteration) == ("SIGINT", 4)
-    loop.run(setup.open_for_resume(tmp_path / "run"))
+    running.run(setup.open_for_resume(tmp_path / "run"))
     assert common(tmp_path / "run") == common(straight / "maml")
 
 
 def test_ctrl_c_does_not_wait_for_the_evaluation_at_the_end(tmp_path, straight, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(loop, "evaluate", signalled(loop.evaluate, signal.SIGINT, 4, after=False))
-        outcome = loop.train(recipe("maml"), tmp_path / "run")
+        outcome = running.train(recipe("maml"), tmp_path / "run")
     assert (outcome.stopped_by, outcome.iteration) == ("SIGINT", 6)
-    assert loop.run(setup.open_for_resume(tmp_path / "run")).stopped_by is None
+    assert running.run(setup.open_for_resume(tmp_path / "run")).stopped_by is None
     assert common(tmp_path / "run") == common(straight / "maml")
 
 
@@ -118,16 +118,16 @@ def test_an_update_that_fails_leaves_the_checkpoint_of_what_was_before_it(tmp_pa
     with monkeypatch.context() as patch:
         patch.setattr(MAMLLearner, "update", fails)
         with pytest.raises(RuntimeError, match="broken"):
-            loop.train(recipe("maml", "checkpoints.every=100"), tmp_path / "run")
+            running.train(recipe("maml", "checkpoints.every=100"), tmp_path / "run")
     assert checkpoints.iterations(tmp_path / "run" / "checkpoints")[-1] == 4
-    loop.run(setup.open_for_resume(tmp_path / "run"))
+    running.run(setup.open_for_resume(tmp_path / "run"))
     assert common(tmp_path / "run") == common(straight / "maml")
 
 
 def test_a_signal_while_a_checkpoint_is_written_waits_for_it(tmp_path, monkeypatch):
     checkpoint = signalled(Loop.checkpoint, signal.SIGTERM, 1, after=False)
     monkeypatch.setattr(Loop, "checkpoint", checkpoint)
-    outcome = loop.train(recipe("maml"), tmp_path / "run")
+    outcome = running.train(recipe("maml"), tmp_path / "run")
     assert (outcome.stopped_by, outcome.iteration) == ("SIGTERM", 2)
     assert checkpoints.iterations(tmp_path / "run" / "checkpoints") == [0, 2]
 
@@ -138,10 +138,10 @@ def test_a_damaged_newest_checkpoint_names_an_earlier_one_that_resume_goes_back_
     newest = checkpoints.newest(run / "checkpoints")
     (newest / "tensors.safetensors").write_bytes((newest / "tensors.safetensors").read_bytes()[:-9])
     with pytest.raises(RunFolderError, match=r"was cut .*; go back to an earlier one with --checkpoint 4$"):
-        loop.run(setup.open_for_resume(run))
+        running.run(setup.open_for_resume(run))
     with pytest.raises(RunFolderError, match=r"holds no checkpoint 3; it holds last and the iterations"):
         setup.open_for_resume(run, checkpoint=3)
-    assert loop.run(setup.open_for_resume(run, checkpoint=4)).iteration == 6
+    assert running.run(setup.open_for_resume(run, checkpoint=4)).iteration == 6
     assert common(run) == common(straight / "maml")
 
 

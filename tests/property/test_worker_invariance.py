@@ -13,7 +13,7 @@ from trainers.errors import USER_ERRORS, SamplingError
 from trainers.recipes.schema import Recipe
 from trainers.runs import checkpoints
 from trainers.runs.metrics import read
-from trainers.training import loop
+from trainers.training import running
 
 SMALL = [
     "iterations=3",
@@ -33,7 +33,7 @@ ALGORITHMS = {"maml": [], "pearl": TINY_PEARL}
 def run(folder, workers, *more, algorithm="maml"):
     overrides = [*SMALL, *ALGORITHMS[algorithm], f"workers={workers}", *more]
     recipe = Recipe.load("point_nav_maml", overrides)
-    loop.train(recipe, folder)
+    running.train(recipe, folder)
     schema = json.loads((folder / "metrics.schema.json").read_text())
     metrics = [
         {name: value for name, value in line.items() if not schema[name]["timing"]}

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from agents import ALGORITHMS
-from agents.contract import MetricInfo
+from agents.contract import MetricInfo, Round
 from agents.maml import MAMLConfig
 from agents.rl2 import RL2Config
 from envs import make_family
@@ -21,7 +21,8 @@ from trainers.recipes.registry import interface_of
 from trainers.recipes.schema import Recipe
 from trainers.runs.rows import ROWS
 from trainers.sampling.planned_tasks import planned_tasks
-from trainers.training.diagnosis import PATIENCE, Diagnosis, gains_of_trials, least_entropy, size_of_actions
+from trainers.training.diagnosis import PATIENCE, Diagnosis, gains_of_trials, least_entropy
+from trainers.training.facts import facts_of, size_of_actions
 from trainers.training.setup import choose_device
 
 FAMILIES = ("point_nav-v1", "half_cheetah_vel-v1")
@@ -150,23 +151,28 @@ def test_a_policy_that_stands_still_or_does_not_explore_is_said_once(sick, says)
     assert sentence.startswith(f"warning: {says}")
 
 
+def facts(batch, space=None):
+    rounds = [Round(one.label, one.reward.shape[2]) for one in batch]
+    return facts_of(batch, rounds, (), space or gymnasium.spaces.Discrete(2))
+
+
 def test_few_gradient_steps_and_equal_returns_are_said():
     agent, learner = small_maml()
     batch = sample(agent, learner, some_tasks(4))
     diagnosis, said = watched(MAMLConfig())
     for _ in range(PATIENCE):
-        diagnosis.batch(batch)
+        diagnosis.facts(facts(batch))
     assert not said
     equal = tuple(one.map(lambda array: array * 0 if array.dtype == np.float32 else array) for one in batch)
     for _ in range(PATIENCE):
-        diagnosis.batch(equal)
+        diagnosis.facts(facts(equal))
     assert said == [
         f"warning: every row of the last {PATIENCE} iterations returned 0; equal returns teach nothing: unless "
         "that is the best there is, make the reward less sparse or explore more: raise agent.ent_coef"
     ]
     long = tuple(one.map(lambda array: np.repeat(array, 200, 2) if array.ndim > 2 else array) for one in batch)
     diagnosis, said = watched(MAMLConfig(outer={"name": "clip", "update_epochs": 1}))
-    diagnosis.batch(long)
+    diagnosis.facts(facts(long))
     assert len(said) == 1
     assert said[0].startswith("warning: there is one gradient step for every ")
     assert said[0].endswith("outer.update_epochs")
@@ -182,7 +188,7 @@ def test_a_policy_that_does_almost_nothing_is_said_once(factor, times):
         one.action[...] = 3.0 + 2.0 * factor * np.sign(one.action)
     diagnosis, said = watched(space=space)
     for _ in range(PATIENCE + 2):
-        diagnosis.batch(moved)
+        diagnosis.facts(facts(moved, space))
     assert len(said) == times
     assert all(sentence.startswith("warning: actions are 0.05 of half their range") for sentence in said)
     assert size_of_actions(gymnasium.spaces.Box(-np.inf, np.inf, (2,)), moved) == np.inf

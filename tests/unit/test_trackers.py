@@ -22,7 +22,7 @@ from trainers.recipes.schema import Recipe
 from trainers.reporting import plots
 from trainers.reporting.trackers import label
 from trainers.runs.metrics import read
-from trainers.training import loop, setup
+from trainers.training import running, setup
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
@@ -48,8 +48,8 @@ def events(folder):
 def tracked(tmp_path_factory):
     """A run with TensorBoard that stops after 2 meta-updates and goes on to 4."""
     out = tmp_path_factory.mktemp("tracked") / "run"
-    loop.train(recipe("tensorboard=true", "iterations=2"), out)
-    loop.run(setup.open_for_resume(out, ["iterations=4"]))
+    running.train(recipe("tensorboard=true", "iterations=2"), out)
+    running.run(setup.open_for_resume(out, ["iterations=4"]))
     return out
 
 
@@ -151,5 +151,5 @@ def test_a_tracker_that_cannot_start_is_a_sentence_and_changes_nothing(tmp_path,
 
     monkeypatch.setattr(wandb, "init", refuse)
     with pytest.raises(TrackerError, match=r"wandb=online: .*No API key configured.*wandb login.*wandb=offline"):
-        loop.train(recipe("wandb=online"), tmp_path / "run")
-    assert loop.run(setup.open_for_resume(tmp_path / "run", ["wandb=off"])).iteration == 4
+        running.train(recipe("wandb=online"), tmp_path / "run")
+    assert running.run(setup.open_for_resume(tmp_path / "run", ["wandb=off"])).iteration == 4

@@ -37,7 +37,7 @@ def train_and_report(runs: Sequence[Run]) -> None:
 
 def _train(run: Run, stop: StopRequest) -> None:
     from trainers.runs import checkpoints
-    from trainers.training import loop
+    from trainers.training import running
 
     recipe = run.recipe
     done = max(checkpoints.iterations(run.checkpoints), default=0) if run.resume_from is None else run.resume_from
@@ -51,7 +51,7 @@ def _train(run: Run, stop: StopRequest) -> None:
         detail(f"  {name}: {value}")
     detail(f"  every key, with its default: {run.path / 'config.yaml'}")
     with _resumable(run), TrainingDisplay(console, title, recipe.iterations) as display:
-        outcome = loop.run(run, display.report, stop)
+        outcome = running.run(run, display.report, stop)
     if outcome.stopped_by:
         say(f"Stopped by {outcome.stopped_by} after {counted(outcome.iteration)}; {_resume(run)}")
         raise typer.Exit(exit_code(stop))

@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-from agents.contract import Agent, Round, TrialBatch, Weights
+from agents.contract import Agent, Round, Weights
 from envs.task import TaskFamily
 from trainers.errors import USER_ERRORS, ClusterError, SamplingError
 from trainers.process import instruction_set
@@ -29,6 +29,7 @@ class _Call:
     worker: int
     shard: int | None  # None once nobody waits for it
     since: float
+    reference: Any = None  # to its trials, where these stay in Ray's store
 
 
 @dataclass
@@ -39,6 +40,7 @@ class _Job:
     weights: Any  # their place in Ray's store
     waiting: deque[int]
     done: Callable[[int, Any], None] | None  # given each result, in whose place None is kept
+    references: bool  # whether results stay in Ray's store
     results: dict[int, Any] = field(default_factory=dict)
     durations: list[float] = field(default_factory=list)  # of shards that are done, s
     deaths: dict[int, int] = field(default_factory=dict)  # of workers, by the shard that they had
@@ -98,10 +100,12 @@ class RaySampler:
         weights: Weights,
         shards: Sequence[Shard],
         done: Callable[[int, Any], None] | None = None,
-    ) -> list[TrialBatch]:
+        *,
+        references: bool = False,
+    ) -> list[Any]:
         self._raylet.check()
         self._give(agent, family)
-        job = _Job(shards, self._ray.put(dict(weights)), deque(range(len(shards))), done)
+        job = _Job(shards, self._ray.put(dict(weights)), deque(range(len(shards))), done, references)
         try:
             while len(job.results) < len(shards):
                 self._hand_out(job)
@@ -126,8 +130,12 @@ class RaySampler:
                 break
             worker, now = self._idle.pop(), time.monotonic()
             job.first_given.setdefault(index, now)
-            answer = self.actors[worker].run.remote(self._version, self._pickled, job.weights, job.shards[index])
-            self._calls[answer] = _Call(worker, index, now)
+            given = self._version, self._pickled, job.weights, job.shards[index]
+            if job.references:
+                answer, reference = self.actors[worker].run_and_keep.options(num_returns=2).remote(*given)
+                self._calls[answer] = _Call(worker, index, now, reference)
+            else:
+                self._calls[self.actors[worker].run.remote(*given)] = _Call(worker, index, now)
 
     def _take_in(self, job: _Job) -> None:
         """Wait for an answer or a new worker, not for long."""
@@ -143,6 +151,8 @@ class RaySampler:
             call = self._calls.pop(answer)
             try:
                 batch = self._get(answer) if call.shard is not None else None
+                if call.reference is not None:
+                    batch = call.reference
             except self._deaths as error:
                 self._replace(job, call, error)
                 continue

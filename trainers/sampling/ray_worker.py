@@ -46,6 +46,10 @@ class Worker:
         agent, family = self._agent_and_family
         return run_shard(agent, family, own, shard)
 
+    def run_and_keep(self, *given: Any) -> tuple[None, TrialBatch]:
+        """`run`, as two answers: that it is done, and the trial batch, which stays here until somebody gets it."""
+        return None, self.run(*given)
+
 
 def pickled(agent: Agent, family: TaskFamily) -> bytes:
     """The agent and the family as they are sent to workers; RecipeError if one of them cannot be.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
 
-from agents.contract import Agent, TrialBatch, Weights
+from agents.contract import Agent, Weights
 from envs.task import TaskFamily
 from trainers.process import torch_threads, usable_cores
 from trainers.sampling.ray_sampler import RaySampler
@@ -14,17 +14,26 @@ from trainers.sampling.trial_loop import run_shard
 from trainers.stopping import StopRequest
 
 Done = Callable[[int, Any], None]  # (place of a shard, its trial batch)
+Trials = Any  # the trial batch of a shard, or a reference to it in Ray's store
 
 
 class Sampler(Protocol):
     """Runs shards, of one agent after another."""
 
     def run(
-        self, agent: Agent, family: TaskFamily, weights: Weights, shards: Sequence[Shard], done: Done | None = None
-    ) -> list[TrialBatch]:
+        self,
+        agent: Agent,
+        family: TaskFamily,
+        weights: Weights,
+        shards: Sequence[Shard],
+        done: Done | None = None,
+        *,
+        references: bool = False,
+    ) -> list[Trials]:
         """The trial batch of each shard, in the shards' order; `done` is called with the place of each that is there.
 
-        What `done` is given is not held any longer, and the list that is returned is empty then.
+        What `done` is given is not held any longer, and the list that is returned is empty then. With `references` the
+        batches stay where workers on Ray have put them, and references are returned.
         """
 
     def cancel(self) -> None:
@@ -38,8 +47,15 @@ class LocalSampler:
     """Runs shards in this process, one after the other."""
 
     def run(
-        self, agent: Agent, family: TaskFamily, weights: Weights, shards: Sequence[Shard], done: Done | None = None
-    ) -> list[TrialBatch]:
+        self,
+        agent: Agent,
+        family: TaskFamily,
+        weights: Weights,
+        shards: Sequence[Shard],
+        done: Done | None = None,
+        *,
+        references: bool = False,
+    ) -> list[Trials]:
         with torch_threads(1):
             if done is None:
                 return [run_shard(agent, family, weights, shard) for shard in shards]

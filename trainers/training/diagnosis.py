@@ -9,9 +9,10 @@ import gymnasium
 import numpy as np
 import pyarrow as pa
 
-from agents.contract import Config, Learner, MetricInfo, TrialBatch
+from agents.contract import Config, Learner, MetricInfo
 from envs.task import TaskFamily
 from trainers.recipes.schema import Recipe
+from trainers.training.facts import BatchFacts
 
 PATIENCE = 10  # iterations on end, before anything is said of them
 MOST_STEPS = 50_000  # environment steps for each gradient step
@@ -45,32 +46,28 @@ class Diagnosis:
         self._below = dict.fromkeys([*self._least, "returns", "actions"], 0)  # iterations on end
         self._said: set[str] = set()
 
-    def batch(self, batch: TrialBatch) -> None:
+    def facts(self, facts: BatchFacts) -> None:
         """Look at an iteration's trials: their number for a gradient step, their returns and their actions."""
-        steps, updates = sum(one.steps for one in batch), self._config.gradient_steps_per_update()
-        if updates is not None and steps > MOST_STEPS * updates:
+        updates = self._config.gradient_steps_per_update()
+        if updates is not None and facts.steps > MOST_STEPS * updates:
             keys = " or ".join(f"agent.{key}" for key in self._config.gradient_step_keys)
             self._once(
-                "steps", f"there is one gradient step for every {steps // updates:,} environment steps; raise {keys}"
+                "steps",
+                f"there is one gradient step for every {facts.steps // updates:,} environment steps; raise {keys}",
             )
-        returns = np.concatenate([one.row_returns().reshape(-1) for one in batch])
-        self._count("returns", bool(np.ptp(returns) == 0))
+        self._count("returns", facts.equal_return is not None)
         if self._below["returns"] >= PATIENCE:
             self._once(
                 "returns",
-                f"every row of the last {PATIENCE} iterations returned {returns[0]:g}; equal returns teach nothing: "
-                f"{self._explore()}",
+                f"every row of the last {PATIENCE} iterations returned {facts.equal_return:g}; equal returns teach "
+                f"nothing: {self._explore()}",
             )
-        self._actions(batch)
-
-    def _actions(self, batch: TrialBatch) -> None:
-        size = size_of_actions(self._action_space, batch)
-        self._count("actions", size < IDLE)
+        self._count("actions", facts.action_size < IDLE)
         if self._below["actions"] >= PATIENCE:
             self._once(
                 "actions",
-                f"actions are {size:.2g} of half their range, and were hardly more in the last {PATIENCE} iterations; "
-                f"the policy does almost nothing: {self._explore()}",
+                f"actions are {facts.action_size:.2g} of half their range, and were hardly more in the last {PATIENCE} "
+                f"iterations; the policy does almost nothing: {self._explore()}",
             )
 
     def metrics(self, metrics: Mapping[str, float]) -> None:
@@ -113,15 +110,6 @@ class Diagnosis:
 def diagnosis_of(family: TaskFamily, recipe: Recipe, learner: Learner, say: Callable[[str], None]) -> Diagnosis:
     """The diagnosis of a run."""
     return Diagnosis(recipe.agent, learner.metrics, family.action_space, say)
-
-
-def size_of_actions(space: gymnasium.Space, batch: TrialBatch) -> float:
-    """Root mean square of the actions from the middle of a bounded Box, in half ranges; infinite for other spaces."""
-    if not isinstance(space, gymnasium.spaces.Box) or not space.is_bounded():
-        return math.inf
-    middle, half = (space.high + space.low) / 2.0, np.maximum((space.high - space.low) / 2.0, 1e-9)
-    squares = [np.square((one.action[one.valid] - middle) / half, dtype=np.float64) for one in batch]
-    return math.sqrt(np.concatenate(squares).mean())
 
 
 def least_entropy(space: gymnasium.Space) -> float:

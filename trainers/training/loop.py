@@ -1,4 +1,4 @@
-"""The meta-training loop: sample a meta-batch, meta-update, measure, checkpoint."""
+"""The meta-training loop: sample a meta-batch, meta-update, measure, checkpoint. `running.py` sets it up."""
 
 from __future__ import annotations
 
@@ -7,22 +7,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pyarrow as pa
 
 from agents.common.savepoints import savepoint
-from agents.contract import Agent, Learner, Plan, TrialBatch, Weights, concatenate
+from agents.contract import Agent, Learner, Plan, Weights
 from envs.task import TaskFamily, TaskSet
-from trainers.errors import RecipeError, RunFolderError, UsageError, UserError
+from trainers.errors import UserError
 from trainers.evaluation.curves import curve
 from trainers.evaluation.evaluator import EvaluationJob, Origin, evaluate
-from trainers.process import auto_threads, keep_freed_memory, torch_threads
-from trainers.recipes.assembling import build
-from trainers.recipes.schema import Recipe
-from trainers.reporting.trackers import Tracker, tracking
+from trainers.reporting.trackers import Tracker
 from trainers.runs import checkpoints
 from trainers.runs.metrics import MetricLog, selected_steps
 from trainers.runs.restoring import run_state
@@ -31,13 +27,11 @@ from trainers.runs.run_folder import Run
 from trainers.runs.selection import best_iteration
 from trainers.sampling.planned_tasks import curriculum_metrics, drawn_tasks
 from trainers.sampling.random_streams import random_key
-from trainers.sampling.samplers import Sampler, make_sampler, worker_count
+from trainers.sampling.samplers import Sampler, Trials, worker_count
 from trainers.sampling.shards import make_shards
 from trainers.stopping import Abandoned, StopRequest
 from trainers.training.diagnosis import diagnosis_of
-from trainers.training.memory import memory_named
-from trainers.training.returns import reward_terms, training_returns
-from trainers.training.setup import choose_device, create_run, described_metrics
+from trainers.training.learning import Learning
 
 Report = Callable[[Mapping[str, float]], object]  # given each iteration's metrics; returns True to stop the run
 
@@ -58,6 +52,7 @@ class Training:
     Attributes:
         run: its folder and recipe.
         family, agent, learner: who learns what.
+        learning: takes the trials to the learner, wherever it is.
         sampler: runs the shards.
         task_sets: the frozen ones, by split.
         log, trackers, report: who is given each iteration's metrics; `report` may stop the run.
@@ -68,6 +63,7 @@ class Training:
     family: TaskFamily
     agent: Agent
     learner: Learner
+    learning: Learning
     sampler: Sampler
     task_sets: Mapping[str, TaskSet]
     log: MetricLog
@@ -96,75 +92,6 @@ class Progress:
     behaviour_weights: Weights | None = None
 
 
-def train(
-    recipe: Recipe | str | Path,
-    out: str | Path,
-    report: Report = lambda metrics: None,
-    *,
-    overrides: Sequence[str] = (),
-) -> Outcome:
-    """Meta-train what a recipe says, into a new run folder.
-
-    Args:
-        recipe: a recipe, or the name or path of one.
-        out: the run folder to make.
-        report: called with each iteration's metrics.
-        overrides: changes of a named recipe, such as `iterations=50`.
-
-    Raises:
-        UserError, TaskError, AgentError: one sentence; what was written stays.
-    """
-    if isinstance(recipe, Recipe) and overrides:
-        raise UsageError("overrides change a recipe that is named; load this one with them, or name its file")
-    loaded = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe, overrides)
-    return run(create_run(loaded, Path(out)), report)
-
-
-def run(run: Run, report: Report = lambda metrics: None, stop: StopRequest | None = None) -> Outcome:
-    """Train a run from its newest checkpoint to its recipe's iterations: the same bits as without a break.
-
-    `stop` is told when to stop early; by default signals to this process tell it, and nothing is said to the user.
-    """
-    stop = stop or StopRequest()
-    keep_freed_memory()
-    recipe, family = run.recipe, run.family()
-    agent, learner = build(recipe, family, choose_device(recipe.device))
-    with run.held(), memory_named(recipe), ExitStack() as stack:
-        run.refuse_links()
-        iteration, state = run.restore(learner)
-        if iteration > recipe.iterations:
-            raise RecipeError(f"{run.path} has done {iteration} meta-updates already; name as many iterations or more")
-        task_sets = _stored_task_sets(run, family)
-        resumed = run.metrics_file.exists()
-        lines, rows = run.truncate_to(iteration)
-        checkpoints.prune(run.checkpoints, recipe.checkpoints.keep, best_iteration(lines, recipe.algorithm))
-        if resumed or run.config_differs:
-            run = run.note_resume()
-        table = described_metrics(learner, recipe, family)
-        log = MetricLog(run.path, table)
-        stack.callback(log.close)
-        trackers = stack.enter_context(tracking(run, table, iteration))
-        stack.enter_context(stop)
-        try:
-            with stop.abandonable(at_once=True):
-                sampler = make_sampler(recipe.workers, stop, recipe.sampling.shard_timeout_s)
-        except Abandoned:
-            return Outcome(run, iteration, stop.signal)
-        stack.callback(sampler.close)
-        threads = auto_threads() if recipe.learner_threads == "auto" else recipe.learner_threads
-        stack.enter_context(torch_threads(threads))
-        training = Training(run, family, agent, learner, sampler, task_sets, log, trackers, report, stop)
-        weights = state.get("behaviour_weights")
-        return Loop(training, Progress(iteration, state["environment_steps"], list(lines), rows, weights)).run()
-
-
-def _stored_task_sets(run: Run, family: TaskFamily) -> dict[str, TaskSet]:
-    found = {path.stem: run.task_set(family, path.stem) for path in sorted((run.path / "tasks").glob("*.json"))}
-    if lacking := {"validation", "held-out"} - set(found):
-        raise RunFolderError(f"{run.path / 'tasks'} lacks the {min(lacking)} tasks; take them from a copy")
-    return found
-
-
 class Loop:
     """One run's training, iteration by iteration."""
 
@@ -173,7 +100,7 @@ class Loop:
         self.run_folder, self.recipe, self.learner = training.run, training.run.recipe, training.learner
         self.run_id = training.run.id
         self.diagnosis = diagnosis_of(training.family, self.recipe, self.learner, training.stop.say)
-        self.prefetched: tuple[TrialBatch, float] | None = None  # the next iteration's trials, sampled already
+        self.prefetched: tuple[list[Trials], float] | None = None  # the next iteration's trials, sampled already
         self.rows = [progress.earlier_rows]
         self.durations: deque[float] = deque(maxlen=5)  # of the last iterations, s
         self.started = time.perf_counter()
@@ -243,27 +170,24 @@ class Loop:
         began = time.perf_counter()
         plan = self.learner.plan(iteration)
         weights = self.progress.behaviour_weights or self.learner.weights()
-        batch, sampling = self.prefetched or self.sample(plan, iteration, weights)
+        trials, sampling = self.prefetched or self.sample(plan, iteration, weights)
         self.prefetched = None
         with self.pipelined_sampling(iteration + 1):
             updating = time.perf_counter()
-            learned = self.learner.update(batch)
+            learned, facts = self.training.learning.learn(trials, plan.rounds)
             learning = time.perf_counter() - updating
         ended = time.perf_counter()
-        self.diagnosis.batch(batch)
-        steps = sum(one.steps for one in batch)
-        self.progress.environment_steps += steps
+        self.diagnosis.facts(facts)
+        self.progress.environment_steps += facts.steps
         return {
             "iteration": iteration + 1,
             "environment_steps": self.progress.environment_steps,
-            **training_returns(plan.rounds, batch),
+            **facts.metrics,
             **learned,
             **curriculum_metrics(self.recipe, self.progress.lines, iteration),
-            **reward_terms(self.training.family.reward_terms, batch),
-            "unstable_episodes": sum(int(one.unstable.sum()) for one in batch),
             "seconds_sampling": sampling,
             "seconds_learning": learning,
-            "steps_per_second": steps / (ended - began),
+            "steps_per_second": facts.steps / (ended - began),
             "seconds_elapsed": ended - self.started,
         }
 
@@ -292,16 +216,18 @@ class Loop:
                     self.training.sampler.cancel()  # or the thread would be waited for
                     raise
 
-    def sample(self, plan: Plan, iteration: int, weights: Weights) -> tuple[TrialBatch, float]:
-        """The meta-batch that the learner planned, and the seconds that sampling it took."""
+    def sample(self, plan: Plan, iteration: int, weights: Weights) -> tuple[list[Trials], float]:
+        """The trials that the learner planned, shard by shard, and the seconds that sampling them took."""
         began, training, seed = time.perf_counter(), self.training, self.recipe.seed
         lines = self.progress.lines
         tasks = drawn_tasks(plan, self.recipe, training.family, training.task_sets.get("train"), iteration, lines)
-        trials = len(tasks) * plan.trials_per_task
-        keys = [random_key(seed, "training", iteration, trial) for trial in range(trials)]
+        count = len(tasks) * plan.trials_per_task
+        keys = [random_key(seed, "training", iteration, trial) for trial in range(count)]
         shards = make_shards(tasks, plan.rounds, keys, self.recipe.sampling.tasks_per_shard)
-        batch = concatenate(training.sampler.run(training.agent, training.family, weights, shards))
-        return batch, time.perf_counter() - began
+        trials = training.sampler.run(
+            training.agent, training.family, weights, shards, references=training.learning.takes_references
+        )
+        return trials, time.perf_counter() - began
 
     def measure(self, split: str, *, at_once: bool = False) -> pa.Table:
         """Adaptation rows on a frozen set; they join adaptation.parquet. `at_once`: the first Ctrl-C abandons it."""
