@@ -6,11 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
 from agents.interface import Interface
 
+Fraction = Annotated[float, Field(ge=0, le=1)]
 _LARGEST = 2**63  # integers are stored in 64 bits, with a sign
 
 
@@ -34,6 +35,7 @@ class Config(BaseModel):
     added: ClassVar[Mapping[str, Any]] = {}
     fitted: ClassVar[Mapping[str, str]] = {}
     gradient_step_keys: ClassVar[tuple[str, ...]] = ()
+    finer: ClassVar[str] = "another recipe"
 
     def gradient_steps_per_update(self) -> int | None:
         """Gradient steps of a meta-update, the product of `gradient_step_keys`; None where there are none."""

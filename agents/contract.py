@@ -15,10 +15,12 @@ import numpy as np
 import torch
 
 from agents.configuration import Config as Config
+from agents.configuration import Fraction as Fraction
 from agents.configuration import count_in as count_in
 from agents.configuration import renamed_keys as renamed_keys
 from agents.configuration import with_todays_names as with_todays_names
 from agents.interface import Interface as Interface
+from agents.team import Team
 
 Weights = Mapping[str, torch.Tensor]
 
@@ -210,6 +212,23 @@ class ExploringLearner(Protocol):
 
     def policy_weights(self) -> dict[str, torch.Tensor]:
         """`weights` without that exploration: those of the policy alone."""
+
+
+@runtime_checkable
+class TeamLearner(Protocol):
+    """A learner that can share its meta-updates with copies of itself.
+
+    Attributes:
+        team: those that it shares them with; a team of one at first.
+    """
+
+    team: Team
+
+    def join(self, team: Team) -> None:
+        """Share every update from now on."""
+
+    def parts(self) -> int:
+        """Into how many parts an update is cut: more learners would have nothing to do."""
 
 
 def policy_weights(learner: Learner) -> dict[str, torch.Tensor]:

@@ -44,9 +44,9 @@ from agents.functional.schedules import linear_schedule
 from agents.functional.trust_region import full_step, line_search
 from agents.nets.policies import ActionStd, Distribution, Policy, make_policy
 from agents.nets.statistics import ObservationStatistics, RunningStatistics, without_statistics
-from agents.nets.weights import check_adam, take_weights
+from agents.nets.weights import check_adam, check_counts, take_weights
+from agents.team import Team, TeamMember
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
 Shrink = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -128,6 +128,7 @@ class MAMLAgent:
 
     def __init__(self, config: InnerLoopConfig, interface: Interface) -> None:
         self.config = config
+        self.episode_steps = interface.episode_steps
         self.policy = make_policy(
             interface.observation_space,
             interface.action_space,
@@ -178,7 +179,7 @@ class MAMLAgent:
         return {"parameter_shift": torch.cat(shift, 1).numpy()}
 
 
-class MAMLLearner:
+class MAMLLearner(TeamMember):
     """Owns the meta-parameters; differentiates the outer loss through every inner step, exactly."""
 
     metrics: Mapping[str, MetricInfo] = {
@@ -209,10 +210,18 @@ class MAMLLearner:
         self.parameters = {name: value.to(device).requires_grad_() for name, value in initial.items()}
         self.statistics = ObservationStatistics(config, self.policy)
         self._rounds = agent.trial_rounds(config.inner_steps, config.rollouts)
+        self._round_steps = config.rollouts * agent.episode_steps
         self._updates = 0
         self._adam: torch.optim.Adam | None = None
         if isinstance(config.outer, ClippedSurrogate):
             self._adam = torch.optim.Adam(list(self.parameters.values()), lr=config.outer.learning_rate)
+
+    def join(self, team: Team) -> None:
+        super().join(team)
+        self.objective = replace(self.objective, team=team)
+
+    def parts(self) -> int:
+        return self.config.chunks(self.policy, self._round_steps)
 
     # -- what to sample
 
@@ -324,8 +333,7 @@ class MAMLLearner:
         self.statistics.settle()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        if not isinstance(state["updates"], int) or state["updates"] < 0:
-            raise AgentError(f"this checkpoint counts {state['updates']!r} updates; it is damaged")
+        check_counts(state, "updates")
         if (self._adam is None) != (state["adam"] is None):
             raise AgentError("this checkpoint was written with another outer loop; use the recipe of its own run")
         if self._adam is not None:

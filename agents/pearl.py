@@ -1,8 +1,7 @@
 """PEARL: probabilistic embeddings for actor-critic meta-learning. Rakelly et al. 2019 (arXiv:1903.08254).
 
 In reading order: configuration, the networks, the agent (acts on a sampled latent, infers it between episodes by a
-context encoder), the learner (soft actor-critic on replay, the encoder learned with its critics). See
-docs/algorithms/pearl.md.
+context encoder), the learner (soft actor-critic on replay, the encoder learned with its critics).
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from agents.contract import (
     AgentError,
     Algorithm,
     Config,
+    Fraction,
     Interface,
     MetricInfo,
     Plan,
@@ -40,9 +40,9 @@ from agents.functional.parameters import Parameters, part
 from agents.functional.sac import squash
 from agents.nets.ensembles import Vector
 from agents.nets.latent_actor import LatentActor
-from agents.nets.weights import check_shapes, take_weights
+from agents.nets.weights import check_adam, check_counts, check_shapes, take_weights
+from agents.team import TeamMember, mean_of_parts
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
 Sizes = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 ROLES = {"plan": 0, "update": 1}  # of the learner's random streams; never renumber
 
@@ -56,16 +56,14 @@ class PEARLConfig(Config):
         "replay_capacity": "buffer_size",
         "kl_weight": "kl_coef",
     }
-
     added: ClassVar[Mapping[str, Any]] = {"normalise_rewards": False}
     fitted: ClassVar[Mapping[str, str]] = {
         "initial_episodes": "as many as take 400 steps, 1 to 10",
         "gradient_steps": "one for every 10 steps of an iteration, 50 to 2000",
     }
-
     gradient_step_keys: ClassVar[tuple[str, ...]] = ("gradient_steps",)
+    finer: ClassVar[str] = "a larger agent.microbatches"
 
-    # sampling
     train_tasks: PositiveInt = 40  # fixed training tasks, as many as the recipe's train_tasks
     initial_episodes: PositiveInt = 2  # of each training task before the first update, latents from the prior
     held_exploration: bool = False  # until the first update an episode is one action, uniform in the space
@@ -89,6 +87,7 @@ class PEARLConfig(Config):
     meta_batch_size: PositiveInt = 16  # tasks of a gradient step
     batch_size: PositiveInt = 32  # transitions of each of them for actor and critics
     context_size: PositiveInt = 64  # transitions of each of them for the encoder
+    microbatches: PositiveInt = 1  # equal parts of the tasks that a step's gradient is the mean of; learners share them
     learning_rate: PositiveFloat = 1e-3  # of Adam, for all networks
     gamma: Fraction = 0.97  # discount of a step
     tau: Annotated[float, Field(gt=0, le=1)] = 0.005  # rate of the target critics' Polyak averages
@@ -105,14 +104,16 @@ class PEARLConfig(Config):
                 f"meta_batch_size ({self.meta_batch_size}) and tasks_per_iteration ({self.tasks_per_iteration}) are "
                 f"drawn from train_tasks, but these are {self.train_tasks}"
             )
+        if self.meta_batch_size % self.microbatches:
+            raise ValueError(f"microbatches ({self.microbatches}) must divide meta_batch_size ({self.meta_batch_size})")
         if not self.prior_rounds + self.posterior_rounds * self.posterior_context:
             raise ValueError("contexts are learned from prior rounds, but prior_rounds is 0; set posterior_context")
         return self
 
     @classmethod
     def fit(cls, interface: Interface, given: Mapping[str, Any]) -> dict[str, Any]:
-        names = "tasks_per_iteration", "prior_rounds", "posterior_rounds"
-        tasks, prior, posterior = (count_in(given, key, cls.model_fields[key].default) for key in names)
+        keys = "tasks_per_iteration", "prior_rounds", "posterior_rounds"
+        tasks, prior, posterior = (count_in(given, key, cls.model_fields[key].default) for key in keys)
         steps = tasks * (prior + posterior) * interface.episode_steps
         initial = min(max(400 // interface.episode_steps, 1), 10)
         return {"initial_episodes": initial, "gradient_steps": min(max(steps // 10, 50), 2000)}
@@ -216,7 +217,7 @@ class PEARLAgent:
         return {"posterior_mean": mean.numpy(), "posterior_variance": variance.numpy()}
 
 
-class PEARLLearner:
+class PEARLLearner(TeamMember):
     """Owns networks and replay buffers; actor and critics learn from replay, the encoder with the critics."""
 
     metrics: Mapping[str, MetricInfo] = {
@@ -238,8 +239,7 @@ class PEARLLearner:
         temperature = {"log_temperature": torch.tensor(math.log(config.temperature.value))}
         self._vector = Vector(critics | policy | encoder | ({} if fixed else temperature), device)
         self._target_vector = Vector({f"targets/{name}": value for name, value in critics.items()}, device)
-        self._statistics = {"mean": torch.zeros(nets.observations), "scale": torch.ones(nets.observations)}
-        self._statistics |= {"reward": torch.ones(1)} if config.normalise_rewards else {}
+        self._statistics = nets.init_statistics(rewards=config.normalise_rewards)
         self._statistics_settled = False  # whether they were carried over from another run
         self.parameters: Parameters = {
             **{name: value.to(device) for name, value in temperature.items()},
@@ -264,6 +264,9 @@ class PEARLLearner:
         )
         self.replay = TaskReplay(config.train_tasks, 2 * nets.observations + nets.actions + 2, config.buffer_size)
         self.contexts = TaskReplay(config.train_tasks, nets.context_width, config.context_capacity)
+
+    def parts(self) -> int:
+        return self.config.microbatches
 
     # -- what to sample
 
@@ -291,8 +294,7 @@ class PEARLLearner:
     # -- the update
 
     def update(self, batch: TrialBatch) -> dict[str, float]:
-        learned = self._vector.values, self._target_vector.values
-        before = [values.clone() for values in learned]
+        before = self._vector.values.clone(), self._target_vector.values.clone()
         if self._updates == 0 and not self._statistics_settled:
             config = self.config
             self.networks.measure(self._statistics, batch, config.normalise_observations, config.normalise_rewards)
@@ -301,8 +303,8 @@ class PEARLLearner:
         steps = [self.gradient_step(rng) for _ in range(self.config.gradient_steps)]
         metrics = {name: float(torch.stack([step[name] for step in steps]).mean()) for name in steps[0]}
         if not np.isfinite([*metrics.values()]).all():
-            for values, earlier in zip(learned, before, strict=True):
-                values.copy_(earlier)
+            self._vector.values.copy_(before[0])
+            self._target_vector.values.copy_(before[1])
             raise AgentError(
                 f"update {self._updates}: a loss is not finite; the networks are those before it: lower "
                 "agent.learning_rate or agent.reward_scale"
@@ -313,27 +315,29 @@ class PEARLLearner:
 
     def _store(self, batch: TrialBatch) -> None:
         """Add every step to its task's replay buffer, and those of context rounds to its buffer of contexts."""
-        nets, config = self.networks, self.config
-        for position, trials in enumerate(round_batch.by_trial() for round_batch in batch):
-            reward = trials.dense_reward if config.dense_reward else trials.reward
-            if reward is None:
-                raise AgentError("this family gives no dense reward to learn from; set agent.dense_reward to false")
-            transitions = nets.transitions(self._statistics, trials, reward)
-            contexts = nets.context(self._statistics, trials)
+        config = self.config
+        for position, trials in enumerate(batch):
             in_context = position < config.prior_rounds or config.posterior_context
-            for task, valid, rows, context in zip(trials.task_id, trials.valid, transitions, contexts, strict=True):
-                steps = torch.from_numpy(valid.reshape(-1))
-                self.replay.add(int(task), rows[steps])
+            for task, rows, contexts in self.networks.by_task(self._statistics, trials.by_trial(), config.dense_reward):
+                self.replay.add(task, rows)
                 if in_context:
-                    self.contexts.add(int(task), context[steps])
+                    self.contexts.add(task, contexts)
 
     def gradient_step(self, rng: np.random.Generator) -> dict[str, Tensor]:
         """One gradient step of every network; returns metrics."""
-        metrics = self.compute_gradients(self.sample_batch(rng))
+        pieces = self.sample_batch(rng).split(self.config.microbatches)
+        gradient, names = self._vector.gradient, tuple(self.metrics)[:-1]
+
+        def of_piece(number: int) -> Tensor:
+            metrics = self.compute_gradients(pieces[number])
+            return torch.cat((gradient, torch.stack([metrics[name] for name in names])))
+
+        mean = mean_of_parts(self.team, len(pieces), len(gradient) + len(names), of_piece)
+        gradient.copy_(mean[: len(gradient)])
         self._adam.step()
         critics, targets = self._vector.values, self._target_vector.values
         targets.lerp_(critics[: len(targets)], self.config.tau)  # the critics come first in the vector
-        return metrics
+        return dict(zip(names, mean[len(gradient) :], strict=True))
 
     def sample_batch(self, rng: np.random.Generator) -> LatentBatch:
         """Sample the batch of a gradient step: some tasks, their contexts and transitions, noise."""
@@ -372,13 +376,9 @@ class PEARLLearner:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        for name in ("seed", "updates"):
-            if type(state[name]) is not int or state[name] < 0:
-                raise AgentError(f"{name} is {state[name]!r} in this checkpoint; it is damaged")
+        check_counts(state, "seed", "updates")
         check_shapes(state["parameters"], self.parameters)
-        for moment in state["adam"]["state"].values():
-            if not moment["exp_avg"].shape == moment["exp_avg_sq"].shape == self._vector.values.shape:
-                raise AgentError("this checkpoint's optimiser belongs to another policy; use its own recipe")
+        check_adam(state["adam"], [self._vector.values])
         self.replay.check(state["replay"])
         self.contexts.check(state["contexts"])
         self._load_small_state(state)

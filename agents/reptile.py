@@ -24,7 +24,8 @@ from agents.functional.parameters import Parameters, flatten
 from agents.functional.schedules import linear_schedule
 from agents.maml import MAMLAgent
 from agents.nets.statistics import ObservationStatistics
-from agents.nets.weights import check_adam, take_weights
+from agents.nets.weights import check_adam, check_counts, take_weights
+from agents.team import TeamMember
 
 
 class ReptileConfig(InnerLoopConfig):
@@ -40,7 +41,7 @@ class ReptileConfig(InnerLoopConfig):
     decay_updates: PositiveInt = 1000  # until the final step size; the recipe's iterations where it has them
 
 
-class ReptileLearner:
+class ReptileLearner(TeamMember):
     """Owns the meta-parameters; needs no derivative of the inner steps."""
 
     metrics: Mapping[str, MetricInfo] = {
@@ -62,7 +63,11 @@ class ReptileLearner:
         rate = config.adam_learning_rate
         self._adam = None if rate is None else torch.optim.Adam(list(self.parameters.values()), lr=rate)
         self._rounds = agent.trial_rounds(config.inner_steps, config.rollouts)
+        self._episode_steps = agent.episode_steps
         self._updates = 0
+
+    def parts(self) -> int:
+        return self.config.chunks(self.policy, self.config.rollouts * self._episode_steps)
 
     def plan(self, iteration: int) -> Plan:
         return Plan(self.config.meta_batch_size, self._rounds)
@@ -83,8 +88,20 @@ class ReptileLearner:
         tasks, steps = rounds[0].weight.shape
         size = task_chunk_size(self.config.task_chunk, steps * self.policy.encoder.memory_factor)
         chunks = split_tasks((rounds,), tasks, size)
-        adapted = [torch.func.vmap(one_task, in_dims=(None, 0))(self.parameters, *chunk) for chunk in chunks]
-        ends = {name: torch.cat([parameters[name].detach() for parameters in adapted]) for name in self.parameters}
+
+        def of_chunk(part: int) -> Tensor:
+            adapted = torch.func.vmap(one_task, in_dims=(None, 0))(self.parameters, *chunks[part])
+            return torch.cat([value.detach().flatten(1) for value in adapted.values()], 1).flatten()
+
+        entries = sum(value.numel() for value in self.parameters.values())
+        adapted = self.team.map([len(rounds[0].weight) * entries for (rounds,) in chunks], of_chunk)
+        by_name = (
+            torch.cat(adapted).view(tasks, entries).split([value.numel() for value in self.parameters.values()], 1)
+        )
+        ends = {
+            name: values.contiguous().view(tasks, *value.shape)
+            for (name, value), values in zip(self.parameters.items(), by_name, strict=True)
+        }
         mean = {name: value.mean(0) for name, value in ends.items()}
         spread = sum(((value - mean[name]) ** 2).flatten(1).sum(1).mean() for name, value in ends.items())
         displacement = {name: mean[name] - value for name, value in self.parameters.items()}
@@ -121,8 +138,7 @@ class ReptileLearner:
         self.statistics.settle()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        if not isinstance(state["updates"], int) or state["updates"] < 0:
-            raise AgentError(f"this checkpoint counts {state['updates']!r} updates; it is damaged")
+        check_counts(state, "updates")
         if (self._adam is None) != (state.get("adam") is None):  # checkpoints from before there was Adam have no key
             raise AgentError("this checkpoint was written with another outer step; use the recipe of its own run")
         if self._adam is not None:

@@ -2,8 +2,7 @@
 (arXiv:1910.08348).
 
 In reading order: configuration, the networks (encoder, decoders, actor, critic), the agent, the learner (PPO on
-observation and belief, agents/common/ppo.py; the evidence lower bound for encoder and decoders). See
-docs/algorithms/varibad.md.
+observation and belief, agents/common/ppo.py; the evidence lower bound for encoder and decoders).
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from agents.common.ppo import PPO, Sequences
 from agents.common.replay import TrialReplay
 from agents.common.savepoints import savepoint_beside_replay
 from agents.contract import AgentError, Algorithm, Interface, MetricInfo, RoundBatch, TrialBatch, Weights
-from agents.functional.elbo import kl_to_previous, reparameterise
+from agents.functional.elbo import decoding_weights, kl_to_previous, reparameterise
 from agents.functional.parameters import Parameters, part, whole
 from agents.functional.schedules import linear_schedule
 from agents.nets.decoders import Decoders, GaussianReward, RewardDecoder
@@ -35,8 +34,10 @@ from agents.nets.policies import ActionStd, Distribution, make_policy
 from agents.nets.statistics import REWARD, RunningStatistics
 from agents.nets.trial_inputs import TrialInputs
 from agents.nets.weights import check_adam, take_weights
+from agents.team import take_gradient
 
 LOG_VARIANCES = (-10.0, 4.0)  # of a belief
+ENCODING = ("encoder", "belief", "decoder")  # what the evidence lower bound teaches
 ITERATIONS = 90  # of runs whose recipe does not say
 Belief = tuple[Tensor, Tensor]  # mean and log-variance, [..., D]
 Numbers = tuple[PositiveInt, ...]
@@ -203,9 +204,7 @@ class VariBADLearner(InContextLearner):
         super().__init__(agent, config, agent.networks.init(torch.Generator().manual_seed(seed)), device)
         acting = ("actor", "critic", PART, *(("encoder", "belief") if config.policy_into_encoder else ()))
         self._ppo = PPO(config, self._of(acting), agent.trial_inputs.policy, agent.trial_inputs.trial_steps, seed)
-        self._vae = torch.optim.Adam(
-            list(self._of(("encoder", "belief", "decoder")).values()), lr=config.vae_learning_rate, fused=True
-        )
+        self._vae = torch.optim.Adam(list(self._of(ENCODING).values()), lr=config.vae_learning_rate, fused=True)
         self._trials = TrialReplay(config.vae_trials)  # that the encoder learns from
 
     def _of(self, parts: tuple[str, ...]) -> Parameters:
@@ -292,52 +291,54 @@ class VariBADLearner(InContextLearner):
         for _ in range(self.config.vae_updates):
             indices = torch.randperm(len(self._trials), generator=generator)[: self.config.vae_batch]
             batch = {name: value.transpose(0, 1) for name, value in self._trials.select(indices).items()}
-            loss, terms = self._elbo_loss(batch, generator)
-            self._vae.zero_grad(set_to_none=True)
-            loss.backward()
+            terms = self._take_elbo_gradient(batch, generator)
             torch.nn.utils.clip_grad_norm_(self._vae.param_groups[0]["params"], 10.0)
             self._vae.step()
             mean_terms += terms.cpu() / self.config.vae_updates
         return dict(zip(("elbo", "reward_error", "state_error", "belief_kl"), mean_terms.tolist(), strict=True))
 
-    def _elbo_loss(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """The negated evidence lower bound of stored trials [L, B, ...], and without gradients its terms.
+    def _take_elbo_gradient(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
+        """Leave the gradient of the negated evidence lower bound where the optimiser finds it; returns its terms.
 
-        Each chosen posterior decodes the same chosen steps, past and future (section 3.1); sums over the trial, means
-        over trials and posteriors. With fewer steps chosen, their sum is scaled up to that of all.
+        Of stored trials [L, B, ...]. Each chosen posterior decodes the same chosen steps, past and future (section
+        3.1); sums over the trial, means over trials and posteriors. With fewer steps chosen, their sum is scaled up to
+        that of all.
         """
-        config, networks = self.config, self.agent.networks
+        config, decoders = self.config, self.agent.networks.decoders
         steps, trials = batch["valid"].shape
         observation, next_observation, inputs = self._encoder_inputs(batch)
         action, valid = batch["action"].to(self.device), batch["valid"].to(self.device)
-        mean, log_variance = self._beliefs(inputs)
-        kl = kl_to_previous(mean, log_variance)
-        kl = (kl * valid).sum(0).mean()
-
         posterior_steps = self._sample_steps(steps, config.posteriors, generator)
         decoded_steps = self._sample_steps(steps, config.decoded, generator)
-        noise = torch.randn(len(posterior_steps), *mean.shape[1:], generator=generator).to(self.device)
-        latent = reparameterise(mean[posterior_steps], log_variance[posterior_steps], noise)
-        before = torch.cat([observation, action], -1)[decoded_steps]
-        after = next_observation[decoded_steps]
-        # A posterior counts while the trial goes on, a decoded step if it was taken; sums stand for the whole trial.
-        valid_PB, valid_SB = valid[posterior_steps], valid[decoded_steps]
-        weight = (valid_PB[:, None] & valid_SB[None]).float() * (steps / len(decoded_steps))
-        weight = weight / (trials * valid_PB.float().mean(1).sum().clamp(min=1e-6))
-        decoders, decoder = networks.decoders, part(self.parameters, "decoder")
+        noise = torch.randn(len(posterior_steps), trials, config.latent_size, generator=generator).to(self.device)
         target = batch["decoded_reward"]
         if config.reward_decoder.in_reward_units:
             target = RunningStatistics.normalise_numbers(self.statistics_tensors(), target, REWARD)
-        target = target.to(self.device)[decoded_steps]
-        reward_cost = (weight * decoders.reward_cost(decoder, latent, before, after, target)).sum()
-        state_cost = torch.zeros_like(reward_cost)
-        if config.state_coef:
-            following = _changes(observation, next_observation, valid) if config.decode_changes else next_observation
-            state_cost = (weight * decoders.next_cost(decoder, latent, before, following[decoded_steps])).sum()
-        loss = reward_cost + config.state_coef * state_cost + config.kl_coef * kl
+        following = next_observation
+        if config.state_coef and config.decode_changes:
+            following = _changes(observation, next_observation, valid)
+        at_steps = torch.cat([observation, action], -1), next_observation, following, target.to(self.device)
+        weight = decoding_weights(valid, posterior_steps, decoded_steps)
         length = valid.sum(0).float().mean()
-        terms = torch.stack([-loss, reward_cost / length, state_cost / length, kl / length])
-        return loss, terms.detach()
+        by_trial = [weight.movedim(-1, 1), noise, inputs, valid, *(tensor[decoded_steps] for tensor in at_steps)]
+        count = min(config.microbatches, trials)
+        pieces = list(zip(*(tensor.tensor_split(count, 1) for tensor in by_trial), strict=True))
+
+        def of_piece(number: int) -> tuple[Tensor, Tensor]:
+            weight, noise, inputs, valid, before, after, following, target = pieces[number]
+            mean, log_variance = self._beliefs(inputs)
+            kl = (kl_to_previous(mean, log_variance) * valid).sum(0).sum() / trials
+            latent = reparameterise(mean[posterior_steps], log_variance[posterior_steps], noise)
+            decoder = part(self.parameters, "decoder")
+            reward_cost = (weight.movedim(1, -1) * decoders.reward_cost(decoder, latent, before, after, target)).sum()
+            state_cost = torch.zeros_like(reward_cost)
+            if config.state_coef:
+                state_cost = (weight.movedim(1, -1) * decoders.next_cost(decoder, latent, before, following)).sum()
+            loss = reward_cost + config.state_coef * state_cost + config.kl_coef * kl
+            terms = torch.stack([-loss, reward_cost / length, state_cost / length, kl / length])
+            return loss, terms.detach()
+
+        return take_gradient(self.team, self._of(ENCODING), count, of_piece, terms=4)
 
     def _encoder_inputs(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Encoded observations and next ones [L, B, E] of stored trials, and the memory's inputs [L, B, I].

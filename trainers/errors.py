@@ -7,7 +7,7 @@
         ├── RunFolderError   its folder, or a file or checkpoint in it
         ├── MetricError      a metric that is not described or not finite
         ├── DeviceError      a device that is not there
-        ├── ClusterError     Ray or one of its workers
+        ├── ClusterError     Ray or one of its workers or learners
         ├── TrackerError     TensorBoard or Weights & Biases
         ├── DrawingError     something that cannot be drawn, or written as a plot or a video
         └── UsageError       options or calls that contradict each other
@@ -51,6 +51,14 @@ class DeviceError(RunError):
 
 class ClusterError(RunError):
     """Ray, or one of its workers, cannot be used."""
+
+
+class LearnersLostError(ClusterError):
+    """A learner group cannot go on: one of its learners died, hung or came to other numbers."""
+
+
+class TrialsLostError(ClusterError):
+    """Sampled trials are gone with the node that held them; they can be sampled again."""
 
 
 class TrackerError(RunError):

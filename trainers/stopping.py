@@ -101,6 +101,10 @@ class StopRequest:
         """Nothing is abandoned from now on: what is left is to save and to leave."""
         self._shielded = True
 
+    def renew(self) -> None:
+        """Undo `shield`: the computations from now on may be abandoned."""
+        self._shielded = False
+
     def _receive(self, number: int, frame: FrameType | None) -> None:
         first = self.signal is None
         if first:

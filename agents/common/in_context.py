@@ -20,6 +20,7 @@ from agents.nets.policies import Distribution
 from agents.nets.statistics import REWARD, RunningStatistics
 from agents.nets.trial_inputs import TrialInputs, single_row_trial, time_first
 from agents.nets.weights import take_weights
+from agents.team import Team
 
 VALUE_SCALE = "value_scale"  # prefix of its tensors among the weights
 STEPS_PER_ITERATION, ITERATIONS = 16_000, 80  # of runs whose recipe does not say
@@ -136,6 +137,17 @@ class InContextLearner:
         self.statistics = RunningStatistics(size, cpu, numbers=numbers) if config.normalise_observations else None
         self._reward_statistics = RunningStatistics(1, cpu, REWARD) if config.normalise_rewards else None
         self._plan = Plan(config.meta_batch_size, agent.trial_rounds(config.episodes_per_trial - 1, 1))
+
+    @property
+    def team(self) -> Team:
+        """The learners that share the updates."""
+        return self._ppo.team
+
+    def join(self, team: Team) -> None:
+        self._ppo.team = team
+
+    def parts(self) -> int:
+        return self._ppo.config.microbatches
 
     def plan(self, iteration: int) -> Plan:
         return self._plan

@@ -9,13 +9,12 @@ import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from agents.common.meta_objective import InnerObjective, MetaObjective, Steps
-from agents.contract import Config, Interface, RoundBatch, Weights
+from agents.contract import Config, Fraction, Interface, RoundBatch, Weights
 from agents.functional.advantages import fit_linear_baseline, gae, normalise, time_features
+from agents.functional.inner_loop import task_chunk_size
 from agents.nets.mlp import Activation
 from agents.nets.policies import Policy
 from agents.nets.statistics import RunningStatistics
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class InnerLoopConfig(Config):
@@ -24,6 +23,7 @@ class InnerLoopConfig(Config):
     renamed: ClassVar[Mapping[str, str]] = {"discount": "gamma", "trace_decay": "gae_lambda"}
 
     added: ClassVar[Mapping[str, Any]] = {"normalise_observations": False, "scale_actions": False}
+    finer: ClassVar[str] = "a smaller agent.task_chunk"
     fitted: ClassVar[Mapping[str, str]] = {"rollouts": "as many as take 1,000 steps, 5 to 20"}
 
     meta_batch_size: PositiveInt = 20  # N, fresh tasks of each iteration
@@ -59,6 +59,11 @@ class InnerLoopConfig(Config):
     def step_size(self, step: int) -> float:
         """Inner learning rate of inner step `step`, counted from 0."""
         return self.inner_learning_rates[min(step, len(self.inner_learning_rates) - 1)]
+
+    def chunks(self, policy: Policy, round_steps: int) -> int:
+        """Chunks of the tasks of a meta-batch whose rounds have so many steps a task."""
+        size = task_chunk_size(self.task_chunk, round_steps * policy.encoder.memory_factor)
+        return -(-self.meta_batch_size // size)
 
     def objective(self, policy: Policy, inner_steps: int) -> MetaObjective:
         """The loss of an inner step, and of the policies after this many of them."""

@@ -17,6 +17,7 @@ from agents.functional.inner_loop import StepSize, adapt, scale_step, split_task
 from agents.functional.parameters import Parameters, flatten, unflatten
 from agents.functional.policy_losses import clipped_surrogate, likelihood_ratio, log_likelihood
 from agents.nets.policies import Distribution, Policy
+from agents.team import ALONE, Team, sum_parts
 
 InnerObjective = Literal["likelihood_ratio", "log_likelihood"]
 STEP_SIZE = "step_size/"  # before a parameter's name: its learned step sizes, among the meta-parameters
@@ -55,6 +56,7 @@ class MetaObjective:
         inner_kl_coef: weight of the KL of the policies before the last one, from those that acted.
         first_order: inner gradients are constants to the outer derivative (FOMAML).
         task_chunk: tasks differentiated at once; None: as many as memory should hold (`task_chunk_size`).
+        team: the learners that share the chunks.
 
     The meta-parameters are the policy's, and with learned step sizes (Meta-SGD) as many again, named `step_size/...`.
     """
@@ -67,6 +69,7 @@ class MetaObjective:
     inner_kl_coef: float = 0.0
     first_order: bool = False
     task_chunk: int | None = None
+    team: Team = ALONE
 
     # -- one task
 
@@ -143,19 +146,26 @@ class MetaObjective:
             losses, terms = self.over_tasks(self.task_loss, theta, *chunk)
             return losses.sum(), terms.sum(0)
 
-        tasks = len(rounds[0].weight)
-        summed = torch.zeros_like(flatten(parameters))
-        terms = torch.zeros(3, device=summed.device)
-        for chunk in self._chunks(rounds, old):
-            gradient, chunk_terms = torch.func.grad(total, has_aux=True)(parameters, chunk)
-            summed, terms = summed + flatten(gradient), terms + chunk_terms.detach()
-        return unflatten(summed / tasks, parameters), LossTerms(*(terms / tasks).tolist())
+        chunks = self._chunks(rounds, old)
+
+        def of_chunk(part: int) -> Tensor:
+            gradient, terms = torch.func.grad(total, has_aux=True)(parameters, chunks[part])
+            return torch.cat([flatten(gradient), terms.detach()])
+
+        entries = sum(value.numel() for value in parameters.values())
+        summed = sum_parts(self.team.map([entries + 3] * len(chunks), of_chunk)) / len(rounds[0].weight)
+        return unflatten(summed[:entries], parameters), LossTerms(*summed[entries:].tolist())
 
     def loss_terms(self, parameters: Parameters, rounds: list[Steps], old: list[Distribution]) -> LossTerms:
         """Outer loss, KL and entropy at these parameters."""
+        chunks = self._chunks(rounds, old)
+
+        def of_chunk(part: int) -> Tensor:
+            return self.over_tasks(self.task_loss, parameters, *chunks[part])[1].flatten()
+
         with torch.no_grad():
-            terms = [self.over_tasks(self.task_loss, parameters, *chunk)[1] for chunk in self._chunks(rounds, old)]
-        return LossTerms(*torch.cat(terms).mean(0).tolist())
+            terms = self.team.map([3 * len(chunk[0][0].weight) for chunk in chunks], of_chunk)
+        return LossTerms(*torch.cat(terms).view(-1, 3).mean(0).tolist())
 
     def fisher_product(self, parameters: Parameters, rounds: list[Steps], damping: float) -> Callable[[Tensor], Tensor]:
         """v [P] -> (F + damping I) v, F the Hessian at `parameters` of the mean KL between adapted policies.
@@ -169,15 +179,19 @@ class MetaObjective:
         H_k is symmetric, so one retained backward graph of the inner gradient serves J v and J^T w alike: half the
         price of differentiating the whole chain forwards and backwards anew.
         """
-        linear = [self._linearise(parameters, chunk) for (chunk,) in self._chunks(rounds)]
+        chunks = self._chunks(rounds)
+        linear: dict[int, Callable[[Parameters], Parameters]] = {}  # of the chunks that this learner computes
         tasks = len(rounds[0].weight)
 
         def product(vector: Tensor) -> Tensor:
             tangent = unflatten(vector, parameters)
-            summed = torch.zeros_like(vector)
-            for chunk in linear:
-                summed = summed + flatten(chunk(tangent))
-            return summed / tasks + damping * vector
+
+            def of_chunk(part: int) -> Tensor:
+                if part not in linear:
+                    linear[part] = self._linearise(parameters, *chunks[part])
+                return flatten(linear[part](tangent))
+
+            return sum_parts(self.team.map([len(vector)] * len(chunks), of_chunk)) / tasks + damping * vector
 
         return product
 

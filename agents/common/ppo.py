@@ -15,15 +15,14 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
-from agents.contract import AgentError, Config, MetricInfo
+from agents.contract import AgentError, Config, Fraction, MetricInfo
 from agents.functional.advantages import gae
 from agents.functional.parameters import Parameters
 from agents.functional.policy_losses import clipped_surrogate
 from agents.functional.schedules import linear_schedule
 from agents.nets.policies import Distribution, Policy
-from agents.nets.weights import check_adam, take_weights
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
+from agents.nets.weights import check_adam, check_counts, take_weights
+from agents.team import ALONE, Team, microbatches, take_gradient
 
 
 class PPOConfig(Config):
@@ -46,6 +45,7 @@ class PPOConfig(Config):
     }
 
     gradient_step_keys: ClassVar[tuple[str, ...]] = ("update_epochs", "num_minibatches")
+    finer: ClassVar[str] = "a larger agent.microbatches"
 
     learning_rate: PositiveFloat = 3e-3  # of Adam
     final_learning_rate: PositiveFloat | None = None  # reached linearly; None keeps it constant
@@ -58,6 +58,7 @@ class PPOConfig(Config):
     gae_lambda: Fraction = 0.95  # 1: advantages of whole returns, 0: of one step
     update_epochs: PositiveInt = 4  # passes over a meta-batch in an update
     num_minibatches: PositiveInt = 8  # of each epoch, over all sequences
+    microbatches: PositiveInt = 1  # parts that a minibatch's gradient is summed from; learners share them
     clip_range: PositiveFloat = 0.2  # of the ratio of probabilities, around 1
     vf_coef: NonNegativeFloat = 0.5  # weight of the value loss
     max_grad_norm: PositiveFloat = 0.5  # longer gradients are cut to it
@@ -190,6 +191,7 @@ class PPO:
         self.scale = ValueScale(steps, device)
         self.updates = 0
         self.seed = seed  # of the order of sequences, with the count of updates
+        self.team: Team = ALONE
         self._explained_variance, self._scale_before = 0.0, self.scale.state_dict()
         self._adam = torch.optim.Adam(list(parameters.values()), lr=config.learning_rate, eps=1e-5, fused=True)
 
@@ -238,9 +240,7 @@ class PPO:
         for epoch in range(config.update_epochs):
             order = torch.randperm(sequences, generator=generator).to(data.valid.device)
             for indices in torch.tensor_split(order, min(config.num_minibatches, sequences)):
-                loss, terms = self._loss_terms(data.select(indices), *evaluate_actions(indices))
-                self._adam.zero_grad(set_to_none=True)
-                loss.backward()
+                terms = self._take_gradient(data, indices, evaluate_actions)
                 norms.append(torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), config.max_grad_norm))
                 self._adam.step()
                 if epoch == config.update_epochs - 1:
@@ -259,10 +259,26 @@ class PPO:
         self.updates += 1
         return metrics
 
-    def _loss_terms(self, data: Sequences, distribution: Distribution, value: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss, and without gradients [surrogate, value loss, entropy, KL, clipped share]."""
+    def _take_gradient(self, data: Sequences, indices: Tensor, evaluate_actions: EvaluateActions) -> Tensor:
+        """Leave a minibatch's gradient where the optimiser finds it; returns its loss terms."""
+        pieces = microbatches(indices, self.config.microbatches)
+        steps = data.valid[:, indices].sum().clamp(min=1)
+
+        def of_piece(part: int) -> tuple[Tensor, Tensor]:
+            piece = pieces[part]
+            return self._loss_terms(data.select(piece), *evaluate_actions(piece), steps)
+
+        return take_gradient(self.team, self.parameters, len(pieces), of_piece, terms=5)
+
+    def _loss_terms(
+        self, data: Sequences, distribution: Distribution, value: Tensor, steps: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The loss of sequences, and without gradients [surrogate, value loss, entropy, KL, clipped share].
+
+        Each is the sum over valid steps, divided by `steps`.
+        """
         config = self.config
-        weight = data.valid / data.valid.sum().clamp(min=1)
+        weight = data.valid / steps
         log_prob = self.policy.log_prob(distribution, data.action)
         surrogate = clipped_surrogate(log_prob, data.log_prob, data.advantage, weight, clip_range=config.clip_range)
         value_loss = (weight * (value - data.target).square()).sum()
@@ -288,9 +304,7 @@ class PPO:
 
     def check(self, state: Mapping[str, Any]) -> None:
         """Raise AgentError unless `load_state_dict` could take this."""
-        for name in ("updates", "seed"):
-            if not isinstance(state[name], int) or state[name] < 0:
-                raise AgentError(f"this checkpoint's {name} is {state[name]!r}, no count; it is damaged")
+        check_counts(state, "updates", "seed")
         check_adam(state["adam"], self.parameters.values())
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -47,12 +47,12 @@ def savepoint_beside_replay(
     return revert
 
 
-def copied(state: Any) -> Any:
-    """The same nested state, its tensors copied."""
+def copied(state: Any, device: torch.device | None = None) -> Any:
+    """The same nested state, its tensors copied, to a device if one is named."""
     if isinstance(state, torch.Tensor):
-        return state.detach().clone()
+        return state.detach().to(device, copy=True)
     if isinstance(state, Mapping):
-        return {key: copied(value) for key, value in state.items()}
+        return {key: copied(value, device) for key, value in state.items()}
     if isinstance(state, (list, tuple)):
-        return [copied(value) for value in state]
+        return [copied(value, device) for value in state]
     return state

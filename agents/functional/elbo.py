@@ -35,3 +35,23 @@ def reparameterise(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
         [..., D].
     """
     return mean + (0.5 * log_variance).exp() * noise
+
+
+def decoding_weights(valid: Tensor, posterior_steps: Tensor, decoded_steps: Tensor) -> Tensor:
+    """Weights of the terms of a lower bound in which each of some posteriors decodes the same steps of its trial.
+
+    A posterior counts while its trial goes on, a decoded step if it was taken; sums over the decoded steps stand for
+    those of the whole trial; means over trials and posteriors.
+
+    Args:
+        valid: [L, B] bool, of all steps of the trials.
+        posterior_steps: [P] indices of steps.
+        decoded_steps: [S] indices of steps.
+
+    Returns:
+        [P, S, B].
+    """
+    steps, trials = valid.shape
+    valid_PB, valid_SB = valid[posterior_steps], valid[decoded_steps]
+    weight = (valid_PB[:, None] & valid_SB[None]).float() * (steps / len(decoded_steps))
+    return weight / (trials * valid_PB.float().mean(1).sum().clamp(min=1e-6))

@@ -43,6 +43,17 @@ class LatentBatch(NamedTuple):
     latent_noise: Tensor  # [N, Z]
     noise: Tensor  # [2 T, A], of actions at the observations, then at the next ones
 
+    def split(self, count: int) -> list[LatentBatch]:
+        """The batch in `count` equal parts of its tasks."""
+        tasks, rows = len(self.context) // count, len(self.rows) // count
+        at, following = self.noise.chunk(2)
+        by_rows = self.rows.split(rows), at.split(rows), following.split(rows)
+        by_task = self.context.split(tasks), self.latent_noise.split(tasks)
+        return [
+            LatentBatch(context, transitions, latent_noise, torch.cat((noise, next_noise)))
+            for context, latent_noise, transitions, noise, next_noise in zip(*by_task, *by_rows, strict=True)
+        ]
+
 
 class _Posterior(NamedTuple):
     """The encoder's pass over the contexts, and the latents sampled from it."""

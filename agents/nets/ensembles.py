@@ -23,12 +23,13 @@ class Vector:
     """Parameters that are views of one vector, so that an optimiser or an average moves all of them in one call.
 
     Attributes:
-        values: the vector; its `grad` is where an optimiser finds the gradients.
+        values: the vector.
+        gradient: its `grad`, where an optimiser finds the gradients.
         parameters: its views by name, of the shapes given.
-        gradients: views of its `grad`, likewise.
+        gradients: views of its gradient, likewise.
     """
 
     def __init__(self, parameters: Parameters, device: torch.device) -> None:
         self.values = torch.cat([value.reshape(-1) for value in parameters.values()]).to(device)
-        self.values.grad = torch.zeros_like(self.values)
-        self.parameters, self.gradients = (unflatten(vector, parameters) for vector in (self.values, self.values.grad))
+        self.gradient = self.values.grad = torch.zeros_like(self.values)
+        self.parameters, self.gradients = (unflatten(vector, parameters) for vector in (self.values, self.gradient))

@@ -9,7 +9,7 @@ They are perceptrons (agents/nets/ensembles.py); their inputs are, in this order
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import gymnasium
 import numpy as np
@@ -73,6 +73,11 @@ class LatentActor:
         sizes, members, scale = self._networks[name]
         return {f"{name}/{key}": value for key, value in init_ensemble(sizes, members, generator, scale).items()}
 
+    def init_statistics(self, *, rewards: bool) -> Parameters:
+        """Statistics that leave observations, and rewards if these are normalised, as they are."""
+        statistics = {"mean": torch.zeros(self.observations), "scale": torch.ones(self.observations)}
+        return statistics | ({"reward": torch.ones(1)} if rewards else {})
+
     def context(self, statistics: Parameters, batch: RoundBatch) -> Tensor:
         """[B, R * L, W]: observation, action, reward and maybe next observation of a round's steps [B, R, L, ...]."""
         parts = [self.normalised(statistics, batch.observation), self.centred(batch.action)]
@@ -87,6 +92,21 @@ class LatentActor:
         outcome = torch.stack([self.scaled(statistics, reward), ended], -1)
         before, after = (self.normalised(statistics, array) for array in (batch.observation, batch.next_observation))
         return torch.cat((before, self.centred(batch.action), outcome, after), -1).flatten(1, 2)
+
+    def by_task(
+        self, statistics: Parameters, batch: RoundBatch, dense_reward: bool
+    ) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """(task, its `transitions`, its `context`), [steps, ...], of each trial [B] of a round, without padding.
+
+        `dense_reward`: whether transitions have the family's privileged reward; contexts never do.
+        """
+        reward = batch.dense_reward if dense_reward else batch.reward
+        if reward is None:
+            raise AgentError("this family gives no dense reward to learn from; set agent.dense_reward to false")
+        transitions, contexts = self.transitions(statistics, batch, reward), self.context(statistics, batch)
+        for task, valid, rows, context in zip(batch.task_id, batch.valid, transitions, contexts, strict=True):
+            steps = torch.from_numpy(valid.reshape(-1))
+            yield int(task), rows[steps], context[steps]
 
     def normalised(self, statistics: Parameters, observation: np.ndarray) -> Tensor:
         """Stored observations [..., *shape] as features [..., O], shifted and scaled by `mean` and `scale`."""

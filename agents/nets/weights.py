@@ -34,3 +34,10 @@ def check_adam(state: Mapping[str, Any], parameters: Iterable[Tensor]) -> None:
     for parameter, moment in zip(parameters, moments, strict=bool(moments)):
         if not moment["exp_avg"].shape == moment["exp_avg_sq"].shape == parameter.shape:
             raise AgentError("this checkpoint's optimiser belongs to another network; use its own recipe")
+
+
+def check_counts(state: Mapping[str, Any], *names: str) -> None:
+    """AgentError unless these entries of a learner's state are integers of at least 0."""
+    for name in names:
+        if type(state[name]) is not int or state[name] < 0:
+            raise AgentError(f"this checkpoint's {name} is {state[name]!r}, no count; it is damaged")

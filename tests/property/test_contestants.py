@@ -25,10 +25,11 @@ from trainers.baselines.metering import Meter, Probes, probe_steps
 from trainers.baselines.sb3_learners import PPO, acting
 from trainers.baselines.sb3_recurrent import EPISODES, Features, RecurrentPPO, TrialEnv
 from trainers.baselines.sb3_vec_env import SB3VecEnv
+from trainers.cluster.pickling import pickled
 from trainers.errors import UsageError
 from trainers.evaluation.benchmark import BenchmarkRequest, prepare
 from trainers.runs.rows import ROWS
-from trainers.sampling.ray_worker import Worker, pickled
+from trainers.sampling.ray_worker import Worker
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -19,10 +19,10 @@ from trainers.recipes.assembling import build
 from trainers.recipes.loading import SHIPPED
 from trainers.recipes.registry import interface_of
 from trainers.recipes.schema import Recipe
+from trainers.runs.facts import facts_of, size_of_actions
 from trainers.runs.rows import ROWS
 from trainers.sampling.planned_tasks import planned_tasks
 from trainers.training.diagnosis import PATIENCE, Diagnosis, gains_of_trials, least_entropy
-from trainers.training.facts import facts_of, size_of_actions
 from trainers.training.setup import choose_device
 
 FAMILIES = ("point_nav-v1", "half_cheetah_vel-v1")

@@ -12,9 +12,9 @@ import pytest
 
 import envs.mujoco
 from trainers import process
+from trainers.cluster.pickling import pickled
 from trainers.errors import ClusterError, RecipeError
 from trainers.sampling import ray_cluster
-from trainers.sampling.ray_worker import pickled
 
 ALLOWED = len(os.sched_getaffinity(0))
 

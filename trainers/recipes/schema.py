@@ -24,6 +24,9 @@ class Sampling(Config):
 
     tasks_per_shard: PositiveInt = 10  # tasks that one worker samples at a time
     shard_timeout_s: PositiveFloat = 600.0  # seconds after which a shard that no worker finishes counts as hanging
+    # The next meta-batch is sampled while this one is learned, with the weights from before: a lag of one. PEARL always
+    # does so; for on-policy agents it trades fresh trials for busy workers.
+    overlap: bool = False
 
 
 class Evaluation(Config):
@@ -63,6 +66,9 @@ class Recipe(Config):
     seed: NonNegativeInt = 0  # of all that is random in training
     iterations: PositiveInt = 100  # meta-updates of the run
     workers: NonNegativeInt | Literal["auto"] = "auto"  # Ray actors; 0 samples in this process; auto: one a core
+    learners: NonNegativeInt = (
+        0  # Ray actors that share each meta-update, on a GPU each where there are as many; 0: here
+    )
     device: Device = "auto"  # what learns; auto: the GPU if there is one
     family: str  # a listed one, module:Class or a YAML file
     task_in_observation: bool = False  # the oracle: its observations hold the task, the upper end of a comparison
@@ -164,6 +170,11 @@ class Recipe(Config):
     def algorithm(self) -> Algorithm:
         """The algorithm that `agent_name` stands for, resolved once a run: when the recipe was validated."""
         return self._algorithm
+
+    @property
+    def pipelined(self) -> bool:
+        """Whether the next iteration is sampled while this one is learned, with the weights from before."""
+        return self.algorithm.pipelined or self.sampling.overlap
 
     @field_validator("wandb", mode="before")
     @classmethod

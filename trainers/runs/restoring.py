@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from agents.contract import AgentError, Algorithm, Learner, Weights
+from agents.contract import AgentError, Learner, Weights
 from trainers.errors import RunFolderError
 from trainers.recipes.schema import Recipe
 from trainers.runs import checkpoints
@@ -53,7 +53,7 @@ def _load(learner: Learner, recipe: Recipe, checkpoint: Path, iteration: int, st
             raise ValueError(f"it counts {state['environment_steps']!r} environment steps")
         if "weights_before" in state:  # of an earlier version, which called them so
             state["behaviour_weights"] = state.pop("weights_before")
-        _check_behaviour_weights(state.get("behaviour_weights"), learner, recipe.algorithm, iteration)
+        _check_behaviour_weights(state.get("behaviour_weights"), learner, recipe.pipelined, iteration)
     except (AgentError, LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise RunFolderError(
@@ -61,9 +61,14 @@ def _load(learner: Learner, recipe: Recipe, checkpoint: Path, iteration: int, st
         ) from error
 
 
-def _check_behaviour_weights(given: Any, learner: Learner, algorithm: Algorithm, iteration: int) -> None:
-    """Raises ValueError unless the weights of a pending iteration are there if, and only if, one is pending."""
-    shapes = None if given is None else {name: value.shape for name, value in given.items()}
-    pending = learner.weights() if algorithm.pipelined and iteration else None
-    if shapes != (None if pending is None else {name: value.shape for name, value in pending.items()}):
+def _check_behaviour_weights(given: Any, learner: Learner, pipelined: bool, iteration: int) -> None:
+    """Raises ValueError unless the weights of a pending iteration are there if, and only if, one is pending.
+
+    Some may be lacking that a learner has only after its first update.
+    """
+    pending = learner.weights() if pipelined and iteration else None
+    fits = (given is None) == (pending is None)
+    if pending is not None and given:
+        fits = all(name in pending and value.shape == pending[name].shape for name, value in given.items())
+    if not fits or given == {}:
         raise ValueError("the weights that its pending iteration is sampled with are not those of its agent")

@@ -27,8 +27,10 @@ ANSWER_S = 15.0  # until one that answers, but not as Ray's head does
 _ASK = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1])"
 
 
-def start(workers: int, stop: StopRequest) -> bool:
+def start(cpus: int, stop: StopRequest) -> bool:
     """Connect this process to Ray, unless it is already; returns whether Ray is to be shut down by who called.
+
+    A Ray of our own has so many `cpus`, whatever the machine has.
 
     Raises:
         ClusterError: nothing usable is at RAY_ADDRESS, or Ray cannot be started here.
@@ -41,7 +43,7 @@ def start(workers: int, stop: StopRequest) -> bool:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     address = os.environ.get("RAY_ADDRESS") or "local"
     # On this machine a worker is a process, so more workers than cores is the user's choice to make.
-    options: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False} if address == "local" else {}
+    options: dict[str, Any] = {"num_cpus": cpus, "include_dashboard": False} if address == "local" else {}
     if address != "local":
         probe(address)
     try:
@@ -50,6 +52,13 @@ def start(workers: int, stop: StopRequest) -> bool:
     except Exception as error:  # of all kinds: Ray's own, the system's, a broken installation's
         raise ClusterError(_why_not(address, error)) from error
     return True
+
+
+def shut_down() -> None:
+    """End the Ray that `start` has started, or leave the cluster that it has joined."""
+    import ray
+
+    ray.shutdown()
 
 
 @contextmanager

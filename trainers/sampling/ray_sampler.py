@@ -14,10 +14,11 @@ from typing import Any
 
 from agents.contract import Agent, Round, Weights
 from envs.task import TaskFamily
+from trainers.cluster.pickling import pickled
 from trainers.errors import USER_ERRORS, ClusterError, SamplingError
 from trainers.process import instruction_set
 from trainers.sampling import ray_cluster
-from trainers.sampling.ray_worker import Worker, pickled
+from trainers.sampling.ray_worker import Worker
 from trainers.sampling.shards import Shard
 from trainers.stopping import StopRequest
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from agents.contract import Config, Learner, MetricInfo
 from envs.task import TaskFamily
 from trainers.recipes.schema import Recipe
-from trainers.training.facts import BatchFacts
+from trainers.runs.facts import BatchFacts
 
 PATIENCE = 10  # iterations on end, before anything is said of them
 MOST_STEPS = 50_000  # environment steps for each gradient step

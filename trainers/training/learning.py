@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from agents.contract import Learner, Round, concatenate
+from agents.contract import Learner, Round, TrialBatch, concatenate
 from envs.task import TaskFamily
+from trainers.runs.facts import BatchFacts, facts_of
 from trainers.sampling.samplers import Trials
-from trainers.training.facts import BatchFacts, facts_of
 
 
 class Learning(Protocol):
@@ -20,8 +20,11 @@ class Learning(Protocol):
 
     takes_references: bool
 
-    def learn(self, trials: Sequence[Trials], rounds: Sequence[Round]) -> tuple[dict[str, float], BatchFacts]:
-        """One meta-update on the trials of consecutive shards: the learner's metrics, and facts of the trials."""
+    def receive(self, trials: Sequence[Trials]) -> None:
+        """Take the trials of consecutive shards; TrialsLostError if some are gone and must be sampled again."""
+
+    def learn(self, rounds: Sequence[Round]) -> tuple[dict[str, float], BatchFacts]:
+        """One meta-update on the trials that were received: the learner's metrics, and facts of the trials."""
 
 
 class LearningHere:
@@ -31,8 +34,13 @@ class LearningHere:
 
     def __init__(self, learner: Learner, family: TaskFamily) -> None:
         self._learner, self._family = learner, family
+        self._trials: Sequence[TrialBatch] = ()
 
-    def learn(self, trials: Sequence[Trials], rounds: Sequence[Round]) -> tuple[dict[str, float], BatchFacts]:
-        batch = concatenate(trials)
+    def receive(self, trials: Sequence[Trials]) -> None:
+        self._trials = trials
+
+    def learn(self, rounds: Sequence[Round]) -> tuple[dict[str, float], BatchFacts]:
+        batch = concatenate(self._trials)
+        self._trials = ()
         metrics = self._learner.update(batch)
         return metrics, facts_of(batch, rounds, self._family.reward_terms, self._family.action_space)

@@ -15,7 +15,7 @@ import pyarrow as pa
 from agents.common.savepoints import savepoint
 from agents.contract import Agent, Learner, Plan, Weights
 from envs.task import TaskFamily, TaskSet
-from trainers.errors import UserError
+from trainers.errors import TrialsLostError, UserError
 from trainers.evaluation.curves import curve
 from trainers.evaluation.evaluator import EvaluationJob, Origin, evaluate
 from trainers.reporting.trackers import Tracker
@@ -81,7 +81,7 @@ class Progress:
         environment_steps: sampled for training so far.
         lines: the metrics of each iteration.
         earlier_rows: adaptation rows of the processes before this one.
-        behaviour_weights: of pipelined algorithms, the weights from before the last update, which the next iteration
+        behaviour_weights: of pipelined runs, the weights from before the last update, which the next iteration
             is sampled with.
     """
 
@@ -170,11 +170,10 @@ class Loop:
         began = time.perf_counter()
         plan = self.learner.plan(iteration)
         weights = self.progress.behaviour_weights or self.learner.weights()
-        trials, sampling = self.prefetched or self.sample(plan, iteration, weights)
-        self.prefetched = None
+        sampling = self.receive(plan, iteration, weights)
         with self.pipelined_sampling(iteration + 1):
             updating = time.perf_counter()
-            learned, facts = self.training.learning.learn(trials, plan.rounds)
+            learned, facts = self.training.learning.learn(plan.rounds)
             learning = time.perf_counter() - updating
         ended = time.perf_counter()
         self.diagnosis.facts(facts)
@@ -191,13 +190,26 @@ class Loop:
             "seconds_elapsed": ended - self.started,
         }
 
+    def receive(self, plan: Plan, iteration: int, weights: Weights) -> float:
+        """Have the learner take this iteration's trials; the seconds that sampling them took."""
+        trials, seconds = self.prefetched or self.sample(plan, iteration, weights)
+        self.prefetched = None
+        while True:
+            try:
+                self.training.learning.receive(trials)
+            except TrialsLostError:  # with a node; a shard is a pure function
+                trials, more = self.sample(plan, iteration, weights)
+                seconds += more
+            else:
+                return seconds
+
     @contextmanager
     def pipelined_sampling(self, iteration: int) -> Iterator[None]:
-        """Sample this iteration while the one before it is learned in the body, where the algorithm is pipelined.
+        """Sample this iteration while the one before it is learned in the body, where the run is pipelined.
 
         The weights are those from before that update, with workers and without: the lag is one on any machine.
         """
-        if not self.recipe.algorithm.pipelined:
+        if not self.recipe.pipelined:
             yield
             return
         weights = self.progress.behaviour_weights = self.learner.weights()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 
 from envs.task import TaskFamily, TaskSet
-from trainers.errors import RecipeError, RunFolderError, UsageError
-from trainers.process import auto_threads, keep_freed_memory, torch_threads
+from trainers.cluster.learner_group import GroupSpec, LearnerGroup
+from trainers.errors import LearnersLostError, RecipeError, RunFolderError, UsageError
+from trainers.process import keep_freed_memory, torch_threads
 from trainers.recipes.assembling import build
 from trainers.recipes.schema import Recipe
 from trainers.reporting.trackers import tracking
@@ -16,12 +18,15 @@ from trainers.runs import checkpoints
 from trainers.runs.metrics import MetricLog
 from trainers.runs.run_folder import Run
 from trainers.runs.selection import best_iteration
-from trainers.sampling.samplers import make_sampler
+from trainers.sampling import ray_cluster
+from trainers.sampling.samplers import make_sampler, worker_count
 from trainers.stopping import Abandoned, StopRequest
-from trainers.training.learning import LearningHere
+from trainers.training.learning import Learning, LearningHere
 from trainers.training.loop import Loop, Outcome, Progress, Report, Training
 from trainers.training.memory import memory_named
-from trainers.training.setup import choose_device, create_run, described_metrics
+from trainers.training.setup import create_run, described_metrics, learner_device, learner_threads
+
+MOST_LOSSES = 3  # of learner groups at the same checkpoint
 
 
 def train(
@@ -52,11 +57,27 @@ def run(run: Run, report: Report = lambda metrics: None, stop: StopRequest | Non
     """Train a run from its newest checkpoint to its recipe's iterations: the same bits as without a break.
 
     `stop` is told when to stop early; by default signals to this process tell it, and nothing is said to the user.
+    A learner group that is lost is replaced, and goes on from the newest checkpoint.
     """
     stop = stop or StopRequest()
     keep_freed_memory()
+    lost_at: list[int] = []
+    while True:
+        try:
+            return _run(run, report, stop)
+        except LearnersLostError as lost:
+            iteration = max(checkpoints.iterations(run.checkpoints))
+            lost_at.append(iteration)
+            if stop.signal or lost_at.count(iteration) == MOST_LOSSES:
+                raise
+            stop.say(f"{lost}; a new group goes on from the checkpoint of iteration {iteration}")
+            stop.renew()
+            run = replace(run, resume_from=None, config_differs=False)
+
+
+def _run(run: Run, report: Report, stop: StopRequest) -> Outcome:
     recipe, family = run.recipe, run.family()
-    agent, learner = build(recipe, family, choose_device(recipe.device))
+    agent, learner = build(recipe, family, learner_device(recipe))
     with run.held(), memory_named(recipe), ExitStack() as stack:
         run.refuse_links()
         iteration, state = run.restore(learner)
@@ -73,17 +94,21 @@ def run(run: Run, report: Report = lambda metrics: None, stop: StopRequest | Non
         stack.callback(log.close)
         trackers = stack.enter_context(tracking(run, table, iteration))
         stack.enter_context(stop)
+        threads = learner_threads(recipe)
         try:
             with stop.abandonable(at_once=True):
+                learning: Learning = LearningHere(learner, family)
+                if recipe.learners:
+                    if ray_cluster.start(worker_count(recipe.workers) + recipe.learners * threads, stop):
+                        stack.callback(ray_cluster.shut_down)
+                    spec = GroupSpec.of(recipe, agent, family, threads)
+                    learner = learning = stack.enter_context(closing(LearnerGroup(spec, learner, stop)))
                 sampler = make_sampler(recipe.workers, stop, recipe.sampling.shard_timeout_s)
         except Abandoned:
             return Outcome(run, iteration, stop.signal)
         stack.callback(sampler.close)
-        threads = auto_threads() if recipe.learner_threads == "auto" else recipe.learner_threads
         stack.enter_context(torch_threads(threads))
-        training = Training(
-            run, family, agent, learner, LearningHere(learner, family), sampler, task_sets, log, trackers, report, stop
-        )
+        training = Training(run, family, agent, learner, learning, sampler, task_sets, log, trackers, report, stop)
         weights = state.get("behaviour_weights")
         return Loop(training, Progress(iteration, state["environment_steps"], list(lines), rows, weights)).run()
 

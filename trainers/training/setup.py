@@ -15,7 +15,9 @@ from envs.check import check_no_leak
 from envs.mujoco.model_files import copies_of
 from envs.task import TaskFamily, TaskSet
 from envs.task_sets import check_disjoint
+from trainers.cluster.pickling import pickled
 from trainers.errors import DeviceError, RecipeError
+from trainers.process import auto_threads
 from trainers.recipes import registry
 from trainers.recipes.assembling import build
 from trainers.recipes.registry import AnyFamily
@@ -26,7 +28,6 @@ from trainers.runs.metrics import describe
 from trainers.runs.run_folder import FAMILY_FOLDER, Run
 from trainers.sampling.curriculum import refuse_unfit
 from trainers.sampling.planned_tasks import planned_tasks
-from trainers.sampling.ray_worker import pickled
 from trainers.training.memory import memory_named
 
 _LARGEST_COPY = 20_000_000  # bytes of a family's files that a run folder keeps
@@ -41,7 +42,7 @@ def create_run(recipe: Recipe, out: Path) -> Run:
 
 def _create_run(recipe: Recipe, out: Path) -> Run:
     family = registry.family(recipe.family, task_in_observation=recipe.task_in_observation)
-    agent, learner = build(recipe, family, choose_device(recipe.device))  # refuses spaces that it cannot serve
+    agent, learner = build(recipe, family, learner_device(recipe))  # refuses spaces that it cannot serve
     check_no_leak(registry.family(recipe.family))
     agent.trial_rounds(recipe.evaluation.rounds, recipe.evaluation.rollouts)
     sets = frozen_task_sets(recipe, family)
@@ -49,7 +50,7 @@ def _create_run(recipe: Recipe, out: Path) -> Run:
         refuse_unfit(recipe.curriculum, family, recipe.train_tasks)
     planned_tasks(learner.plan(0), family, sets.get("train"), recipe.seed, 0)
     described_metrics(learner, recipe, family)
-    if recipe.workers:
+    if recipe.workers or recipe.learners:
         pickled(agent, family)
     created_with: dict[str, Any] = (
         {} if recipe.init is None else {"init": warm_start(learner, recipe.agent_name, Path(recipe.init))}
@@ -159,6 +160,18 @@ def frozen_task_sets(recipe: Recipe, family: TaskFamily) -> dict[str, TaskSet]:
         for task in task_set.tasks:
             family.check_task(task)
     return sets
+
+
+def learner_device(recipe: Recipe) -> torch.device:
+    """Where the learner of this process computes: the recipe's device, or the CPU where a learner group learns."""
+    return torch.device("cpu") if recipe.learners else choose_device(recipe.device)
+
+
+def learner_threads(recipe: Recipe) -> int:
+    """Threads of a learner on the CPU: of a learner group one each, unless the recipe says."""
+    if recipe.learner_threads != "auto":
+        return recipe.learner_threads
+    return 1 if recipe.learners else auto_threads()
 
 
 def choose_device(name: str) -> torch.device:

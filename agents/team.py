@@ -1,0 +1,110 @@
+"""Learners that share a meta-update: who computes which part, and in which order the parts are summed.
+
+A learner cuts its update into parts that its recipe fixes, whatever the number of learners, and sums them in their
+order: so one learner and several come to the same bits. What is cheap (statistics, permutations, noise) each does for
+itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Team(Protocol):
+    """The learners of a group, as one of them sees it.
+
+    Attributes:
+        rank: of this learner, from 0.
+        size: learners of the group.
+    """
+
+    rank: int
+    size: int
+
+    def map(self, lengths: Sequence[int], compute: Callable[[int], Tensor]) -> list[Tensor]:
+        """The flat tensors compute(i), each of lengths[i] numbers, of every part i, in their order.
+
+        Each part is computed by one learner, and all learners get all: every one calls this in the same order.
+        """
+
+
+class Alone:
+    """The team of one."""
+
+    rank, size = 0, 1
+
+    def map(self, lengths: Sequence[int], compute: Callable[[int], Tensor]) -> list[Tensor]:
+        return [compute(part) for part in range(len(lengths))]
+
+
+ALONE = Alone()
+
+
+class TeamMember:
+    """Base of learners that can share their updates (`agents.contract.TeamLearner`).
+
+    Attributes:
+        team: the learners that it shares them with.
+    """
+
+    team: Team = ALONE
+
+    def join(self, team: Team) -> None:
+        """Share every update from now on."""
+        self.team = team
+
+
+def sum_parts(parts: Sequence[Tensor]) -> Tensor:
+    """The sum of tensors of one shape, from the first to the last: floating-point sums depend on their order."""
+    summed = parts[0]
+    for part in parts[1:]:
+        summed = summed + part
+    return summed
+
+
+def mean_of_parts(team: Team, parts: int, length: int, compute: Callable[[int], Tensor]) -> Tensor:
+    """The mean of compute(i), [length], over the parts."""
+    return sum_parts(team.map([length] * parts, compute)) / parts
+
+
+def microbatches(indices: Tensor, count: int) -> list[Tensor]:
+    """Indices [n] in `count` parts of nearly equal length, without the empty ones."""
+    return [part for part in torch.tensor_split(indices, count) if len(part)]
+
+
+def take_gradient(
+    team: Team,
+    parameters: Mapping[str, Tensor],
+    parts: int,
+    loss_of: Callable[[int], tuple[Tensor, Tensor]],
+    *,
+    terms: int,
+) -> Tensor:
+    """Set the parameters' gradients to those of the sum of the parts' losses; returns the sum of the parts' terms.
+
+    Args:
+        team: the learners that share the parts.
+        parameters: by name.
+        parts: how many there are.
+        loss_of: part -> (its loss, its loss terms [terms] without gradients).
+        terms: how many these are.
+
+    Returns:
+        [terms].
+    """
+    leaves = list(parameters.values())
+    sizes = [leaf.numel() for leaf in leaves]
+
+    def of_part(part: int) -> Tensor:
+        loss, loss_terms = loss_of(part)
+        gradients = torch.autograd.grad(loss, leaves, materialize_grads=True)
+        return torch.cat([*(gradient.flatten() for gradient in gradients), loss_terms])
+
+    *gradients, summed = sum_parts(team.map([sum(sizes) + terms] * parts, of_part)).split([*sizes, terms])
+    for leaf, gradient in zip(leaves, gradients, strict=True):
+        leaf.grad = gradient.view_as(leaf)
+    return summed

@@ -1,0 +1,291 @@
+"""A learner group: N copies of a learner, in Ray actors, that make every meta-update together and stay the same bits.
+
+    workers ──references──▶ driver ──references──▶ learners 0 … N-1 ──trials──◀ workers
+                                                   each computes its parts, all sum them in one order
+
+The driver hands names on, not data. Each learner gets all trials, does for itself what is cheap (statistics, drawing)
+and computes its own parts of what is not (`agents.contract.Team`); the first one's weights, metrics and state are the
+group's.
+A learner that is lost takes the group with it: those that are left go back to the state from before the update, from
+which the run goes on with a new group.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from agents.contract import Agent, Algorithm, Config, Learner, MetricInfo, Plan, Round, TrialBatch, Weights
+from envs.task import TaskFamily
+from trainers.cluster.learner_process import LearnerProcess
+from trainers.cluster.pickling import pickled
+from trainers.errors import USER_ERRORS, ClusterError, DeviceError, LearnersLostError, TrialsLostError
+from trainers.recipes.schema import Recipe
+from trainers.runs.facts import BatchFacts
+from trainers.stopping import StopRequest
+
+LOOK_S = 0.5  # between looks at the signals
+NOTICE_S = 8.0  # until the user is told that there is no room for the learners
+START_S = 600.0  # until a group that finds no room is given up
+UPDATE_S = 1800.0  # after which a meta-update, or a learner that others wait for, counts as hanging
+GRACE_S = 20.0  # for the others' answers, once a learner is lost or the update is abandoned
+COMPARED_EVERY = 10  # updates, between comparisons of the learners' weights
+
+
+@dataclass(frozen=True)
+class GroupSpec:
+    """Size, place and learner of a group.
+
+    Attributes:
+        learners: N.
+        device: as the recipe has it: auto, cpu or cuda.
+        threads: of each learner, on the CPU.
+        algorithm, config, seed: of the recipe.
+        agent, family: what learns, and on which tasks.
+    """
+
+    learners: int
+    device: str
+    threads: int
+    algorithm: Algorithm
+    config: Config
+    seed: int
+    agent: Agent
+    family: TaskFamily
+
+    @classmethod
+    def of(cls, recipe: Recipe, agent: Agent, family: TaskFamily, threads: int) -> GroupSpec:
+        """The group that a recipe asks for."""
+        return cls(recipe.learners, recipe.device, threads, recipe.algorithm, recipe.agent, recipe.seed, agent, family)
+
+
+class LearnerGroup:
+    """A learner like any other to the training loop.
+
+    Raises:
+        ClusterError: there is no room for it, or its learners cannot meet.
+        LearnersLostError: a learner died, hung or came to other numbers.
+    """
+
+    takes_references = True
+
+    def __init__(self, spec: GroupSpec, template: Learner, stop: StopRequest) -> None:
+        """Make the group and give its learners the state of `template`, a learner in this process."""
+        import ray
+
+        self._ray, self._spec, self._stop = ray, spec, stop
+        self.metrics: Mapping[str, MetricInfo] = template.metrics
+        self._updates = 0
+        self._lost = False
+        self._actors: list[Any] = []
+        self._room = self._reserve()
+        try:
+            self._actors = self._make()
+            self._all("load", ray.put(template.state_dict()))
+        except BaseException:
+            self.close()
+            raise
+
+    # -- making it
+
+    def _reserve(self) -> Any:
+        """Room for every learner, in a placement group; waits for it, and says so."""
+        gpus = _gpus_each(self._spec, self._ray.cluster_resources().get("GPU", 0.0))
+        self._cuda = bool(gpus)
+        bundle = {"CPU": float(self._spec.threads)} | ({"GPU": float(gpus)} if gpus else {})
+        room = self._ray.util.placement_group([bundle] * self._spec.learners, strategy="PACK")
+        began, said = time.monotonic(), False
+        try:
+            while not room.wait(LOOK_S):
+                waited = time.monotonic() - began
+                if waited > START_S:
+                    raise ClusterError(f"{self._lacking(bundle)}; that was so for {START_S:.0f} s: lower learners")
+                if waited > NOTICE_S and not said:
+                    said = True
+                    self._stop.say(
+                        f"{self._lacking(bundle)}; waiting for {START_S:.0f} s at most: free some, or lower learners"
+                    )
+        except BaseException:
+            self._ray.util.remove_placement_group(room)
+            raise
+        return room
+
+    def _lacking(self, bundle: Mapping[str, float]) -> str:
+        there, free = self._ray.cluster_resources(), self._ray.available_resources()
+        need = " and ".join(f"{count:g} {kind}{'s' if count > 1 else ''}" for kind, count in bundle.items())
+        have = " and ".join(f"{there.get(kind, 0):g} {kind}s, {free.get(kind, 0):g} of them free" for kind in bundle)
+        learners = self._spec.learners
+        return f"{learners} learner{'s' if learners > 1 else ''} need {need} each, and the cluster has {have}"
+
+    def _make(self) -> list[Any]:
+        """The learners, met and described; ClusterError or AgentError where they do not fit together."""
+        ray, spec = self._ray, self._spec
+        strategy = ray.util.scheduling_strategies.PlacementGroupSchedulingStrategy
+        actor = ray.remote(max_restarts=0, max_task_retries=0)(LearnerProcess)
+        given = [ray.put(pickled(spec.agent, spec.family))]
+        recipe = ray.cloudpickle.dumps((spec.algorithm.make_learner, spec.config, spec.seed))
+        options = {"num_cpus": spec.threads} | ({"num_gpus": 1} if self._cuda else {})
+        self._actors = [
+            actor.options(
+                **options, scheduling_strategy=strategy(self._room, placement_group_bundle_index=rank)
+            ).remote(given, recipe, "cuda" if self._cuda else "cpu", spec.threads)
+            for rank in range(spec.learners)
+        ]
+        facts = self._all("describe")
+        _refuse_unfit(facts, spec)
+        if spec.learners > 1:
+            place = self._first("meeting_place")
+            calls = [one.join.remote(rank, spec.learners, place, UPDATE_S) for rank, one in enumerate(self._actors)]
+            self._answers(calls)
+        return self._actors
+
+    # -- what the training loop asks
+
+    def receive(self, trials: Sequence[Any]) -> None:
+        """Have every learner get these trials; TrialsLostError if a node was lost with some of them."""
+        ours = [one if isinstance(one, self._ray.ObjectRef) else self._ray.put(one) for one in trials]
+        try:
+            self._all("receive", ours)
+        except LearnersLostError as error:
+            if isinstance(error.__cause__, self._ray.exceptions.ObjectLostError):
+                raise TrialsLostError("trials were lost with a node that held them") from error
+            raise
+
+    def learn(self, rounds: Sequence[Round]) -> tuple[dict[str, float], BatchFacts]:
+        """One meta-update on the trials that were received, by all together."""
+        found = self._all("learn", tuple(rounds))[0]
+        if self._updates % COMPARED_EVERY == 0 and len(set(self._all("digest"))) > 1:
+            self._lost = True
+            raise LearnersLostError(
+                f"the {self._spec.learners} learners came to different weights in update {self._updates}: their "
+                "machines compute differently; give all learners the same kind of processor or GPU"
+            )
+        self._updates += 1
+        return found
+
+    def plan(self, iteration: int) -> Plan:
+        """The plan, which all learners would make."""
+        return self._first("plan", iteration)
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The weights, which all learners have."""
+        return self._first("weights")
+
+    def update(self, batch: TrialBatch) -> dict[str, float]:
+        """One meta-update on trials that are in this process."""
+        self.receive([batch])
+        return self.learn([Round(one.label, one.reward.shape[2]) for one in batch])[0]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state, which all learners have; of a group that is lost, what one that is left has gone back to."""
+        if self._lost and not self._actors:
+            raise ClusterError("no learner is left, and its state with it; the newest checkpoint is what there is")
+        return self._first("state")
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Give every learner a state."""
+        self._all("load", self._ray.put(dict(state)))
+
+    def load_weights(self, weights: Weights) -> None:
+        """Not for a group: it is made from a learner that has them."""
+        raise NotImplementedError("weights are loaded before the group is made")
+
+    def savepoint(self) -> Callable[[], None]:
+        """A function that takes the learners, or those that are left, back to this moment."""
+        self._all("save")
+        return self._revert
+
+    def _revert(self) -> None:
+        """Back to the savepoint; learners that do not answer are given up."""
+        calls = {one.revert.remote(): one for one in self._actors}
+        done, late = self._ray.wait([*calls], num_returns=len(calls), timeout=GRACE_S) if calls else ([], [])
+        left = []
+        for answer in done:
+            with suppress(self._ray.exceptions.RayError):
+                self._ray.get(answer)
+                left.append(calls[answer])
+        for answer in late:
+            self._ray.kill(calls[answer])
+        self._lost = self._lost or len(left) < len(self._actors)
+        self._actors = [one for one in self._actors if one in left]
+
+    def close(self) -> None:
+        """End the learners and give their room back."""
+        with suppress(self._ray.exceptions.RayError):
+            for actor in self._actors:
+                self._ray.kill(actor)
+            self._ray.util.remove_placement_group(self._room)
+
+    # -- calls
+
+    def _first(self, method: str, *given: Any) -> Any:
+        return self._answers([getattr(self._actors[0], method).remote(*given)])[0]
+
+    def _all(self, method: str, *given: Any) -> list[Any]:
+        return self._answers([getattr(actor, method).remote(*given) for actor in self._actors])
+
+    def _answers(self, calls: Sequence[Any]) -> list[Any]:
+        """All answers; the user's error where all learners have it, LearnersLostError where one fails by itself."""
+        ray, began = self._ray, time.monotonic()
+        waiting, values, errors = list(calls), {}, {}
+        failed: float | None = None
+        while waiting:
+            done, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=LOOK_S)
+            for answer in done:
+                try:
+                    values[answer] = ray.get(answer)
+                except Exception as error:  # the learner's, or Ray's
+                    cause = getattr(error, "cause", None)
+                    errors[answer] = cause if isinstance(cause, Exception) else error
+            now = time.monotonic()
+            failed = now if errors and failed is None else failed
+            if now - began > UPDATE_S or (failed is not None and now - failed > GRACE_S):
+                break
+        if len(values) == len(calls):
+            return [values[answer] for answer in calls]
+        found = [*errors.values()]
+        if not waiting and all(isinstance(error, USER_ERRORS) for error in found) and not values:
+            raise found[0]
+        self._lost = True
+        first = next((error for error in found if isinstance(error, ray.exceptions.RayActorError)), None)
+        first = first or next(iter(found), None)
+        silent = f"{len(waiting)} did not answer for {time.monotonic() - began:.0f} s" if waiting else ""
+        broken = f"{len(found)} failed ({' '.join(str(first).split())[:300]})" if found else ""
+        raise LearnersLostError(
+            f"of {len(self._actors)} learners {' and '.join(part for part in (broken, silent) if part)}"
+        ) from first
+
+
+def _gpus_each(spec: GroupSpec, there: float) -> int:
+    """GPUs of a learner, 1 or 0; DeviceError where the recipe asks for what is not there."""
+    if spec.device.startswith("cuda:"):
+        raise DeviceError(f"device {spec.device}: learners take the GPUs that Ray gives them; use device=cuda")
+    if spec.device == "cuda" and there < spec.learners:
+        raise DeviceError(
+            f"learners={spec.learners} with device=cuda need a GPU each, and Ray has {there:g}; lower learners, or use "
+            "device=cpu"
+        )
+    return int(spec.device != "cpu" and there >= spec.learners)
+
+
+def _refuse_unfit(facts: Sequence[Mapping[str, Any]], spec: GroupSpec) -> None:
+    """Raises unless these learners can share an update and come to the same bits."""
+    parts = facts[0]["parts"]
+    if spec.learners > 1 and not parts:
+        raise ClusterError(f"this algorithm learns in one process; set learners=1, not {spec.learners}")
+    if spec.learners > max(parts, 1):
+        raise ClusterError(
+            f"learners={spec.learners}, but an update of this recipe is cut into {parts} part{'s' if parts > 1 else ''}"
+            f": lower learners, or cut it finer by {spec.config.finer}"
+        )
+    for kind in ("instruction_set", "gpu"):
+        if len(kinds := {str(one[kind]) for one in facts}) > 1:
+            raise ClusterError(
+                f"the learners' machines differ in {kind.replace('_', ' ')} ({', '.join(sorted(kinds))}), so their "
+                "numbers would come apart; give them machines of one kind"
+            )
