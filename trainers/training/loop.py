@@ -31,7 +31,7 @@ from trainers.runs.run_folder import Run
 from trainers.runs.selection import best_iteration
 from trainers.sampling.planned_tasks import curriculum_metrics, drawn_tasks
 from trainers.sampling.random_streams import random_key
-from trainers.sampling.samplers import Sampler, make_sampler, worker_count
+from trainers.sampling.samplers import LocalSampler, Sampler, sampler_of
 from trainers.sampling.shards import make_shards
 from trainers.stopping import Abandoned, StopRequest
 from trainers.training.diagnosis import diagnosis_of
@@ -147,7 +147,7 @@ def run(run: Run, report: Report = lambda metrics: None, stop: StopRequest | Non
         stack.enter_context(stop)
         try:
             with stop.abandonable(at_once=True):
-                sampler = make_sampler(recipe.workers, stop, recipe.sampling.shard_timeout_s)
+                sampler = sampler_of(recipe, stop, run.note_nodes)
         except Abandoned:
             return Outcome(run, iteration, stop.signal)
         stack.callback(sampler.close)
@@ -279,7 +279,7 @@ class Loop:
         weights = self.progress.behaviour_weights = self.learner.weights()
         if iteration >= self.recipe.iterations:
             yield
-        elif not worker_count(self.recipe.workers):
+        elif isinstance(self.training.sampler, LocalSampler):
             self.prefetched = self.sample(self.learner.plan(iteration), iteration, weights)
             yield
         else:

@@ -15,6 +15,8 @@ from envs.check import check_no_leak
 from envs.mujoco.model_files import copies_of
 from envs.task import TaskFamily, TaskSet
 from envs.task_sets import check_disjoint
+from trainers.cluster.addresses import named
+from trainers.cluster.parcels import packed
 from trainers.errors import DeviceError, RecipeError
 from trainers.recipes import registry
 from trainers.recipes.assembling import build
@@ -26,7 +28,6 @@ from trainers.runs.metrics import describe
 from trainers.runs.run_folder import FAMILY_FOLDER, Run
 from trainers.sampling.curriculum import refuse_unfit
 from trainers.sampling.planned_tasks import planned_tasks
-from trainers.sampling.ray_worker import pickled
 from trainers.training.memory import memory_named
 
 _LARGEST_COPY = 20_000_000  # bytes of a family's files that a run folder keeps
@@ -50,7 +51,7 @@ def _create_run(recipe: Recipe, out: Path) -> Run:
     planned_tasks(learner.plan(0), family, sets.get("train"), recipe.seed, 0)
     described_metrics(learner, recipe, family)
     if recipe.workers:
-        pickled(agent, family)
+        packed(agent, family, elsewhere=named(recipe.cluster) is not None)
     created_with: dict[str, Any] = (
         {} if recipe.init is None else {"init": warm_start(learner, recipe.agent_name, Path(recipe.init))}
     )
