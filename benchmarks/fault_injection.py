@@ -45,7 +45,7 @@ STEP_S = 120.0  # for the next meta-update
 
 @dataclass
 class Tally:
-    """What came of the faults of one kind."""
+    """Counts of one kind of fault."""
 
     faults: int = 0
     went_on: int = 0  # without a resume

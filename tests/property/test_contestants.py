@@ -25,7 +25,7 @@ from trainers.baselines.metering import Meter, Probes, probe_steps
 from trainers.baselines.sb3_learners import PPO, acting
 from trainers.baselines.sb3_recurrent import EPISODES, Features, RecurrentPPO, TrialEnv
 from trainers.baselines.sb3_vec_env import SB3VecEnv
-from trainers.cluster.pickling import pickled
+from trainers.cluster.parcels import packed
 from trainers.errors import UsageError
 from trainers.evaluation.benchmark import BenchmarkRequest, prepare
 from trainers.runs.rows import ROWS
@@ -281,7 +281,9 @@ def test_a_learner_of_rllib_does_the_same_in_a_worker_that_has_all_cpus(shared_r
     one = contest("rllib_ppo", LineFamily(), 300)
     expected = one.run(LineFamily())
     worker = ray.remote(num_cpus=4)(Worker).remote()
-    assert ray.get(worker.run.remote(0, [ray.put(pickled(None, LineFamily()))], {}, one)).equals(expected)
+    assert ray.get(worker.run.remote(0, [ray.put(packed(None, LineFamily(), elsewhere=False))], {}, one)).equals(
+        expected
+    )
     ray.kill(worker)
 
 

@@ -12,8 +12,9 @@ import pytest
 
 from envs.navigation.point_nav import PointNav
 from tests.helpers import small_maml, some_tasks
+from trainers.cluster.readiness import Readiness
 from trainers.errors import ClusterError, SamplingError
-from trainers.sampling import ray_cluster
+from trainers.sampling import ray_sampler
 from trainers.sampling.random_streams import random_key
 from trainers.sampling.ray_sampler import RaySampler
 from trainers.sampling.shards import make_shards
@@ -167,7 +168,7 @@ def test_a_shard_whose_workers_all_die_is_given_up_and_its_task_named(sampler):
 def test_workers_killed_for_memory_are_named_with_what_to_lower(sampler, monkeypatch):
     made, agent, learner, _ = sampler
     wait_for_all(made)
-    monkeypatch.setattr(ray_cluster, "out_of_memory_kills", lambda: made._kills + 1)
+    monkeypatch.setattr(ray_sampler, "out_of_memory_kills", lambda: made._kills + 1)
     with pytest.raises(ClusterError, match=r"killed for lack of memory .*; lower workers, sampling.tasks_per_shard"):
         made.run(agent, Crashing(), learner.weights(), shards_of(agent, count=1))
 
@@ -205,8 +206,8 @@ def test_shards_that_no_worker_finishes_are_given_up_and_their_task_named(sample
 def test_workers_without_a_free_cpu_are_waited_for_aloud_and_not_for_ever(sampler, monkeypatch):
     _, agent, learner, family = sampler
     said = []
-    monkeypatch.setattr(RaySampler, "NOTICE_S", 0.1)
-    monkeypatch.setattr(RaySampler, "START_S", 2.0)
+    monkeypatch.setattr(Readiness, "NOTICE_S", 0.1)
+    monkeypatch.setattr(Readiness, "START_S", 2.0)
     second = RaySampler(2, StopRequest(said.append))
     try:
         with pytest.raises(
@@ -214,7 +215,7 @@ def test_workers_without_a_free_cpu_are_waited_for_aloud_and_not_for_ever(sample
         ):
             second.run(agent, family, learner.weights(), shards_of(agent, count=2))
         (one,) = said
-        assert "each needs a CPU, and Ray on this machine has 3, 0 of them free; if none becomes free, stop" in one
+        assert "each needs a CPU, and Ray on this machine has 3, 0 of them free; if none becomes free within 2 s" in one
     finally:
         second.close()
 

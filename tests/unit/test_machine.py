@@ -1,10 +1,9 @@
-"""Limits of the machine: cores, quotas of cgroups, threads, addresses of Ray."""
+"""Limits of the machine: cores, quotas of cgroups, threads."""
 
 from __future__ import annotations
 
 import ctypes.util
 import os
-import socket
 import subprocess
 import sys
 
@@ -12,9 +11,8 @@ import pytest
 
 import envs.mujoco
 from trainers import process
-from trainers.cluster.pickling import pickled
-from trainers.errors import ClusterError, RecipeError
-from trainers.sampling import ray_cluster
+from trainers.cluster.parcels import packed
+from trainers.errors import RecipeError
 
 ALLOWED = len(os.sched_getaffinity(0))
 
@@ -77,51 +75,7 @@ def test_what_cannot_be_sent_to_workers_is_named():
     with pytest.raises(
         RecipeError, match=r"the family held-v1 cannot be sent .*_thread.lock.*in make_env, or set work"
     ):
-        pickled(object(), Held())
-
-
-@pytest.mark.parametrize("address", ["nonsense", "host:", ":6379", "host:port", "[::1]"])
-def test_an_address_that_is_none_is_refused(address):
-    with pytest.raises(ClusterError, match=r"is no address; give HOST:PORT"):
-        ray_cluster.probe(address)
-
-
-@pytest.mark.parametrize(
-    "address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:99999", "no-such-host.invalid:6379"]
-)
-def test_nothing_at_the_address_is_said_at_once(address):
-    with pytest.raises(ClusterError, match=rf"RAY_ADDRESS={address}: nothing answers there .*`ray start --head`"):
-        ray_cluster.probe(address)
-
-
-def test_something_else_at_the_address_is_said_in_seconds(monkeypatch):
-    monkeypatch.setattr(ray_cluster, "ANSWER_S", 3.0)
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        address = f"127.0.0.1:{other.getsockname()[1]}"
-        with pytest.raises(ClusterError, match="does not answer as the head of a Ray cluster"):
-            ray_cluster.probe(address)
-
-
-@pytest.mark.parametrize(
-    ("address", "error", "sentence"),
-    [
-        (
-            "local",
-            OSError("AF_UNIX path length cannot exceed 107 bytes: /x"),
-            r"whose name is too long: set TMPDIR=/tmp",
-        ),
-        (
-            "local",
-            FileNotFoundError(2, "No such file or directory", "/proc/.ray"),
-            r"'/proc/.ray'.*set HOME and TMPDIR",
-        ),
-        ("h:1", ConnectionError("Failed to connect"), r"RAY_ADDRESS=h:1: Ray cannot be joined there \(Failed"),
-        ("h:1", RuntimeError("RPC error: InvalidAuthToken"), r"RAY_ADDRESS=h:1: .*set RAY_AUTH_MODE=token and"),
-    ],
-)
-def test_what_keeps_ray_from_starting_is_named_with_the_cure(address, error, sentence):
-    with pytest.raises(ClusterError, match=sentence):
-        raise ClusterError(ray_cluster._why_not(address, error))
+        packed(object(), Held(), elsewhere=False)
 
 
 @pytest.mark.parametrize(

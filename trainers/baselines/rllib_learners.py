@@ -44,7 +44,8 @@ from envs.task import Task, TaskFamily
 from trainers.baselines.contestants import Contestant
 from trainers.baselines.metering import Act, Meter, Probes, RunningEpisodes
 from trainers.baselines.rllib_env import NextStepVectorEnv
-from trainers.sampling import ray_cluster
+from trainers.cluster import connection
+from trainers.cluster.addresses import named
 from trainers.stopping import StopRequest
 
 
@@ -158,7 +159,7 @@ def _seed_replay(algorithm: Algorithm, seed: int) -> None:
 @contextmanager
 def some_ray() -> Iterator[None]:
     """RLlib needs Ray, even where all is done in this process: the one that runs, or a small one until the end."""
-    ours = ray_cluster.start(1, StopRequest())
+    ours = connection.start(1, StopRequest(), named(None))
     try:
         yield
     finally:

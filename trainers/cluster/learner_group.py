@@ -22,8 +22,10 @@ import torch
 
 from agents.contract import Agent, Algorithm, Config, Learner, MetricInfo, Plan, Round, TrialBatch, Weights
 from envs.task import TaskFamily
+from trainers.cluster.connection import Connection
 from trainers.cluster.learner_process import LearnerProcess
-from trainers.cluster.pickling import pickled
+from trainers.cluster.nodes import Nodes
+from trainers.cluster.parcels import packed
 from trainers.errors import USER_ERRORS, ClusterError, DeviceError, LearnersLostError, TrialsLostError
 from trainers.recipes.schema import Recipe
 from trainers.runs.facts import BatchFacts
@@ -74,11 +76,11 @@ class LearnerGroup:
 
     takes_references = True
 
-    def __init__(self, spec: GroupSpec, template: Learner, stop: StopRequest) -> None:
+    def __init__(self, spec: GroupSpec, template: Learner, stop: StopRequest, connection: Connection) -> None:
         """Make the group and give its learners the state of `template`, a learner in this process."""
         import ray
 
-        self._ray, self._spec, self._stop = ray, spec, stop
+        self._ray, self._spec, self._stop, self._connection = ray, spec, stop, connection
         self.metrics: Mapping[str, MetricInfo] = template.metrics
         self._updates = 0
         self._lost = False
@@ -102,6 +104,7 @@ class LearnerGroup:
         began, said = time.monotonic(), False
         try:
             while not room.wait(LOOK_S):
+                self._connection.check()
                 waited = time.monotonic() - began
                 if waited > START_S:
                     raise ClusterError(f"{self._lacking(bundle)}; that was so for {START_S:.0f} s: lower learners")
@@ -127,7 +130,7 @@ class LearnerGroup:
         ray, spec = self._ray, self._spec
         strategy = ray.util.scheduling_strategies.PlacementGroupSchedulingStrategy
         actor = ray.remote(max_restarts=0, max_task_retries=0)(LearnerProcess)
-        given = [ray.put(pickled(spec.agent, spec.family))]
+        given = [ray.put(packed(spec.agent, spec.family, elsewhere=self._connection.elsewhere))]
         recipe = ray.cloudpickle.dumps((spec.algorithm.make_learner, spec.config, spec.seed))
         options = {"num_cpus": spec.threads} | ({"num_gpus": 1} if self._cuda else {})
         self._actors = [
@@ -136,8 +139,11 @@ class LearnerGroup:
             ).remote(given, recipe, "cuda" if self._cuda else "cpu", spec.threads)
             for rank in range(spec.learners)
         ]
-        facts = self._all("describe")
-        _refuse_unfit(facts, spec)
+        found = self._all("describe")
+        nodes = Nodes(self._stop.say, None)
+        for one in found:
+            nodes.welcome(one)
+        _refuse_unfit(found, spec)
         if spec.learners > 1:
             place = self._first("meeting_place")
             calls = [one.join.remote(rank, spec.learners, place, UPDATE_S) for rank, one in enumerate(self._actors)]
@@ -235,6 +241,7 @@ class LearnerGroup:
         waiting, values, errors = list(calls), {}, {}
         failed: float | None = None
         while waiting:
+            self._connection.check()
             done, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=LOOK_S)
             for answer in done:
                 try:
@@ -273,9 +280,9 @@ def _gpus_each(spec: GroupSpec, there: float) -> int:
     return int(spec.device != "cpu" and there >= spec.learners)
 
 
-def _refuse_unfit(facts: Sequence[Mapping[str, Any]], spec: GroupSpec) -> None:
+def _refuse_unfit(found: Sequence[Mapping[str, Any]], spec: GroupSpec) -> None:
     """Raises unless these learners can share an update and come to the same bits."""
-    parts = facts[0]["parts"]
+    parts = found[0]["parts"]
     if spec.learners > 1 and not parts:
         raise ClusterError(f"this algorithm learns in one process; set learners=1, not {spec.learners}")
     if spec.learners > max(parts, 1):
@@ -284,7 +291,7 @@ def _refuse_unfit(facts: Sequence[Mapping[str, Any]], spec: GroupSpec) -> None:
             f": lower learners, or cut it finer by {spec.config.finer}"
         )
     for kind in ("instruction_set", "gpu"):
-        if len(kinds := {str(one[kind]) for one in facts}) > 1:
+        if len(kinds := {str(one[kind]) for one in found}) > 1:
             raise ClusterError(
                 f"the learners' machines differ in {kind.replace('_', ' ')} ({', '.join(sorted(kinds))}), so their "
                 "numbers would come apart; give them machines of one kind"

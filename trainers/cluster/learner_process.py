@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
@@ -13,9 +12,10 @@ import torch
 
 from agents.common.savepoints import copied, savepoint
 from agents.contract import Learner, Plan, Round, TeamLearner, concatenate
-from trainers.cluster.pickling import unpickled
+from trainers.cluster.nodes import facts
+from trainers.cluster.parcels import unpacked
 from trainers.cluster.team import ProcessTeam
-from trainers.process import instruction_set, keep_freed_memory
+from trainers.process import keep_freed_memory
 from trainers.runs.facts import BatchFacts, facts_of
 
 
@@ -34,7 +34,7 @@ class LearnerProcess:
 
         keep_freed_memory()
         torch.set_num_threads(threads)
-        agent, self._family = unpickled(ray.get(agent_and_family[0]))
+        agent, self._family = unpacked(ray.get(agent_and_family[0]))
         make_learner, config, seed = ray.cloudpickle.loads(recipe)
         self._device = torch.device(device)
         self._learner: Learner = make_learner(agent, config, seed, self._device)
@@ -42,12 +42,10 @@ class LearnerProcess:
         self._revert: Callable[[], None] = lambda: None
 
     def describe(self) -> dict[str, Any]:
-        """Where it runs and computes; `parts` is how many learners can share an update, 0 where it cannot be shared."""
+        """Its node; `parts` is how many learners can share an update, 0 where it cannot be shared."""
         shared = self._learner.parts() if isinstance(self._learner, TeamLearner) else 0
-        return {"node": socket.gethostname(), "process": os.getpid(), "parts": shared} | {
-            "instruction_set": instruction_set(),
-            "gpu": torch.cuda.get_device_name() if self._device.type == "cuda" else None,
-        }
+        gpu = torch.cuda.get_device_name() if self._device.type == "cuda" else None
+        return {**facts(), "parts": shared, "gpu": gpu}
 
     def meeting_place(self) -> str:
         """Where the group's learners can meet on this node: 'tcp://HOST:PORT', free a moment ago."""

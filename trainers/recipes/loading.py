@@ -15,7 +15,8 @@ from trainers.files import read_bytes
 
 # Keys that do not decide a run's numbers, and how far it goes; device and learner_threads may move last bits.
 MAY_CHANGE = (
-    "iterations", "workers", "learners", "device", "learner_threads", "checkpoints", "tensorboard", "wandb",
+    "iterations", "workers", "cluster", "learners", "device", "learner_threads", "checkpoints", "tensorboard",
+    "wandb",
     "wandb_project", "sampling.shard_timeout_s",
 )  # fmt: skip
 MOST_VALUES = 100_000

@@ -6,7 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, PrivateAttr, ValidationError, field_validator
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from agents import ALGORITHMS
 from agents.contract import Algorithm, Config
@@ -16,6 +25,10 @@ from trainers.errors import RecipeError
 from trainers.recipes import defaults, loading, registry
 from trainers.recipes.refusing import Source, agent_refusal, refusal
 
+Cluster = Annotated[
+    str,
+    Field(pattern=r"^(auto|(ray://)?(\[[0-9A-Fa-f:.]+\]|[^\s/:\[\]]+):\d{1,5})$", examples=["auto", "10.0.0.1:6379"]),
+]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$", examples=["auto", "cpu", "cuda", "cuda:0"])]
 
 
@@ -66,9 +79,8 @@ class Recipe(Config):
     seed: NonNegativeInt = 0  # of all that is random in training
     iterations: PositiveInt = 100  # meta-updates of the run
     workers: NonNegativeInt | Literal["auto"] = "auto"  # Ray actors; 0 samples in this process; auto: one a core
-    learners: NonNegativeInt = (
-        0  # Ray actors that share each meta-update, on a GPU each where there are as many; 0: here
-    )
+    cluster: Cluster | None = None  # that workers and learners run on: HOST:PORT of its head; auto: this machine's
+    learners: NonNegativeInt = 0  # Ray actors that share each meta-update, each on its own GPU; 0 learns here
     device: Device = "auto"  # what learns; auto: the GPU if there is one
     family: str  # a listed one, module:Class or a YAML file
     task_in_observation: bool = False  # the oracle: its observations hold the task, the upper end of a comparison
@@ -181,6 +193,13 @@ class Recipe(Config):
     def _off_is_a_word(cls, value: Any) -> Any:
         """YAML 1.1 reads the word off as false, which is `Unusable` elsewhere."""
         return "off" if getattr(value, "given", value) is False else value
+
+    @field_validator("cluster")
+    @classmethod
+    def _has_workers(cls, cluster: str | None, known: ValidationInfo) -> str | None:
+        if cluster is not None and known.data.get("workers") == 0:
+            raise ValueError("workers: 0 samples in this process; set cluster: null, or a number of workers")
+        return cluster
 
     @property
     def learner(self) -> str:

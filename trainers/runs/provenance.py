@@ -27,8 +27,8 @@ def provenance() -> dict[str, Any]:
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "commit": _commit(),
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
+        "commit": commit(),
+        "versions": versions(),
         "machine": {
             "system": f"{platform.system()} {platform.machine()}",
             "processor": _processor(),
@@ -59,10 +59,10 @@ def read(folder: Path) -> dict[str, Any]:
     return found
 
 
-def other_versions(versions: dict[str, Any]) -> list[str]:
+def other_versions(before: dict[str, Any]) -> list[str]:
     """The packages that this process has in another version, such as 'torch 2.12.0, here 2.13.0'."""
-    now = provenance()["versions"]
-    return [f"{name} {version}, here {now.get(name)}" for name, version in versions.items() if version != now.get(name)]
+    now = versions()
+    return [f"{name} {version}, here {now.get(name)}" for name, version in before.items() if version != now.get(name)]
 
 
 def other_machine(machine: dict[str, Any], *, threads: bool) -> list[str]:
@@ -78,7 +78,12 @@ def other_machine(machine: dict[str, Any], *, threads: bool) -> list[str]:
     return others
 
 
-def _commit() -> str | None:
+def versions() -> dict[str, str | None]:
+    """The version of Python and of each package that counts, as this process has it; None where it is not installed."""
+    return {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES}
+
+
+def commit() -> str | None:
     """The commit of the source tree, with a mark if it was changed; None when installed without one."""
     try:
         described = subprocess.run(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -118,6 +118,12 @@ class Run:
         files.replace(self.path / provenance.FILE, json_bytes(noted))
         files.replace(self.path / "config.yaml", self.recipe.to_yaml().encode())
         return replace(self, config_differs=False)
+
+    def note_nodes(self, nodes: Sequence[Mapping[str, Any]]) -> None:
+        """Write to the provenance which nodes the workers of the process run on that trains now."""
+        noted = self.provenance()
+        (noted.get("resumed") or [noted])[-1]["nodes"] = list(nodes)
+        files.replace(self.path / provenance.FILE, json_bytes(noted))
 
     def provenance(self) -> dict[str, Any]:
         """The commit, versions and machine that the run was made with."""

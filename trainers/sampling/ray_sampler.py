@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from agents.contract import Agent, Round, Weights
 from envs.task import TaskFamily
-from trainers.cluster.pickling import pickled
+from trainers.cluster.addresses import named
+from trainers.cluster.connection import Connection, out_of_memory_kills
+from trainers.cluster.nodes import Nodes, Record
+from trainers.cluster.parcels import packed
+from trainers.cluster.readiness import Readiness, deaths, of_a_node, of_memory, reason
 from trainers.errors import USER_ERRORS, ClusterError, SamplingError
-from trainers.process import instruction_set
-from trainers.sampling import ray_cluster
 from trainers.sampling.ray_worker import Worker
 from trainers.sampling.shards import Shard
 from trainers.stopping import StopRequest
+
+# Over all nodes of a cluster; and Ray restarts nothing, for what a worker died of is decided upon here.
+_PLACED: dict[str, Any] = {"num_cpus": 1, "scheduling_strategy": "SPREAD", "max_restarts": 0, "max_task_retries": 0}
 
 
 @dataclass
@@ -46,46 +50,60 @@ class _Job:
     durations: list[float] = field(default_factory=list)  # of shards that are done, s
     deaths: dict[int, int] = field(default_factory=dict)  # of workers, by the shard that they had
     first_given: dict[int, float] = field(default_factory=dict)
-    began: float = field(default_factory=time.monotonic)
 
 
 class RaySampler:
     """Runs shards on Ray actors, each next one on the worker that is idle first.
 
-    A worker that died is replaced and its shard run again, up to `MOST_DEATHS` times. A shard that takes much longer
-    than others is also given to an idle worker; the first answer wins, and both are the same. A worker that is still
-    busy with a shard that nobody waits for any more joins in again when it is done.
+    A worker that died is replaced and its shard run again, up to `MOST_DEATHS` times, or `MOST_NODE_DEATHS` where its
+    node died; and so is a shard whose answer lay on that node. A shard that takes much longer than others is also given
+    to an idle worker; the first answer wins, and both are the same. A worker that is still busy with a shard that
+    nobody waits for any more joins in again when it is done.
+
+    Args:
+        workers: how many, spread over the nodes of a cluster.
+        stop: is told sentences for the user, and says when to stop.
+        shard_timeout_s: after which a shard that no worker finishes counts as hanging.
+        connection: to Ray; None makes one, to the cluster that RAY_ADDRESS names or to a Ray on this machine.
+        note_nodes: is given the nodes that workers run on, where there is news of them.
     """
 
     LOOK_S = 0.5  # between looks at what is going on, while nothing is finished
     OVERDUE = 2.0  # times the median duration of the shards that are done
     FIRST_OVERDUE_S = 30.0  # where none has been done yet
     MOST_DEATHS = 3  # of workers with the same shard, or before they were ready
-    NOTICE_S = 8.0  # until the user is told which workers are not ready
-    START_S = 600.0  # without any worker, until it is given up
+    MOST_NODE_DEATHS = 10  # of nodes with the same shard
 
-    def __init__(self, workers: int, stop: StopRequest | None = None, shard_timeout_s: float = 600.0) -> None:
+    def __init__(
+        self,
+        workers: int,
+        stop: StopRequest | None = None,
+        shard_timeout_s: float = 600.0,
+        connection: Connection | None = None,
+        note_nodes: Callable[[Record], None] | None = None,
+    ) -> None:
         import ray
 
         self._ray = ray
         self._stop = stop or StopRequest()
         self._timeout_s = shard_timeout_s
-        self._owns_ray = ray_cluster.start(workers, self._stop)
-        self._raylet = ray_cluster.Raylet()
-        self._deaths = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError)  # of a worker
-        self._actor: Any = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(Worker)
+        self._connection = connection or Connection(workers, self._stop, named(None))
+        self._deaths = deaths()
+        self._actor: Any = ray.remote(**_PLACED)(Worker)
+        self._nodes = Nodes(self._say_once, note_nodes)
+        self._readiness = Readiness(self._connection, self._say_once)
         self.actors: list[Any] = [None] * workers
         self._starting: dict[Any, int] = {}  # workers by the reference of their description
         self._idle: list[int] = []
         self._calls: dict[Any, _Call] = {}  # by the reference of their answer
         self._given: tuple[Agent, TaskFamily] | None = None  # what the workers act with
         self._version = 0  # of it: counts how often it changed
-        self._pickled: list[Any] = []  # its place in Ray's store, kept for workers that are started again
+        self._parcel: list[Any] = []  # its place in Ray's store, kept for workers that are started again
         self._durations: dict[tuple[Round, ...], deque[float]] = {}  # of earlier shards, by their rounds
         self._failed_starts = 0
         self._said: set[str] = set()
         self._cancelled = False
-        self._kills = ray_cluster.out_of_memory_kills()
+        self._kills = out_of_memory_kills()
         for worker in range(workers):
             self._start(worker)
 
@@ -104,7 +122,7 @@ class RaySampler:
         *,
         references: bool = False,
     ) -> list[Any]:
-        self._raylet.check()
+        self._connection.check()
         self._give(agent, family)
         job = _Job(shards, self._ray.put(dict(weights)), deque(range(len(shards))), done, references)
         try:
@@ -121,7 +139,8 @@ class RaySampler:
         if self._given is None or self._given[0] is not agent or self._given[1] is not family:
             self._given = agent, family
             self._version += 1
-            self._pickled = [self._ray.put(pickled(agent, family))]
+            self._parcel = [self._ray.put(packed(agent, family, elsewhere=self._connection.elsewhere))]
+        self._nodes.noted()
 
     def _hand_out(self, job: _Job) -> None:
         """Give idle workers the next shards, or those that are overdue."""
@@ -131,7 +150,7 @@ class RaySampler:
                 break
             worker, now = self._idle.pop(), time.monotonic()
             job.first_given.setdefault(index, now)
-            given = self._version, self._pickled, job.weights, job.shards[index]
+            given = self._version, self._parcel, job.weights, job.shards[index]
             if job.references:
                 answer, reference = self.actors[worker].run_and_keep.options(num_returns=2).remote(*given)
                 self._calls[answer] = _Call(worker, index, now, reference)
@@ -171,42 +190,40 @@ class RaySampler:
         try:
             found = self._get(description)
         except self._deaths as error:
-            self._failed_starts += 1
+            self._failed_starts += not of_a_node(error)
             if self._failed_starts >= self.MOST_DEATHS:
                 raise ClusterError(
-                    f"{self._failed_starts} Ray workers ended before they were ready ({_reason(error)}); give "
+                    f"{self._failed_starts} Ray workers ended before they were ready ({reason(error)}); give "
                     "every node the same Acclimate, and all of them and this process the same RAY_AUTH_MODE and token"
                 ) from error
             self._start(worker)
             return
+        self._nodes.welcome(found)
         self._failed_starts = 0
         self._idle.append(worker)
-        if found["instruction_set"] != instruction_set():
-            self._say_once(
-                f"The worker on {found['node']} computes with {found['instruction_set']} instructions, this process "
-                f"with {instruction_set()}: the last bits may differ from run to run"
-            )
 
     def _replace(self, job: _Job, call: _Call, error: Exception) -> None:
         """Another worker in the place of one that died; its shard is run again, or given up."""
-        self._raylet.check()
+        self._connection.check()
         self._start(call.worker)
         if call.shard is not None:
-            deaths = job.deaths[call.shard] = job.deaths.get(call.shard, 0) + 1
-            if deaths >= self.MOST_DEATHS:
-                self._give_up(job.shards[call.shard], deaths, error)
+            count = job.deaths[call.shard] = job.deaths.get(call.shard, 0) + 1
+            if count >= (self.MOST_NODE_DEATHS if of_a_node(error) else self.MOST_DEATHS):
+                self._give_up(job.shards[call.shard], count, error)
             others = any(one.shard == call.shard for one in self._calls.values())
             if call.shard not in job.results and not others:
                 job.waiting.appendleft(call.shard)
+                if of_a_node(error):  # without nodes it may wait for long, and does not hang
+                    job.first_given.pop(call.shard, None)
 
-    def _give_up(self, shard: Shard, deaths: int, error: Exception) -> None:
-        if _of_memory(error) or ray_cluster.out_of_memory_kills() > self._kills:
+    def _give_up(self, shard: Shard, count: int, error: Exception) -> None:
+        if of_memory(error) or out_of_memory_kills() > self._kills:
             raise ClusterError(
-                f"{deaths} workers were killed for lack of memory while they sampled {_tasks(shard)}; lower workers, "
+                f"{count} workers were killed for lack of memory while they sampled {_tasks(shard)}; lower workers, "
                 "sampling.tasks_per_shard or agent.rollouts"
             ) from error
         raise SamplingError(
-            f"{deaths} workers ended, one after the other, while they sampled {_tasks(shard)}: the environment takes "
+            f"{count} workers ended, one after the other, while they sampled {_tasks(shard)}: the environment takes "
             "its process down (a crash of its simulator, os._exit or a signal); mend it, or see where with workers=0"
         ) from error
 
@@ -215,7 +232,7 @@ class RaySampler:
         if self._cancelled:
             raise ClusterError("sampling was cancelled")
         now = time.monotonic()
-        self._raylet.check()
+        self._connection.check()
         for index, since in job.first_given.items():
             limit = getattr(job.shards[index], "timeout_s", self._timeout_s)  # other work has its own
             if index not in job.results and now - since > limit:
@@ -223,17 +240,7 @@ class RaySampler:
                     f"no worker has sampled {_tasks(job.shards[index])} within {limit:g} s: a step of the "
                     "environment seems to hang; mend it, or raise sampling.shard_timeout_s if it is that slow"
                 )
-        waited = now - job.began
-        if not self._starting or waited < self.NOTICE_S:
-            return
-        none_ready = len(self._starting) == len(self.actors)
-        lack = ray_cluster.lacking(len(self._starting), len(self.actors))
-        if none_ready and waited > self.START_S:
-            raise ClusterError(f"{lack}; that was so for {self.START_S:.0f} s: free some, or lower workers")
-        if not self._owns_ray or os.environ.get("RAY_ADDRESS"):  # a local Ray has as many CPUs as workers
-            self._say_once(
-                f"{lack}; {'if none becomes free, stop and' if none_ready else 'the others go on, or'} lower workers"
-            )
+        self._readiness.check(len(self._starting), len(self.actors))
 
     def _say_once(self, sentence: str) -> None:
         if (topic := sentence.partition(":")[0]) not in self._said:
@@ -282,7 +289,7 @@ class RaySampler:
 
     def _get(self, reference: Any) -> Any:
         """The answer; one of `_deaths` if the worker died, else the user's error or a ClusterError."""
-        self._raylet.check()
+        self._connection.check()
         try:
             return self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:
@@ -298,7 +305,7 @@ class RaySampler:
             raise
         except self._ray.exceptions.RayError as error:  # a cluster that is gone
             raise ClusterError(
-                f"a Ray worker cannot be used ({_reason(error)}); mend the cluster, then resume the run"
+                f"a Ray worker cannot be used ({reason(error)}); mend the cluster, then resume the run"
             ) from error
 
     def cancel(self) -> None:
@@ -306,22 +313,10 @@ class RaySampler:
         self._cancelled = True
 
     def close(self) -> None:
-        self._raylet.close()
-        for actor in self.actors:
-            self._ray.kill(actor)
-        if self._owns_ray:
-            self._ray.shutdown()
-
-
-def _reason(error: Exception) -> str:
-    """The last, most telling part of what Ray says."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    causes = [line for line in lines if "Error:" in line]
-    return " ".join((causes or lines or [type(error).__name__])[-1].split())[:300]
-
-
-def _of_memory(error: Exception) -> bool:
-    return any(words in str(error) for words in ("NODE_OUT_OF_MEMORY", "running low on memory", "OutOfMemoryError"))
+        with suppress(Exception):  # of any kind, where the cluster is gone
+            for actor in self.actors:
+                self._ray.kill(actor)
+        self._connection.close()
 
 
 def _tasks(shard: Shard) -> str:

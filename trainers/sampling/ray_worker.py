@@ -1,17 +1,16 @@
-"""The worker on Ray: stateless."""
+"""The worker on Ray, stateless."""
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from agents.contract import TrialBatch, Weights
-from trainers.cluster.pickling import unpickled
-from trainers.process import instruction_set, keep_freed_memory
+from trainers.cluster.nodes import facts
+from trainers.cluster.parcels import unpacked
+from trainers.process import keep_freed_memory
 from trainers.sampling.shards import Shard
 from trainers.sampling.trial_loop import run_shard
 
@@ -26,15 +25,17 @@ class Worker:
         self._agent_and_family: Any = None
 
     def describe(self) -> dict[str, Any]:
-        """Where it runs and with which instructions it computes."""
-        return {"process": os.getpid(), "node": platform.node(), "instruction_set": instruction_set()}
+        """Where it runs and all that its numbers depend on."""
+        return facts()
 
-    def run(self, version: int, pickled: Sequence[Any], weights: Weights, shard: Shard) -> TrialBatch:
-        """Run a shard with this version of agent and family, which lie pickled in Ray's store."""
+    def run(self, version: int, parcel: Sequence[Any], weights: Weights, shard: Shard) -> TrialBatch:
+        """Run a shard with this version of agent and family, whose parcel lies in Ray's store."""
         if version != self._version:
             import ray
 
-            self._agent_and_family = unpickled(ray.get(pickled[0]))
+            # As bytes that are unpickled here: arrays straight out of Ray's store would be read-only views, aligned
+            # otherwise, which changes last bits.
+            self._agent_and_family = unpacked(ray.get(parcel[0]))
             self._version = version
         own = {name: value.clone() for name, value in weights.items()}  # fresh tensors, for the same reason
         agent, family = self._agent_and_family

@@ -7,7 +7,11 @@ from typing import Any, Literal, Protocol
 
 from agents.contract import Agent, Weights
 from envs.task import TaskFamily
+from trainers.cluster.addresses import named
+from trainers.cluster.connection import Connection
+from trainers.cluster.nodes import Record
 from trainers.process import torch_threads, usable_cores
+from trainers.recipes.schema import Recipe
 from trainers.sampling.ray_sampler import RaySampler
 from trainers.sampling.shards import Shard
 from trainers.sampling.trial_loop import run_shard
@@ -71,18 +75,57 @@ class LocalSampler:
 
 
 def make_sampler(
-    workers: int | Literal["auto"], stop: StopRequest | None = None, shard_timeout_s: float = 600.0
+    workers: int | Literal["auto"],
+    stop: StopRequest | None = None,
+    shard_timeout_s: float = 600.0,
+    *,
+    cluster: str | None = None,
+    learner_cpus: int = 0,
+    note_nodes: Callable[[Record], None] | None = None,
 ) -> Sampler:
-    """A sampler in this process for 0 workers, else on so many Ray workers, which says through `stop` what it lacks.
+    """A sampler in this process for 0 workers, else on so many Ray workers.
 
-    A shard that workers do not finish within `shard_timeout_s` counts as hanging.
+    Args:
+        workers: auto is one for each CPU of the cluster, or core of this machine (none where it has one).
+        stop: is told what is waited for or lacking.
+        shard_timeout_s: after which a shard that workers do not finish counts as hanging.
+        cluster: as in a recipe.
+        learner_cpus: CPUs of the cluster that learners need, and auto leaves to them.
+        note_nodes: is given the nodes that workers run on.
+
+    Raises:
+        ClusterError: the cluster cannot be joined, or has no CPU for a worker.
     """
-    count = worker_count(workers)
-    return RaySampler(count, stop, shard_timeout_s) if count else LocalSampler()
+    address, stop = named(cluster), stop or StopRequest()
+    count = worker_count(workers) if address is None else workers
+    if not count:
+        return LocalSampler()
+    connection = Connection(1 if count == "auto" else count, stop, address)
+    try:
+        if count == "auto":
+            count = connection.auto_workers(learner_cpus)
+        return RaySampler(count, stop, shard_timeout_s, connection, note_nodes)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def sampler_of(
+    recipe: Recipe, stop: StopRequest, note_nodes: Callable[[Record], None], learner_cpus: int = 0
+) -> Sampler:
+    """The sampler that a recipe asks for; `make_sampler` says more."""
+    return make_sampler(
+        recipe.workers,
+        stop,
+        recipe.sampling.shard_timeout_s,
+        cluster=recipe.cluster,
+        learner_cpus=learner_cpus,
+        note_nodes=note_nodes,
+    )
 
 
 def worker_count(workers: int | Literal["auto"]) -> int:
-    """Ray workers that a recipe's `workers` stands for: auto is one a core, of one core none."""
+    """Ray workers that a recipe's `workers` stands for on this machine: auto is one a core, of one core none."""
     if workers != "auto":
         return workers
     cores = usable_cores()

@@ -27,7 +27,7 @@ from trainers.runs.run_folder import Run
 from trainers.runs.selection import best_iteration
 from trainers.sampling.planned_tasks import curriculum_metrics, drawn_tasks
 from trainers.sampling.random_streams import random_key
-from trainers.sampling.samplers import Sampler, Trials, worker_count
+from trainers.sampling.samplers import LocalSampler, Sampler, Trials
 from trainers.sampling.shards import make_shards
 from trainers.stopping import Abandoned, StopRequest
 from trainers.training.diagnosis import diagnosis_of
@@ -215,7 +215,7 @@ class Loop:
         weights = self.progress.behaviour_weights = self.learner.weights()
         if iteration >= self.recipe.iterations:
             yield
-        elif not worker_count(self.recipe.workers):
+        elif isinstance(self.training.sampler, LocalSampler):
             self.prefetched = self.sample(self.learner.plan(iteration), iteration, weights)
             yield
         else:

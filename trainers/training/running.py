@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from envs.task import TaskFamily, TaskSet
+from trainers.cluster.addresses import named
+from trainers.cluster.connection import Connection
 from trainers.cluster.learner_group import GroupSpec, LearnerGroup
 from trainers.errors import LearnersLostError, RecipeError, RunFolderError, UsageError
 from trainers.process import keep_freed_memory, torch_threads
@@ -18,8 +20,7 @@ from trainers.runs import checkpoints
 from trainers.runs.metrics import MetricLog
 from trainers.runs.run_folder import Run
 from trainers.runs.selection import best_iteration
-from trainers.sampling import ray_cluster
-from trainers.sampling.samplers import make_sampler, worker_count
+from trainers.sampling.samplers import sampler_of, worker_count
 from trainers.stopping import Abandoned, StopRequest
 from trainers.training.learning import Learning, LearningHere
 from trainers.training.loop import Loop, Outcome, Progress, Report, Training
@@ -99,11 +100,12 @@ def _run(run: Run, report: Report, stop: StopRequest) -> Outcome:
             with stop.abandonable(at_once=True):
                 learning: Learning = LearningHere(learner, family)
                 if recipe.learners:
-                    if ray_cluster.start(worker_count(recipe.workers) + recipe.learners * threads, stop):
-                        stack.callback(ray_cluster.shut_down)
+                    cpus = recipe.learners * threads
+                    connection = Connection(worker_count(recipe.workers) + cpus, stop, named(recipe.cluster))
+                    stack.callback(connection.close)
                     spec = GroupSpec.of(recipe, agent, family, threads)
-                    learner = learning = stack.enter_context(closing(LearnerGroup(spec, learner, stop)))
-                sampler = make_sampler(recipe.workers, stop, recipe.sampling.shard_timeout_s)
+                    learner = learning = stack.enter_context(closing(LearnerGroup(spec, learner, stop, connection)))
+                sampler = sampler_of(recipe, stop, run.note_nodes, recipe.learners * threads)
         except Abandoned:
             return Outcome(run, iteration, stop.signal)
         stack.callback(sampler.close)

@@ -15,7 +15,8 @@ from envs.check import check_no_leak
 from envs.mujoco.model_files import copies_of
 from envs.task import TaskFamily, TaskSet
 from envs.task_sets import check_disjoint
-from trainers.cluster.pickling import pickled
+from trainers.cluster.addresses import named
+from trainers.cluster.parcels import packed
 from trainers.errors import DeviceError, RecipeError
 from trainers.process import auto_threads
 from trainers.recipes import registry
@@ -51,7 +52,7 @@ def _create_run(recipe: Recipe, out: Path) -> Run:
     planned_tasks(learner.plan(0), family, sets.get("train"), recipe.seed, 0)
     described_metrics(learner, recipe, family)
     if recipe.workers or recipe.learners:
-        pickled(agent, family)
+        packed(agent, family, elsewhere=named(recipe.cluster) is not None)
     created_with: dict[str, Any] = (
         {} if recipe.init is None else {"init": warm_start(learner, recipe.agent_name, Path(recipe.init))}
     )
