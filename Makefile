@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 DEMO := runs/demo
 
-.PHONY: install demo check test bench lock clean
+.PHONY: install demo check test bench gpu-check lock clean
 
 install: .venv/.installed
 
@@ -45,6 +45,10 @@ bench: install
 	$(BIN)/python benchmarks/sampling.py
 	$(BIN)/python benchmarks/meta_update.py
 	$(BIN)/python benchmarks/time_to_threshold.py
+
+# Each agent's updates on the GPU beside the CPU's; a sentence where there is none.
+gpu-check: install
+	$(BIN)/python benchmarks/gpu.py gpu-check.json --quick
 
 # Resolves the dependencies afresh and pins what came of it.
 lock:

@@ -221,7 +221,7 @@ class MAMLLearner(TeamMember):
         self.objective = replace(self.objective, team=team)
 
     def parts(self) -> int:
-        return self.config.chunks(self.policy, self._round_steps)
+        return self.config.chunks(self.policy, self._round_steps, self.device)
 
     # -- what to sample
 

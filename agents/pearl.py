@@ -16,7 +16,7 @@ import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
-from agents.common.replay import TaskReplay
+from agents.common.replay import LatentBatches, TaskReplay
 from agents.common.savepoints import savepoint_beside_replay
 from agents.common.temperature import FixedTemperature, LearnedTemperature
 from agents.contract import (
@@ -232,7 +232,7 @@ class PEARLLearner(TeamMember):
 
     def __init__(self, agent: PEARLAgent, config: PEARLConfig, seed: int, device: torch.device) -> None:
         self.agent, self.config, self.networks = agent, config, agent.networks
-        self._seed, self._device, self._updates = seed, device, 0
+        self._seed, self._updates = seed, 0
         nets, generator = agent.networks, torch.Generator().manual_seed(seed)
         policy, encoder, critics = (nets.init(name, generator) for name in ("policy", "encoder", "critics"))
         fixed = isinstance(config.temperature, FixedTemperature)
@@ -262,8 +262,11 @@ class PEARLLearner(TeamMember):
             policy_regularisation=config.policy_regularisation,
             target_entropy=config.target_entropy(nets.actions),
         )
-        self.replay = TaskReplay(config.train_tasks, 2 * nets.observations + nets.actions + 2, config.buffer_size)
-        self.contexts = TaskReplay(config.train_tasks, nets.context_width, config.context_capacity)
+        width = 2 * nets.observations + nets.actions + 2
+        self.replay = TaskReplay(config.train_tasks, width, config.buffer_size, device)
+        self.contexts = TaskReplay(config.train_tasks, nets.context_width, config.context_capacity, device)
+        sizes = config.meta_batch_size, config.batch_size, config.context_size
+        self.batches = LatentBatches(self.replay, self.contexts, *sizes, nets.latents, nets.actions)
 
     def parts(self) -> int:
         return self.config.microbatches
@@ -300,7 +303,7 @@ class PEARLLearner(TeamMember):
             self.networks.measure(self._statistics, batch, config.normalise_observations, config.normalise_rewards)
         self._store(batch)
         rng = self._generator("update", self._updates)
-        steps = [self.gradient_step(rng) for _ in range(self.config.gradient_steps)]
+        steps = [self.gradient_step(one) for one in self.batches.draw(rng, self.config.gradient_steps)]
         metrics = {name: float(torch.stack([step[name] for step in steps]).mean()) for name in steps[0]}
         if not np.isfinite([*metrics.values()]).all():
             self._vector.values.copy_(before[0])
@@ -323,9 +326,9 @@ class PEARLLearner(TeamMember):
                 if in_context:
                     self.contexts.add(task, contexts)
 
-    def gradient_step(self, rng: np.random.Generator) -> dict[str, Tensor]:
+    def gradient_step(self, batch: LatentBatch) -> dict[str, Tensor]:
         """One gradient step of every network; returns metrics."""
-        pieces = self.sample_batch(rng).split(self.config.microbatches)
+        pieces = batch.split(self.config.microbatches)
         gradient, names = self._vector.gradient, tuple(self.metrics)[:-1]
 
         def of_piece(number: int) -> Tensor:
@@ -338,16 +341,6 @@ class PEARLLearner(TeamMember):
         critics, targets = self._vector.values, self._target_vector.values
         targets.lerp_(critics[: len(targets)], self.config.tau)  # the critics come first in the vector
         return dict(zip(names, mean[len(gradient) :], strict=True))
-
-    def sample_batch(self, rng: np.random.Generator) -> LatentBatch:
-        """Sample the batch of a gradient step: some tasks, their contexts and transitions, noise."""
-        config, nets = self.config, self.networks
-        tasks = rng.choice(config.train_tasks, config.meta_batch_size, replace=False)
-        context = self.contexts.sample(tasks, config.context_size, rng)
-        rows = self.replay.sample(tasks, config.batch_size, rng).flatten(0, 1)
-        latent_noise = torch.from_numpy(rng.standard_normal((len(tasks), nets.latents), dtype=np.float32))
-        noise = torch.from_numpy(rng.standard_normal((2 * len(rows), nets.actions), dtype=np.float32))
-        return LatentBatch(*(tensor.to(self._device) for tensor in (context, rows, latent_noise, noise)))
 
     def compute_gradients(self, batch: LatentBatch) -> dict[str, Tensor]:
         """Write the gradients of all losses where the optimiser finds them."""

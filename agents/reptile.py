@@ -67,7 +67,8 @@ class ReptileLearner(TeamMember):
         self._updates = 0
 
     def parts(self) -> int:
-        return self.config.chunks(self.policy, self.config.rollouts * self._episode_steps)
+        steps = self.config.rollouts * self._episode_steps
+        return self.config.chunks(self.policy, steps, self.device)
 
     def plan(self, iteration: int) -> Plan:
         return Plan(self.config.meta_batch_size, self._rounds)
@@ -86,7 +87,7 @@ class ReptileLearner(TeamMember):
             return adapt(parameters, rounds, objective.inner_loss, objective.step_sizes)[-1]
 
         tasks, steps = rounds[0].weight.shape
-        size = task_chunk_size(self.config.task_chunk, steps * self.policy.encoder.memory_factor)
+        size = task_chunk_size(self.config.task_chunk, steps * self.policy.encoder.memory_factor, self.device)
         chunks = split_tasks((rounds,), tasks, size)
 
         def of_chunk(part: int) -> Tensor:

@@ -1,11 +1,12 @@
 """Learning on a GPU: every algorithm learns there, what it learns is what the CPU learns, and how long it takes.
 
-    python benchmarks/gpu.py OUT.json [--quick]
+    make gpu-check                                  the small cases, and their throughput, into gpu-check.json
+    python benchmarks/gpu.py OUT.json [--quick]     with recipes at full size, unless quick
 
 Plays the golden record's small cases with `device: cpu` and `device: cuda` and compares the metrics of the first
 meta-update, for which both had the same weights and the same trials: they may differ by rounding alone. Then times
 meta-updates of shipped recipes at full size on both (median `seconds_learning`, the first one left out). Sampling is in
-this process. Needs a GPU; writes what it measured, with the device's name.
+this process. Without a GPU it says so and is done: what can be checked then is tests/property/test_placement.py.
 """
 
 from __future__ import annotations
@@ -55,6 +56,12 @@ def largest_difference(one: dict[str, float], other: dict[str, float]) -> tuple[
 
 
 def main() -> None:
+    if not torch.cuda.is_available():
+        print(
+            f"no GPU that torch {torch.__version__} can use is here, so there is nothing to check on one; that no "
+            "operation mixes devices is tested without (tests/property/test_placement.py)"
+        )
+        return
     began = time.monotonic()
     out, quick = Path(sys.argv[1]), "--quick" in sys.argv  # now: the command line is played through sys.argv
     found: dict[str, Any] = {
@@ -67,12 +74,13 @@ def main() -> None:
         if any(word in name for word in SKIPPED):
             continue
         case.pop("then", None)
-        case |= {"workers": 0, "iterations": 2}
+        case |= {"workers": 0, "iterations": 3}
         try:
             cpu, cuda = (lines_of(case, f"device={device}") for device in ("cpu", "cuda"))
             difference, metric = largest_difference(cpu[0], cuda[0])
             verdict = "equal" if difference <= ROUNDING else "DIFFERS"
-            found["cases"][name] = {"verdict": verdict, "difference": difference, "metric": metric}
+            rates = {device: lines[-1]["steps_per_second"] for device, lines in (("cpu", cpu), ("cuda", cuda))}
+            found["cases"][name] = {"verdict": verdict, "difference": difference, "metric": metric, "steps/s": rates}
         except Exception as error:  # whatever goes wrong on the GPU is the finding
             found["cases"][name] = {"verdict": "FAILS", "error": f"{type(error).__name__}: {error}"[:600]}
         print(name, found["cases"][name], flush=True)

@@ -106,7 +106,7 @@ def compare(settings: dict[str, Any], steps: int, repeats: int = 9) -> dict[str,
     rng = np.random.default_rng(0)
     whole, bare = [], []
     for _ in range(repeats + 1):  # the first one warms up
-        for seconds, act in ((whole, lambda: learner.gradient_step(rng)), (bare, multiply)):
+        for seconds, act in ((whole, lambda: learner.gradient_step(*learner.batches.draw(rng, 1))), (bare, multiply)):
             began = time.perf_counter()
             for _ in range(steps):
                 act()

@@ -60,9 +60,9 @@ class InnerLoopConfig(Config):
         """Inner learning rate of inner step `step`, counted from 0."""
         return self.inner_learning_rates[min(step, len(self.inner_learning_rates) - 1)]
 
-    def chunks(self, policy: Policy, round_steps: int) -> int:
+    def chunks(self, policy: Policy, round_steps: int, device: torch.device) -> int:
         """Chunks of the tasks of a meta-batch whose rounds have so many steps a task."""
-        size = task_chunk_size(self.task_chunk, round_steps * policy.encoder.memory_factor)
+        size = task_chunk_size(self.task_chunk, round_steps * policy.encoder.memory_factor, device)
         return -(-self.meta_batch_size // size)
 
     def objective(self, policy: Policy, inner_steps: int) -> MetaObjective:

@@ -5,7 +5,7 @@ Methods named for one task know no task axis; `over_tasks` adds it by `torch.fun
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -112,12 +112,15 @@ class MetaObjective:
             ]
         )
         outer = zip(new[self._outer_rounds], rounds[self._outer_rounds], strict=True)
-        weights = divergence.new_tensor(self.outer_loss_weights)
-        loss = (weights * torch.stack([self._surrogate(distribution, steps) for distribution, steps in outer])).sum()
+        loss = self._weighed([self._surrogate(distribution, steps) for distribution, steps in outer])
         if self.inner_kl_coef and self.step_sizes:
             loss = loss + self.inner_kl_coef * divergence[:-1].mean()
         entropy = (rounds[-1].weight * self.policy.entropy(new[-1])).sum()
-        return loss, torch.stack([loss, (weights * divergence[self._outer_rounds]).sum(), entropy])
+        return loss, torch.stack([loss, self._weighed(divergence[self._outer_rounds].unbind()), entropy])
+
+    def _weighed(self, of_rounds: Sequence[Tensor]) -> Tensor:
+        """Scalars of the outer rounds, weighed and summed."""
+        return sum_parts([weight * one for weight, one in zip(self.outer_loss_weights, of_rounds, strict=True)])
 
     def _surrogate(self, distribution: Distribution, steps: Steps) -> Tensor:
         log_prob = self.policy.log_prob(distribution, steps.action)
@@ -256,8 +259,10 @@ class MetaObjective:
         return {name: value.detach() for name, value in image.items()}
 
     def _chunks(self, *data: Any) -> list[Any]:
-        tasks, steps = data[0][0].weight.shape
-        return split_tasks(data, tasks, task_chunk_size(self.task_chunk, steps * self.policy.encoder.memory_factor))
+        weight = data[0][0].weight
+        tasks, steps = weight.shape
+        steps *= self.policy.encoder.memory_factor
+        return split_tasks(data, tasks, task_chunk_size(self.task_chunk, steps, weight.device))
 
 
 def split_step_sizes(parameters: Parameters) -> tuple[Parameters, Parameters]:

@@ -1,8 +1,9 @@
-"""Replay buffers: the newest transitions of each training task, and the newest whole trials."""
+"""Replay buffers: the newest transitions of each training task, and the newest whole trials; and batches from them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,21 +11,30 @@ import torch
 from torch import Tensor
 
 from agents.contract import AgentError
+from agents.functional.latent_sac import LatentBatch
+
+CPU = torch.device("cpu")
+BLOCK = 100  # gradient steps whose draws travel to the learner's device together
 
 
 class TaskReplay:
-    """The newest `capacity` transitions of each task, as rows of W numbers, on the CPU.
+    """The newest `capacity` transitions of each task, as rows of W numbers, on the learner's device.
 
     Attributes:
         added: [tasks] int64, transitions added to each task so far.
     """
 
-    def __init__(self, tasks: int, width: int, capacity: int) -> None:
+    def __init__(self, tasks: int, width: int, capacity: int, device: torch.device = CPU) -> None:
         self.capacity = capacity
         self.added = np.zeros(tasks, np.int64)
-        self._rows = torch.zeros(tasks, 0, width)  # grows to `capacity` as it fills
+        self._rows = torch.zeros(tasks, 0, width, device=device)  # grows to `capacity` as it fills
         # (task, places, what lay there) of what was added since the savepoint; None without one
         self._journal: list[tuple[int, Tensor, Tensor]] | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the rows are."""
+        return self._rows.device
 
     @property
     def counts(self) -> np.ndarray:
@@ -35,10 +45,11 @@ class TaskReplay:
         """Store rows [n, W] of a task, in place of its oldest ones where the buffer is full."""
         rows = rows[-self.capacity :]
         self._grow(int(self.counts[task]) + len(rows))
-        indices = torch.from_numpy((int(self.added[task]) + np.arange(len(rows))) % self.capacity)
+        device = self._rows.device
+        indices = torch.from_numpy((int(self.added[task]) + np.arange(len(rows))) % self.capacity).to(device)
         if self._journal is not None:
             self._journal.append((task, indices, self._rows[task, indices]))
-        self._rows[task, indices] = rows
+        self._rows[task, indices] = rows.to(device)
         self.added[task] += len(rows)
 
     def savepoint(self) -> Callable[[], None]:
@@ -54,31 +65,33 @@ class TaskReplay:
 
         return revert
 
-    def sample(self, tasks: np.ndarray, count: int, rng: np.random.Generator) -> Tensor:
-        """Sample rows [len(tasks), count, W] of these tasks, with replacement."""
+    def draw(self, tasks: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Places [len(tasks), count] of rows of these tasks, drawn with replacement, for `rows_at`."""
         counts = self.counts[tasks]
         if not counts.all():
             raise AgentError(
                 f"training task {tasks[int(counts.argmin())]} has no transitions to learn from; a learner's first "
                 "update needs trials of every training task"
             )
-        _, allocated, width = self._rows.shape
-        indices = rng.integers(counts[:, None], size=(len(tasks), count)) + allocated * tasks[:, None]
-        rows = self._rows.view(-1, width).index_select(0, torch.from_numpy(indices.reshape(-1)))
-        return rows.view(len(tasks), count, width)
+        return rng.integers(counts[:, None], size=(len(tasks), count)) + self._rows.shape[1] * tasks[:, None]
+
+    def rows_at(self, places: Tensor) -> Tensor:
+        """The rows [*places, W] at places that `draw` gave."""
+        rows = self._rows.view(-1, self.width).index_select(0, places.reshape(-1))
+        return rows.view(*places.shape, self.width)
 
     def _grow(self, needed: int) -> None:
         """Make room for this many rows a task, up to the capacity."""
         tasks, allocated, width = self._rows.shape
         if min(needed, self.capacity) > allocated:
-            larger = torch.zeros(tasks, min(self.capacity, max(needed, 2 * allocated)), width)
+            larger = self._rows.new_zeros(tasks, min(self.capacity, max(needed, 2 * allocated)), width)
             larger[:, :allocated] = self._rows
             self._rows = larger
 
     def state_dict(self) -> dict[str, Any]:
         """The filled rows, task by task, and the counters."""
         filled = [rows[:count] for rows, count in zip(self._rows, self.counts, strict=True)]
-        return {"rows": torch.cat(filled), "added": torch.from_numpy(self.added.copy())}
+        return {"rows": torch.cat(filled).to(CPU), "added": torch.from_numpy(self.added.copy())}
 
     def check(self, state: Mapping[str, Any]) -> None:
         """Raise AgentError unless the state is of as many tasks, with rows of this width and at most this many."""
@@ -93,7 +106,7 @@ class TaskReplay:
         self._journal = None
         self.added = state["added"].numpy().copy()
         counts = self.counts
-        self._rows = torch.zeros(len(counts), int(counts.max()), self.width)
+        self._rows = self._rows.new_zeros(len(counts), int(counts.max()), self.width)
         for task, rows in enumerate(state["rows"].split(counts.tolist())):
             self._rows[task, : len(rows)] = rows
 
@@ -101,6 +114,51 @@ class TaskReplay:
     def width(self) -> int:
         """W, numbers of a row."""
         return self._rows.shape[-1]
+
+
+@dataclass(frozen=True)
+class LatentBatches:
+    """Batches of PEARL's gradient steps: some tasks, their contexts and transitions, noise.
+
+    Attributes:
+        replay, contexts: transitions that actor and critics learn from, and those that the encoder reads.
+        tasks: of a step.
+        batch_size, context_size: transitions of each of them, from `replay` and from `contexts`.
+        latents, actions: entries of the noise of each task's latent, and of an action's.
+    """
+
+    replay: TaskReplay
+    contexts: TaskReplay
+    tasks: int
+    batch_size: int
+    context_size: int
+    latents: int
+    actions: int
+
+    def draw(self, rng: np.random.Generator, steps: int) -> Iterator[LatentBatch]:
+        """The batches of so many steps.
+
+        A GPU would stand still for every draw and every copy, so many steps are drawn at once; their rows are gathered
+        on the device.
+        """
+        for first in range(0, steps, BLOCK):
+            drawn = [self._draw(rng) for _ in range(min(BLOCK, steps - first))]
+            arrays = (self._moved(np.stack(of_steps)) for of_steps in zip(*drawn, strict=True))
+            for context, rows, latent_noise, noise in zip(*arrays, strict=True):
+                transitions = self.replay.rows_at(rows).flatten(0, 1)
+                yield LatentBatch(self.contexts.rows_at(context), transitions, latent_noise, noise)
+
+    def _draw(self, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+        tasks = rng.choice(len(self.replay.added), self.tasks, replace=False)
+        context = self.contexts.draw(tasks, self.context_size, rng)
+        rows = self.replay.draw(tasks, self.batch_size, rng)
+        latent_noise = rng.standard_normal((self.tasks, self.latents), dtype=np.float32)
+        return context, rows, latent_noise, rng.standard_normal((2 * rows.size, self.actions), dtype=np.float32)
+
+    def _moved(self, array: np.ndarray) -> Tensor:
+        """The array on the replay's device; to a GPU from pinned memory, while the host goes on."""
+        tensor, device = torch.from_numpy(array), self.replay.device
+        return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 class TrialReplay:

@@ -13,20 +13,38 @@ from agents.functional.parameters import Parameters
 StepSize = float | Parameters
 
 
-MAX_CHUNK_STEPS = 40_000  # of a round: larger chunks are no faster on a processor, and take more memory
+MAX_CHUNK_STEPS = 40_000  # of a round on the CPU: larger chunks are no faster there, and take more memory
+# A chunk may take this share of a GPU's memory; a step took 9 to 24 kB on the CPU, with layers of 64 to 256.
+GPU_SHARE, BYTES_PER_STEP = 0.25, 24_000
 
 
-def task_chunk_size(configured: int | None, steps: int) -> int:
-    """Number of tasks to differentiate together: as configured, or as many as have `MAX_CHUNK_STEPS` steps a round.
+def max_chunk_steps(device: torch.device) -> int:
+    """Steps of a round that are differentiated together, by the device's whole memory: the same on all of its model.
+
+    Args:
+        device: of the learner.
+
+    Returns:
+        at least `MAX_CHUNK_STEPS`.
+    """
+    if device.type != "cuda":
+        return MAX_CHUNK_STEPS
+    memory = torch.cuda.get_device_properties(device).total_memory
+    return max(MAX_CHUNK_STEPS, int(memory * GPU_SHARE / BYTES_PER_STEP))
+
+
+def task_chunk_size(configured: int | None, steps: int, device: torch.device) -> int:
+    """Number of tasks to differentiate together: as configured, or as many as the device takes.
 
     Args:
         configured: a fixed number, or None.
         steps: of one task in one round.
+        device: of the learner.
 
     Returns:
         at least 1.
     """
-    return configured or max(1, MAX_CHUNK_STEPS // steps)
+    return configured or max(1, max_chunk_steps(device) // steps)
 
 
 def split_tasks(data: Any, tasks: int, size: int) -> list[Any]:

@@ -27,14 +27,15 @@ def conjugate_gradient(
     direction = target.clone()
     squared = residual @ residual
     for _ in range(iterations):
-        if squared <= tolerance:
-            break
+        found = squared <= tolerance
+        if found.device.type == "cpu" and found:
+            break  # a GPU is not asked: the answer would wait for all that is queued there
         image = product(direction)
-        length = squared / (direction @ image)
+        length = torch.where(found, 0.0, squared / (direction @ image))
         solution = solution + length * direction
         residual = residual - length * image
         new_squared = residual @ residual
-        direction = residual + (new_squared / squared) * direction
+        direction = torch.where(found, direction, residual + (new_squared / squared) * direction)
         squared = new_squared
     return solution, target - residual
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import gymnasium
 import pytest
 import torch
 
 from agents.common.meta_objective import MetaObjective, Steps, join_step_sizes, split_step_sizes
-from agents.functional.inner_loop import adapt
+from agents.functional.inner_loop import adapt, task_chunk_size
 from agents.functional.parameters import flatten, unflatten
 from agents.nets.policies import ActionStd, make_policy
 
@@ -251,3 +252,15 @@ def test_without_inner_steps_or_with_step_size_zero_nothing_adapts():
         distributions = objective.over_tasks(objective.distributions, parameters, rounds)
         plain = objective.policy.distribution(parameters, rounds[-1].features)
         torch.testing.assert_close(distributions[-1][0], plain[0])
+
+
+def test_a_chunk_follows_the_memory_of_the_gpu(monkeypatch):
+    """A quarter of 80 GB at 24 kB a step; the CPU and a small GPU take 40,000 steps; a configured number is taken."""
+    memory = {"total_memory": 80_000_000_000}
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(**memory))
+    assert task_chunk_size(None, 1000, torch.device("cpu")) == 40
+    assert task_chunk_size(None, 1000, torch.device("cuda")) == 833
+    assert task_chunk_size(7, 1000, torch.device("cuda")) == 7
+    memory["total_memory"] = 2_000_000_000
+    assert task_chunk_size(None, 1000, torch.device("cuda")) == 40
+    assert task_chunk_size(None, 10**9, torch.device("cuda")) == 1

@@ -4,7 +4,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.functional.advantages import fit_linear_baseline, gae, normalise, time_features
+from agents.functional.advantages import (
+    fit_linear_baseline,
+    gae,
+    normalise,
+    sums_by_doubling,
+    sums_step_by_step,
+    time_features,
+)
 from tests.oracles.returns import gae_loop
 
 HALF = {"gamma": 0.5, "gae_lambda": 0.5}
@@ -70,3 +77,13 @@ def test_normalise_counts_valid_steps_only():
     valid = torch.tensor([[True, True, False]])
     result = normalise(torch.tensor([[1.0, 3.0, 100.0]]), valid)
     assert result[0].tolist() == pytest.approx([-1, 1, 0])
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 17, 64, 100])
+def test_sums_by_doubling_are_those_step_by_step(steps):
+    """As on a GPU, over random ends of episodes; carries of 1 too, where nothing decays."""
+    generator = torch.Generator().manual_seed(steps)
+    terms = torch.randn(4, 3, steps, generator=generator, dtype=torch.float64)
+    for decay in (0.0, 0.9, 1.0):
+        carry = decay * (torch.rand(4, 3, steps, generator=generator) > 0.2).double()
+        torch.testing.assert_close(sums_by_doubling(terms, carry), sums_step_by_step(terms, carry))

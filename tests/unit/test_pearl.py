@@ -69,6 +69,10 @@ def filled(**changed):
 # -- beliefs
 
 
+def sampled(replay, tasks, count):
+    return replay.rows_at(torch.from_numpy(replay.draw(tasks, count, np.random.default_rng(0))))
+
+
 def test_the_product_of_gaussians_by_hand():
     # N(1, 1/2) N(4, 1): precisions 2 and 1, so variance 1/3 and mean (2 * 1 + 1 * 4) / 3 = 2.
     mean, precision = torch.tensor([[1.0], [4.0]]), torch.tensor([[2.0], [1.0]])
@@ -154,7 +158,7 @@ def test_every_gradient_is_that_of_autograd(sees_next, sizes):
         policy_regularisation=0.1,
         kl_coef=0.7,
     )
-    batch = learner.sample_batch(np.random.default_rng(0))
+    (batch,) = learner.batches.draw(np.random.default_rng(0), 1)
     metrics = learner.compute_gradients(batch)
     parameters = {name: value.clone().requires_grad_() for name, value in learner.parameters.items()}
     slow = losses(parameters, batch, learner.config, observations=4, actions=3)
@@ -169,7 +173,7 @@ def test_every_gradient_is_that_of_autograd(sees_next, sizes):
 def test_targets_follow_the_critics_and_a_fixed_temperature_stays():
     _, learner = filled(tau=0.25, temperature={"name": "fixed", "value": 0.5})
     before = {name: value.clone() for name, value in learner.parameters.items()}
-    learner.gradient_step(np.random.default_rng(0))
+    learner.gradient_step(*learner.batches.draw(np.random.default_rng(0), 1))
     after = learner.parameters
     for name in before:
         if name.startswith("targets/"):
@@ -188,11 +192,11 @@ def test_replay_keeps_the_newest_of_each_task_apart_and_grows_only_as_it_must():
     replay.add(2, 100 + torch.arange(7.0)[:, None])
     replay.add(0, torch.arange(3.0, 7.0)[:, None])
     assert replay.counts.tolist() == [5, 0, 5]
-    drawn = replay.sample(np.array([2, 0]), 200, np.random.default_rng(0))
+    drawn = sampled(replay, np.array([2, 0]), 200)
     assert sorted(set(drawn[0, :, 0].tolist())) == [102.0, 103.0, 104.0, 105.0, 106.0]
     assert sorted(set(drawn[1, :, 0].tolist())) == [2.0, 3.0, 4.0, 5.0, 6.0]
     with pytest.raises(AgentError, match="training task 1 has no transitions"):
-        replay.sample(np.array([0, 1]), 4, np.random.default_rng(0))
+        sampled(replay, np.array([0, 1]), 4)
 
 
 def test_replay_goes_on_to_the_same_draws_after_a_checkpoint():
@@ -204,7 +208,7 @@ def test_replay_goes_on_to_the_same_draws_after_a_checkpoint():
     more = torch.randn(4, 3, generator=generator)
     for replay in (first, second):
         replay.add(0, more)
-    one, other = (replay.sample(np.array([0, 1]), 50, np.random.default_rng(1)) for replay in (first, second))
+    one, other = (sampled(replay, np.array([0, 1]), 50) for replay in (first, second))
     assert torch.equal(one, other)
     for wrong in (TaskReplay(3, 3, 6), TaskReplay(2, 4, 6), TaskReplay(2, 3, 7)):
         with pytest.raises(AgentError, match="replay is of other tasks, spaces or capacity"):
@@ -433,7 +437,7 @@ def test_observations_are_normalised_by_the_first_batch_alone():
     seen = batch[0].observation.reshape(-1, 2)
     np.testing.assert_allclose(weights["observation/mean"], seen.mean(0), rtol=1e-4)
     np.testing.assert_allclose(weights["observation/scale"], seen.std(0), rtol=1e-4)
-    rows = learner.replay.sample(np.arange(4), 500, np.random.default_rng(0))[..., :2].reshape(-1, 2)
+    rows = sampled(learner.replay, np.arange(4), 500)[..., :2].reshape(-1, 2)
     assert float(rows.std(0).max()) < 1.3
     learner.update(sample(agent, learner, some_tasks(4, family), learner.plan(1).rounds, family, iteration=1))
     assert torch.equal(weights["observation/mean"], learner.weights()["observation/mean"])
@@ -479,7 +483,7 @@ def test_plans_and_keys_that_contradict_are_refused():
 
 def test_checkpoints_of_other_networks_optimisers_and_replays_are_refused():
     _, learner = filled()
-    learner.gradient_step(np.random.default_rng(0))
+    learner.gradient_step(*learner.batches.draw(np.random.default_rng(0), 1))
     state = learner.state_dict()
     for changed, sentence in (
         ({"latent_size": 3}, "another policy"),

@@ -47,7 +47,7 @@ class GroupSpec:
         learners: N.
         device: as the recipe has it: auto, cpu or cuda.
         threads: of each learner, on the CPU.
-        algorithm, config, seed: of the recipe.
+        algorithm, config, seed, deterministic: of the recipe.
         agent, family: what learns, and on which tasks.
     """
 
@@ -57,13 +57,15 @@ class GroupSpec:
     algorithm: Algorithm
     config: Config
     seed: int
+    deterministic: bool
     agent: Agent
     family: TaskFamily
 
     @classmethod
     def of(cls, recipe: Recipe, agent: Agent, family: TaskFamily, threads: int) -> GroupSpec:
         """The group that a recipe asks for."""
-        return cls(recipe.learners, recipe.device, threads, recipe.algorithm, recipe.agent, recipe.seed, agent, family)
+        learned = recipe.algorithm, recipe.agent, recipe.seed, recipe.deterministic
+        return cls(recipe.learners, recipe.device, threads, *learned, agent, family)
 
 
 class LearnerGroup:
@@ -131,7 +133,7 @@ class LearnerGroup:
         strategy = ray.util.scheduling_strategies.PlacementGroupSchedulingStrategy
         actor = ray.remote(max_restarts=0, max_task_retries=0)(LearnerProcess)
         given = [ray.put(packed(spec.agent, spec.family, elsewhere=self._connection.elsewhere))]
-        recipe = ray.cloudpickle.dumps((spec.algorithm.make_learner, spec.config, spec.seed))
+        recipe = ray.cloudpickle.dumps((spec.algorithm.make_learner, spec.config, spec.seed, spec.deterministic))
         options = {"num_cpus": spec.threads} | ({"num_gpus": 1} if self._cuda else {})
         self._actors = [
             actor.options(

@@ -15,7 +15,7 @@ from agents.contract import Learner, Plan, Round, TeamLearner, concatenate
 from trainers.cluster.nodes import facts
 from trainers.cluster.parcels import unpacked
 from trainers.cluster.team import ProcessTeam
-from trainers.process import keep_freed_memory
+from trainers.process import keep_freed_memory, prepare_gpu
 from trainers.runs.facts import BatchFacts, facts_of
 
 
@@ -24,7 +24,7 @@ class LearnerProcess:
 
     Args:
         agent_and_family: as workers get them, in Ray's store.
-        recipe: (make_learner, its configuration, the seed), pickled.
+        recipe: (make_learner, its configuration, the seed, whether to be deterministic), pickled.
         device: of the learner.
         threads: of torch.
     """
@@ -35,8 +35,9 @@ class LearnerProcess:
         keep_freed_memory()
         torch.set_num_threads(threads)
         agent, self._family = unpacked(ray.get(agent_and_family[0]))
-        make_learner, config, seed = ray.cloudpickle.loads(recipe)
+        make_learner, config, seed, deterministic = ray.cloudpickle.loads(recipe)
         self._device = torch.device(device)
+        prepare_gpu(self._device, deterministic=deterministic)
         self._learner: Learner = make_learner(agent, config, seed, self._device)
         self._trials: list[Any] = []
         self._revert: Callable[[], None] = lambda: None

@@ -13,11 +13,10 @@ from envs.yaml_text import TextError, load_yaml
 from trainers.errors import RecipeError
 from trainers.files import read_bytes
 
-# Keys that do not decide a run's numbers, and how far it goes; device and learner_threads may move last bits.
+# Keys that do not decide a run's numbers, and how far it goes; some of how it computes may move last bits.
 MAY_CHANGE = (
-    "iterations", "workers", "cluster", "learners", "device", "learner_threads", "checkpoints", "tensorboard",
-    "wandb",
-    "wandb_project", "sampling.shard_timeout_s",
+    "iterations", "workers", "cluster", "learners", "device", "deterministic", "learner_threads", "checkpoints",
+    "tensorboard", "wandb", "wandb_project", "sampling.shard_timeout_s",
 )  # fmt: skip
 MOST_VALUES = 100_000
 SHIPPED = Path(__file__).resolve().parents[2] / "configs"

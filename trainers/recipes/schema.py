@@ -82,6 +82,7 @@ class Recipe(Config):
     cluster: Cluster | None = None  # that workers and learners run on: HOST:PORT of its head; auto: this machine's
     learners: NonNegativeInt = 0  # Ray actors that share each meta-update, each on its own GPU; 0 learns here
     device: Device = "auto"  # what learns; auto: the GPU if there is one
+    deterministic: bool = True  # on a GPU: the same bits in every run, by operations that may be slower
     family: str  # a listed one, module:Class or a YAML file
     task_in_observation: bool = False  # the oracle: its observations hold the task, the upper end of a comparison
     agent: Any  # the algorithm's own configuration

@@ -18,7 +18,7 @@ from envs.task_sets import check_disjoint
 from trainers.cluster.addresses import named
 from trainers.cluster.parcels import packed
 from trainers.errors import DeviceError, RecipeError
-from trainers.process import auto_threads
+from trainers.process import auto_threads, prepare_gpu
 from trainers.recipes import registry
 from trainers.recipes.assembling import build
 from trainers.recipes.registry import AnyFamily
@@ -165,7 +165,9 @@ def frozen_task_sets(recipe: Recipe, family: TaskFamily) -> dict[str, TaskSet]:
 
 def learner_device(recipe: Recipe) -> torch.device:
     """Where the learner of this process computes: the recipe's device, or the CPU where a learner group learns."""
-    return torch.device("cpu") if recipe.learners else choose_device(recipe.device)
+    device = torch.device("cpu") if recipe.learners else choose_device(recipe.device)
+    prepare_gpu(device, deterministic=recipe.deterministic)
+    return device
 
 
 def learner_threads(recipe: Recipe) -> int:
