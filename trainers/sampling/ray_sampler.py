@@ -150,12 +150,16 @@ class RaySampler:
                 break
             worker, now = self._idle.pop(), time.monotonic()
             job.first_given.setdefault(index, now)
-            given = self._version, self._parcel, job.weights, job.shards[index]
+            given = self._arguments(job, index)
             if job.references:
                 answer, reference = self.actors[worker].run_and_keep.options(num_returns=2).remote(*given)
                 self._calls[answer] = _Call(worker, index, now, reference)
             else:
                 self._calls[self.actors[worker].run.remote(*given)] = _Call(worker, index, now)
+
+    def _arguments(self, job: _Job, index: int) -> tuple[Any, ...]:
+        """What a worker is sent with a shard."""
+        return self._version, self._parcel, job.weights, job.shards[index]
 
     def _take_in(self, job: _Job) -> None:
         """Wait for an answer or a new worker, not for long."""
