@@ -84,14 +84,14 @@ def test_nothing_at_the_address_is_said_at_once(place):
 
 @pytest.mark.parametrize("prefix", ["", "ray://"])
 def test_something_else_at_the_address_is_said_in_seconds_and_waited_for_aloud(monkeypatch, prefix):
-    monkeypatch.setattr(addresses, "ANSWER_S", 3.0)
+    monkeypatch.setattr(addresses, "ANSWER_S", 1.4)
     monkeypatch.setattr(addresses, "NOTICE_S", 0.5)
     said = []
     with socket.create_server(("127.0.0.1", 0)) as other:
         place = f"{prefix}127.0.0.1:{other.getsockname()[1]}"
-        with pytest.raises(ClusterError, match="does not answer as the head of a Ray cluster within 3 s; give the add"):
+        with pytest.raises(ClusterError, match="does not answer as the head of a Ray cluster within 1 s; give the add"):
             addresses.refuse_unusable(addresses.named(place), StopRequest(said.append))
-    assert said == [f"Waiting up to 3 s for the Ray cluster at {place} to answer"]
+    assert said == [f"Waiting up to 1 s for the Ray cluster at {place} to answer"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -162,16 +162,17 @@ def test_a_head_that_goes_away_is_said_and_after_a_while_an_error(monkeypatch):
         port = listening.getsockname()[1]
         head = connection.Head(f"127.0.0.1:{port}", said.append)
         head.check()
-        assert head.answers
         assert not said
-    head.check()
-    head.check()
-    assert not head.answers
-    (sentence,) = said
-    assert sentence.startswith(f"The head of the Ray cluster at 127.0.0.1:{port} does not answer")
+    for _ in range(2):
+        head.check()
+        (sentence,) = said
+        assert re.match(
+            rf"The head of the Ray cluster at 127.0.0.1:{port} does not answer .*stops if it is away", sentence
+        )
     with socket.create_server(("127.0.0.1", port)):
         head.check()  # it was started again
-    assert head.answers
+    head.check()
+    assert len(said) == 2
     monkeypatch.setattr(connection, "HEAD_S", 0.0)
     with pytest.raises(ClusterError, match=r"the head of .* does not answer \(.*refused\) since \d+ s; mend that"):
         head.check()
@@ -183,7 +184,7 @@ def test_a_head_that_goes_away_is_said_and_after_a_while_an_error(monkeypatch):
 class Room:
     """A connection to a cluster of three CPUs."""
 
-    address, owned, answers = HERE, True, True
+    address = HERE
 
     def __init__(self, cpus=3):
         self.said, self._cpus = [], cpus

@@ -43,7 +43,8 @@ def _train(run: Run, stop: StopRequest) -> None:
     done = max(checkpoints.iterations(run.checkpoints), default=0) if run.resume_from is None else run.resume_from
     title = f"{recipe.title}, seed {recipe.seed}"
     span = counted(recipe.iterations) + (f" ({done} {'is' if done == 1 else 'are'} done)" if done else "")
-    note(f"Training {title}, {span}, workers: {recipe.workers} → {run.path}")
+    where = f" on {recipe.cluster}" if recipe.cluster else ""
+    note(f"Training {title}, {span}, workers: {recipe.workers}{where} → {run.path}")
     if done and (others := run.other_versions()):
         note(f"The run began with {'; '.join(others)}: the last bits may differ from now on")
     provenance = run.provenance()

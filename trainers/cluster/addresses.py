@@ -109,7 +109,7 @@ def refuse_unusable(address: Address, stop: StopRequest) -> None:
 
 
 def _answer(address: Address, stop: StopRequest) -> dict[str, Any] | None:
-    """What `ask_head` finds there; None if it takes too long."""
+    """The answer of `ask_head`; None if it takes too long."""
     command = [sys.executable, "-P", str(Path(__file__).with_name("ask_head.py")), address.place, str(CONNECT_S)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as asking:
         try:

@@ -55,6 +55,7 @@ def start(workers: int, stop: StopRequest, address: Address | None = None) -> bo
         # Without a head, Ray ends a driver after 60 s, whatever it computes; `Head` sees to it that a checkpoint is
         # written first, if need be after a long meta-update.
         os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "86400")
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # lost nodes are summed up for the user elsewhere
     try:
         with stop.kept(), _quiet_and_apart():
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
@@ -70,7 +71,9 @@ def _refuse_another(address: Address | None) -> None:
 
     if address is None or address.place.startswith(RAY_CLIENT):
         return
-    joined = ray.get_runtime_context().gcs_address
+    joined = getattr(ray.get_runtime_context(), "gcs_address", None)  # unknown through Ray Client
+    if joined is None:
+        return
     host, _, port = address.place.rpartition(":")
     # A head answers to several names of its machine; two heads on one machine differ by their ports.
     hosts = {one[4][0] for name in (host, joined.rpartition(":")[0]) for one in socket.getaddrinfo(name, None)}
@@ -121,6 +124,7 @@ class Connection:
         address: of the cluster that it joined; None for a Ray on this machine.
         owned: whether this process connected it, and `close` disconnects it.
         elsewhere: whether workers may run on other machines than this one.
+        has_room: whether there is a CPU for each worker, as in a Ray of this process's own.
     """
 
     def __init__(self, workers: int, stop: StopRequest, address: Address | None = None) -> None:
@@ -128,6 +132,7 @@ class Connection:
 
         self.address, self._say = address, stop.say
         self.owned = start(workers, stop, address)
+        self.has_room = self.owned and address is None
         node = ray._private.worker._global_node
         self.elsewhere = address is not None or node is None or not node.is_head()
         self._raylet = Raylet()
@@ -139,10 +144,9 @@ class Connection:
         if self._head is not None:
             self._head.check()
 
-    @property
     def answers(self) -> bool:
-        """Whether Ray can be asked something without a long wait."""
-        return self._head is None or self._head.answers
+        """Whether Ray can be asked something now: without its head it would wait, deaf to signals."""
+        return self._head is None or self._head.answers()
 
     def cpus(self) -> int:
         """How many CPUs all nodes have together."""
@@ -223,36 +227,36 @@ class Raylet:
 
 
 class Head:
-    """The head of a cluster that was joined, on whatever machine: without it no worker can be started.
-
-    Attributes:
-        answers: whether it did at the last look.
-    """
+    """The head of a cluster that was joined, on whatever machine: without it no worker can be started."""
 
     def __init__(self, place: str, say: Callable[[str], None]) -> None:
-        self.answers = True
-        self._place, self._say = place, say
+        self._place, self._say, self._said = place, say, False
         host, _, port = place.removeprefix(RAY_CLIENT).rpartition(":")
         self._host_and_port = host.strip("[]"), int(port)
         self._answered = self._looked = time.monotonic()
 
     def check(self) -> None:
         """Look now and then, say so when it is away; ClusterError when it was for `HEAD_S`."""
-        now = time.monotonic()
-        if now - self._looked < HEAD_LOOK_S:
+        if time.monotonic() - self._looked < HEAD_LOOK_S or self.answers():
             return
-        self._looked = now
-        was_there = self.answers
+        away = time.monotonic() - self._answered
+        gone = f"the head of the Ray cluster at {self._place} does not answer ({self._error})"
+        if away > HEAD_S:
+            raise ClusterError(f"{gone} since {away:.0f} s; mend that")
+        if not self._said:
+            self._said = True
+            self._say(f"{gone[0].upper()}{gone[1:]}; the run stops if it is away for {HEAD_S:.0f} s")
+
+    def answers(self) -> bool:
+        """Whether it does now."""
+        self._looked = time.monotonic()
         try:
             socket.create_connection(self._host_and_port, timeout=2.0).close()
-            self.answers, self._answered = True, now
         except OSError as error:
-            self.answers = False
-            gone = f"the head of the Ray cluster at {self._place} does not answer ({error})"
-            if now - self._answered > HEAD_S:
-                raise ClusterError(f"{gone} since {now - self._answered:.0f} s; mend that") from error
-            if was_there:
-                self._say(f"{gone[0].upper()}{gone[1:]}; the run stops if it is away for {HEAD_S:.0f} s")
+            self._error = error
+            return False
+        self._answered, self._said = time.monotonic(), False
+        return True
 
 
 def out_of_memory_kills() -> int:

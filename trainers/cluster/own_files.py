@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
+from importlib.util import find_spec, resolve_name
 from pathlib import Path
 
 from trainers.errors import ClusterError
@@ -116,8 +116,7 @@ def modules_in(pickle: bytes) -> list[OwnFiles]:
         unit = _unit(waiting.pop())
         if unit is not None and unit[0] not in found:
             found[unit[0]] = files = _files(*unit)
-            around = unit[0].rpartition(".")[0]
-            waiting += [name for file in files.places.values() for name in _imports(Path(file), around)]
+            waiting += [name for inside, file in files.places.items() for name in _imports(inside, Path(file))]
     return [found[name] for name in sorted(found)]
 
 
@@ -174,10 +173,10 @@ def _kept(folder: Path) -> Iterator[Path]:
         yield from (Path(parent, name) for name in names if not name.endswith(".pyc") and Path(parent, name).is_file())
 
 
-def _imports(file: Path, around: str) -> list[str]:
+def _imports(inside: str, file: Path) -> list[str]:
     """Dotted names that a source file imports, in functions too; some are a module's attributes.
 
-    `around` is the package that the file's module, or its whole package, lies in; "" for none.
+    `inside` is its name among the files of its module, such as robots/legs/family.py.
     """
     if file.suffix != ".py":
         return []
@@ -190,7 +189,10 @@ def _imports(file: Path, around: str) -> list[str]:
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            # Relative names lead out of a module that is sent alone; within a package all is sent.
-            name = f"{around}.{node.module or ''}".strip(".") if node.level else node.module or ""
+            package = inside.rpartition("/")[0].replace("/", ".")
+            try:
+                name = resolve_name("." * node.level + (node.module or ""), package)
+            except ImportError:  # it leads out of everything
+                continue
             found += [name, *(f"{name}.{alias.name}" for alias in node.names)]
-    return [name for name in found if name]
+    return found

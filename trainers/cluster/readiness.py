@@ -10,7 +10,7 @@ from trainers.errors import ClusterError
 
 
 def deaths() -> tuple[type[Exception], ...]:
-    """What Ray raises where a worker's answer cannot be had any more, for the worker or what it left behind is gone."""
+    """Ray's errors where a worker's answer cannot be had any more: the worker is gone, or what it left behind."""
     from ray import exceptions
 
     return (
@@ -57,6 +57,7 @@ class Readiness:
         self._connection, self._say = connection, say
         self._some_since: float | None = None  # since when some worker is not ready
         self._all_since: float | None = None  # since when none is
+        self._last_said = 0
 
     def check(self, waiting: int, workers: int) -> None:
         """So many of the workers are not ready now.
@@ -67,12 +68,15 @@ class Readiness:
         now = time.monotonic()
         self._some_since = (self._some_since or now) if waiting else None
         self._all_since = (self._all_since or now) if waiting == workers else None
-        if self._some_since is None or now - self._some_since < self.NOTICE_S or not self._connection.answers:
+        over = self._all_since is not None and now - self._all_since > self.START_S
+        early = self._some_since is None or now - self._some_since < self.NOTICE_S
+        if not over and (early or waiting == self._last_said or self._connection.has_room):
+            return
+        if not self._connection.answers():
             return
         lack = self._connection.lacking(waiting, workers)
-        if self._all_since is not None and now - self._all_since > self.START_S:
+        if over:
             raise ClusterError(f"{lack}; that was so for {self.START_S:.0f} s: free some, or lower workers")
-        if self._connection.owned and self._connection.address is None:
-            return  # it has as many CPUs as workers
+        self._last_said = waiting
         end = f"if none becomes free within {self.START_S:.0f} s the run stops: free some, or lower workers"
         self._say(f"{lack}; {end if waiting == workers else 'the others go on, or lower workers'}")
