@@ -27,7 +27,7 @@ from trainers.sampling.ray_sampler import RaySampler
 from trainers.sampling.shards import make_shards
 from trainers.sampling.trial_loop import run_trials
 from trainers.stopping import StopRequest
-from trainers.training import loop
+from trainers.training import running
 
 pytestmark = pytest.mark.ray
 NO_HANG_S = 120  # nothing waits this long unless something is broken
@@ -131,7 +131,7 @@ def trained(folder, family, *overrides):
         "sampling.tasks_per_shard=1", "learner_threads=1",
         "evaluation={every: 2, validation_tasks: 3, held_out_tasks: 4, rollouts: 3}", f"family={registry.give(family)}",
     ]  # fmt: skip
-    outcome = loop.train(Recipe.load("point_nav_maml", [*small, *overrides]), folder)
+    outcome = running.train(Recipe.load("point_nav_maml", [*small, *overrides]), folder)
     _, state = checkpoints.load(checkpoints.newest(folder / "checkpoints"), "maml")
     return state["learner"]["parameters"], outcome.run.provenance()
 

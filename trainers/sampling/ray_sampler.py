@@ -158,7 +158,7 @@ class RaySampler:
                 self._calls[self.actors[worker].run.remote(*given)] = _Call(worker, index, now)
 
     def _arguments(self, job: _Job, index: int) -> tuple[Any, ...]:
-        """What a worker is sent with a shard."""
+        """The arguments of a worker's call for a shard."""
         return self._version, self._parcel, job.weights, job.shards[index]
 
     def _take_in(self, job: _Job) -> None:
