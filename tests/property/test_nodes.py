@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,6 +15,7 @@ import torch
 
 from envs.navigation.point_nav import PointNav
 from tests.helpers import small_maml, some_tasks
+from tests.ray_nodes import ray_nodes
 from trainers.cluster.addresses import named
 from trainers.cluster.connection import Connection
 from trainers.cluster.nodes import sources
@@ -69,25 +69,8 @@ class Waiting(PointNav):
 @pytest.fixture(scope="module")
 def cluster():
     """Three nodes of a CPU each, of which the first, the head, is the driver's."""
-    from ray.cluster_utils import Cluster
-
-    noticed_soon = {
-        "health_check_initial_delay_ms": 500,
-        "health_check_period_ms": 500,
-        "health_check_failure_threshold": 3,
-    }
-    head = {"include_dashboard": False, "_system_config": noticed_soon}
-    folder = Path(
-        tempfile.mkdtemp(prefix="ray-", dir="/tmp")
-    )  # short, for sockets; and `auto` finds no cluster of a test
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_TMPDIR", str(folder))
-        made = Cluster(initialize_head=True, head_node_args=head)
-        for _ in range(2):
-            made.add_node()
-        yield made
-        made.shutdown()
-    shutil.rmtree(folder, ignore_errors=True)
+    with ray_nodes() as nodes:
+        yield nodes
 
 
 @pytest.fixture(scope="module")
@@ -97,13 +80,6 @@ def sampler(cluster):
     made = RaySampler(3, connection=Connection(3, StopRequest(), named(cluster.address)), note_nodes=noted.append)
     yield made, noted
     made.close()
-
-
-def replace_node(cluster, node_id):
-    """Kill every process of a node that is not the head, and add another node: its id."""
-    (node,) = [one for one in cluster.worker_nodes if one.node_id == node_id]
-    cluster.remove_node(node, allow_graceful=False)
-    return cluster.add_node().node_id
 
 
 def shards_of(agent, count=6, seed=0):
@@ -137,7 +113,7 @@ def trained(folder, family, *overrides):
 
 
 def test_a_run_whose_node_dies_in_a_shard_gives_the_bits_of_one_in_process(cluster, tmp_path):
-    family = Waiting(tmp_path, spared=cluster.head_node.node_id)
+    family = Waiting(tmp_path, spared=cluster.head)
     expected, provenance = trained(tmp_path / "expected", family, "workers=0")
     assert "nodes" not in provenance
     (tmp_path / "armed").touch()
@@ -146,11 +122,11 @@ def test_a_run_whose_node_dies_in_a_shard_gives_the_bits_of_one_in_process(clust
         while not (tmp_path / "node").exists() and not running.done():
             time.sleep(0.05)
         lost = (tmp_path / "node").read_text()
-        replace_node(cluster, lost)
+        cluster.replace(lost)
         weights, provenance = running.result(NO_HANG_S)
     assert all(torch.equal(expected[name], weights[name]) for name in expected)
     nodes = {node["id"]: node for node in provenance["nodes"]}
-    assert {lost, cluster.head_node.node_id} < set(nodes)
+    assert {lost, cluster.head} < set(nodes)
     assert all(node["sources"] == sources() for node in nodes.values())
 
 
@@ -164,7 +140,7 @@ def test_a_trial_batch_that_lay_on_a_dead_node_is_sampled_again(cluster, sampler
         if not replaced and len(made._calls) == 3:
             made._ray.wait(list(made._calls), num_returns=3, timeout=NO_HANG_S, fetch_local=False)
             nodes = [found["id"] for found in made._ray.get([actor.describe.remote() for actor in made.actors])]
-            replaced.append(replace_node(cluster, next(one for one in nodes if one != cluster.head_node.node_id)))
+            replaced.append(cluster.replace(next(one for one in nodes if one != cluster.head)))
         take_in(job)
 
     all_ready(made, agent, learner)

@@ -89,8 +89,11 @@ def source(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(folder)
     before = set(sys.modules)
     yield folder
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
+    for name in set(sys.modules) - before:  # those of the folder alone: Ray does not bear to be imported twice
+        if str(folder) in str(
+            getattr(sys.modules[name], "__file__", None) or getattr(sys.modules[name], "__path__", "")
+        ):
+            del sys.modules[name]
     own_files._unit.cache_clear()
     own_files._files.cache_clear()
 
