@@ -194,6 +194,18 @@ def test_a_policy_that_does_almost_nothing_is_said_once(factor, times):
     assert size_of_actions(gymnasium.spaces.Box(-np.inf, np.inf, (2,)), moved) == np.inf
 
 
+def test_workers_without_a_shard_are_said_once():
+    diagnosis, said = watched()
+    diagnosis.shards(4, 4)
+    assert not said
+    for _ in range(3):
+        diagnosis.shards(1, 3)
+    (sentence,) = said
+    assert sentence.startswith(
+        "warning: an iteration has 1 shard for 3 workers, so 2 of them do nothing; lower workers"
+    )
+
+
 def test_the_gradient_steps_of_an_update_are_the_product_of_their_keys():
     assert RL2Config(update_epochs=3, num_minibatches=4).gradient_steps_per_update() == 12
     assert MAMLConfig(outer={"name": "clip", "update_epochs": 5}).gradient_steps_per_update() == 5

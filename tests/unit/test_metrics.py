@@ -20,6 +20,8 @@ def test_a_line_per_iteration_and_every_metric_described_once(tmp_path):
     assert {name for name, info in schema.items() if info["timing"]} == {
         "seconds_sampling",
         "seconds_learning",
+        "worker_idle_share",
+        "learner_idle_share",
         "steps_per_second",
         "seconds_elapsed",
     }

@@ -20,6 +20,10 @@ LOOP_METRICS = {
     ),
     "seconds_sampling": MetricInfo("s", "time that sampling took in this iteration", timing=True),
     "seconds_learning": MetricInfo("s", "time that the meta-update took", timing=True),
+    "worker_idle_share": MetricInfo(
+        "1", "share of the iteration in which a worker sampled nothing, mean over workers", timing=True
+    ),
+    "learner_idle_share": MetricInfo("1", "share of the iteration in which nothing was learned", timing=True),
     "steps_per_second": MetricInfo("steps/s", "environment steps of this iteration by its whole time", timing=True),
     "seconds_elapsed": MetricInfo("s", "wall time of training so far, all processes of the run together", timing=True),
 }

@@ -93,6 +93,7 @@ class RaySampler:
         self._nodes = Nodes(self._say_once, note_nodes)
         self._readiness = Readiness(self._connection, self._say_once)
         self.actors: list[Any] = [None] * workers
+        self.workers, self.busy_s = workers, 0.0
         self._starting: dict[Any, int] = {}  # workers by the reference of their description
         self._idle: list[int] = []
         self._calls: dict[Any, _Call] = {}  # by the reference of their answer
@@ -181,6 +182,7 @@ class RaySampler:
                 self._replace(job, call, error)
                 continue
             self._idle.append(call.worker)
+            self.busy_s += time.monotonic() - call.since
             if call.shard is not None and batch is not None:
                 if job.done and call.shard not in job.results:
                     job.done(call.shard, batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
 
@@ -22,7 +23,15 @@ Trials = Any  # the trial batch of a shard, or a reference to it in Ray's store
 
 
 class Sampler(Protocol):
-    """Runs shards, of one agent after another."""
+    """Runs shards, of one agent after another.
+
+    Attributes:
+        workers: how many shards are run at a time.
+        busy_s: seconds that workers have spent on shards so far, all of them together.
+    """
+
+    workers: int
+    busy_s: float
 
     def run(
         self,
@@ -50,6 +59,11 @@ class Sampler(Protocol):
 class LocalSampler:
     """Runs shards in this process, one after the other."""
 
+    workers = 1
+
+    def __init__(self) -> None:
+        self.busy_s = 0.0
+
     def run(
         self,
         agent: Agent,
@@ -60,9 +74,12 @@ class LocalSampler:
         *,
         references: bool = False,
     ) -> list[Trials]:
+        began = time.perf_counter()
         with torch_threads(1):
             if done is None:
-                return [run_shard(agent, family, weights, shard) for shard in shards]
+                batches = [run_shard(agent, family, weights, shard) for shard in shards]
+                self.busy_s += time.perf_counter() - began
+                return batches
             for place, shard in enumerate(shards):
                 done(place, run_shard(agent, family, weights, shard))
             return []

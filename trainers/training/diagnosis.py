@@ -70,6 +70,17 @@ class Diagnosis:
                 f"iterations; the policy does almost nothing: {self._explore()}",
             )
 
+    def shards(self, shards: int, workers: int) -> None:
+        """Look at whether every worker gets a shard of an iteration."""
+        if shards < workers:
+            idle = workers - shards
+            self._once(
+                "shards",
+                f"an iteration has {shards} shard{'s' if shards > 1 else ''} for {workers} workers, so {idle} of them "
+                f"{'do' if idle > 1 else 'does'} nothing; lower workers, or train a new run with a smaller "
+                "sampling.tasks_per_shard, which moves last bits",
+            )
+
     def metrics(self, metrics: Mapping[str, float]) -> None:
         """Look at an iteration's metrics."""
         for name, least in self._least.items():

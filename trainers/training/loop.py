@@ -167,7 +167,8 @@ class Loop:
 
     def iterate(self, iteration: int) -> dict[str, float]:
         """One meta-update: plan, sample, learn."""
-        began = time.perf_counter()
+        sampler = self.training.sampler
+        began, busy = time.perf_counter(), sampler.busy_s
         plan = self.learner.plan(iteration)
         weights = self.progress.behaviour_weights or self.learner.weights()
         sampling = self.receive(plan, iteration, weights)
@@ -176,6 +177,7 @@ class Loop:
             learned, facts = self.training.learning.learn(plan.rounds)
             learning = time.perf_counter() - updating
         ended = time.perf_counter()
+        whole = ended - began
         self.diagnosis.facts(facts)
         self.progress.environment_steps += facts.steps
         return {
@@ -186,7 +188,9 @@ class Loop:
             **curriculum_metrics(self.recipe, self.progress.lines, iteration),
             "seconds_sampling": sampling,
             "seconds_learning": learning,
-            "steps_per_second": facts.steps / (ended - began),
+            "worker_idle_share": max(1.0 - (sampler.busy_s - busy) / (sampler.workers * whole), 0.0),
+            "learner_idle_share": 1.0 - learning / whole,
+            "steps_per_second": facts.steps / whole,
             "seconds_elapsed": ended - self.started,
         }
 
@@ -236,6 +240,8 @@ class Loop:
         count = len(tasks) * plan.trials_per_task
         keys = [random_key(seed, "training", iteration, trial) for trial in range(count)]
         shards = make_shards(tasks, plan.rounds, keys, self.recipe.sampling.tasks_per_shard)
+        if iteration:  # an off-policy agent's first one is larger
+            self.diagnosis.shards(len(shards), training.sampler.workers)
         trials = training.sampler.run(
             training.agent, training.family, weights, shards, references=training.learning.takes_references
         )
