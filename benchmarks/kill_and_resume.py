@@ -76,7 +76,7 @@ def result(run: Path) -> dict[str, object]:
         "tensors": (newest / "tensors.safetensors").read_bytes(),
         "state": (newest / "state.json").read_bytes(),
         "metrics": [{k: v for k, v in line.items() if not schema[k]["timing"]} for line in read(run / "metrics.jsonl")],
-        "rows": pq.read_table(run / "adaptation.parquet").to_pylist(),
+        "rows": pq.read_table(run / "adaptation.parquet").drop_columns("run_id").to_pylist(),
     }
 
 
