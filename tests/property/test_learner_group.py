@@ -34,6 +34,7 @@ SMALL = [
 MAML = ["agent.meta_batch_size=5", "agent.rollouts=4", "agent.hidden_sizes=[16, 16]", "agent.task_chunk=2"]
 RECIPES = {
     "maml": ("point_nav_maml", MAML),
+    "trpo": ("point_nav_maml_trpo", MAML),
     "pearl": ("point_nav_maml", [*TINY_PEARL, "agent.microbatches=2"]),
 }
 
@@ -72,7 +73,7 @@ def test_any_number_of_learners_gives_the_same_bits(tmp_path, alone):
         assert train("maml", tmp_path / str(learners), f"learners={learners}") == alone
 
 
-@pytest.mark.parametrize("name", ["maml", "pearl"])
+@pytest.mark.parametrize("name", ["maml", "trpo", "pearl"])
 def test_trials_stay_in_rays_store_and_the_bits_are_the_same(tmp_path, monkeypatch, name):
     kept = []
     run = RaySampler.run

@@ -1,4 +1,7 @@
-"""Learners that share an update come to the bits of one alone: every algorithm, with teams of threads."""
+"""Learners that share an update come to the bits of one alone: every algorithm, with teams of threads.
+
+But for TRPO, whose forward derivatives torch keeps for the whole process: it is in test_learner_group.py, in processes.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,6 @@ MAML = ["agent.meta_batch_size=5", "agent.rollouts=4", "agent.hidden_sizes=[16, 
 IN_CONTEXT = ["agent.meta_batch_size=6", "agent.microbatches=3", "agent.num_minibatches=2", "agent.update_epochs=2"]
 CASES = {
     "maml": ("point_nav_maml", MAML),
-    "maml_trpo": ("point_nav_maml_trpo", MAML),
     "maml_step_sizes": ("point_nav_metasgd", MAML),
     "reptile": ("point_nav_reptile", MAML),
     "rl2": ("point_nav_rl2", IN_CONTEXT),
