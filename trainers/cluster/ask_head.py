@@ -11,24 +11,21 @@ import socket
 import sys
 from typing import Any
 
-RAY_CLIENT = "ray://"
-
 
 def ask(address: str, connect_s: float) -> dict[str, Any]:
     """The answer, with the first of these keys that applies.
 
     nothing: why nothing can be reached there. error: what Ray says instead of an answer. Else python, ray: versions of
-    the cluster; node_here: whether one of its nodes runs on this machine. A server of Ray Client answers {}: it checks
-    versions itself, and the driver is there.
+    the cluster; node_here: whether one of its nodes runs on this machine.
     """
-    host, _, port = address.removeprefix(RAY_CLIENT).rpartition(":")
+    host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=connect_s).close()
     except (OSError, OverflowError) as error:
         return {"nothing": str(error)}
     try:
-        return _client_server(address) if address.startswith(RAY_CLIENT) else _head(address)
-    except Exception as error:  # of all kinds: Ray's own, gRPC's, of an installation without gRPC
+        return _head(address)
+    except Exception as error:  # of all kinds: Ray's own, of a broken installation
         return {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"}
 
 
@@ -48,19 +45,6 @@ def _head(address: str) -> dict[str, Any]:
         "python": versions.get("python_version"),
         "node_here": not {node_id.hex() for node_id in alive}.isdisjoint(find_node_ids()),
     }
-
-
-def _client_server(address: str) -> dict[str, Any]:
-    import grpc  # type: ignore[import-untyped]
-    from ray._private.grpc_utils import init_grpc_channel
-    from ray.core.generated import ray_client_pb2, ray_client_pb2_grpc
-
-    messages: Any = ray_client_pb2
-    channel = init_grpc_channel(address.removeprefix(RAY_CLIENT))
-    grpc.channel_ready_future(channel).result()  # for ever, where no gRPC server listens
-    ping = messages.ClusterInfoRequest(type=messages.ClusterInfoType.PING)
-    ray_client_pb2_grpc.RayletDriverStub(channel).ClusterInfo(ping, metadata=[("client_id", "acclimate")])
-    return {}
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import select
+import signal
 import socket
 import struct
 import tempfile
@@ -20,7 +21,6 @@ from typing import Any
 
 from trainers.cluster import addresses
 from trainers.cluster.addresses import Address
-from trainers.cluster.ask_head import RAY_CLIENT
 from trainers.errors import ClusterError
 from trainers.stopping import StopRequest
 
@@ -59,6 +59,9 @@ def start(workers: int, stop: StopRequest, address: Address | None = None) -> bo
     try:
         with stop.kept(), _quiet_and_apart():
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+    except SystemExit:  # of Ray's own handler of SIGTERM, while it was there: it is this process's to handle
+        signal.raise_signal(signal.SIGTERM)
+        raise
     except Exception as error:  # of all kinds: Ray's own, the system's, a broken installation's
         reason = " ".join(str(error).split())
         raise ClusterError(addresses.why_not(address, reason) if address else _why_not_here(reason)) from error
@@ -69,19 +72,25 @@ def _refuse_another(address: Address | None) -> None:
     """ClusterError if this process has joined another Ray than the one that is asked for."""
     import ray
 
-    if address is None or address.place.startswith(RAY_CLIENT):
+    if address is None:
         return
-    joined = getattr(ray.get_runtime_context(), "gcs_address", None)  # unknown through Ray Client
-    if joined is None:
-        return
-    host, _, port = address.place.rpartition(":")
+    joined = ray.get_runtime_context().gcs_address
+    (host, _, port), (joined_host, _, joined_port) = (place.rpartition(":") for place in (address.place, joined))
     # A head answers to several names of its machine; two heads on one machine differ by their ports.
-    hosts = {one[4][0] for name in (host, joined.rpartition(":")[0]) for one in socket.getaddrinfo(name, None)}
-    if joined.rpartition(":")[2] != port or (len(hosts) > 1 and host not in ("localhost", "127.0.0.1")):
+    here = host in ("localhost", "127.0.0.1") and joined_host == ray.util.get_node_ip_address()
+    if port != joined_port or not (here or _numbers_of(host) & _numbers_of(joined_host)):
         raise ClusterError(
             f"{address.name}, but this process has joined the Ray at {joined} already; call ray.shutdown() first, or "
             "leave cluster out to use that one"
         )
+
+
+def _numbers_of(host: str) -> set[str]:
+    """The addresses that a host's name stands for, or the name itself."""
+    try:
+        return {str(one[4][0]) for one in socket.getaddrinfo(host.strip("[]"), None)}
+    except OSError:
+        return {host}
 
 
 @contextmanager
@@ -231,7 +240,7 @@ class Head:
 
     def __init__(self, place: str, say: Callable[[str], None]) -> None:
         self._place, self._say, self._said = place, say, False
-        host, _, port = place.removeprefix(RAY_CLIENT).rpartition(":")
+        host, _, port = place.rpartition(":")
         self._host_and_port = host.strip("[]"), int(port)
         self._answered = self._looked = time.monotonic()
 

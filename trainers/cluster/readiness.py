@@ -47,7 +47,7 @@ class Readiness:
 
     Args:
         connection: to Ray.
-        say: is given sentences for the user, the same one again and again.
+        say: is given sentences for the user.
     """
 
     NOTICE_S = 8.0  # until the user is told which workers are not ready
