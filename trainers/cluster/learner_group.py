@@ -85,7 +85,6 @@ class LearnerGroup:
         self._ray, self._spec, self._stop, self._connection = ray, spec, stop, connection
         self.metrics: Mapping[str, MetricInfo] = template.metrics
         self._updates = 0
-        self._lost = False
         self._actors: list[Any] = []
         self._room = self._reserve()
         try:
@@ -168,7 +167,6 @@ class LearnerGroup:
         """One meta-update on the trials that were received, by all together."""
         found = self._all("learn", tuple(rounds))[0]
         if self._updates % COMPARED_EVERY == 0 and len(set(self._all("digest"))) > 1:
-            self._lost = True
             raise LearnersLostError(
                 f"the {self._spec.learners} learners came to different weights in update {self._updates}: their "
                 "machines compute differently; give all learners the same kind of processor or GPU"
@@ -191,7 +189,7 @@ class LearnerGroup:
 
     def state_dict(self) -> dict[str, Any]:
         """The state, which all learners have; of a group that is lost, what one that is left has gone back to."""
-        if self._lost and not self._actors:
+        if not self._actors:
             raise ClusterError("no learner is left, and its state with it; the newest checkpoint is what there is")
         return self._first("state")
 
@@ -219,7 +217,6 @@ class LearnerGroup:
                 left.append(calls[answer])
         for answer in late:
             self._ray.kill(calls[answer])
-        self._lost = self._lost or len(left) < len(self._actors)
         self._actors = [one for one in self._actors if one in left]
 
     def close(self) -> None:
@@ -260,7 +257,6 @@ class LearnerGroup:
         found = [*errors.values()]
         if not waiting and all(isinstance(error, USER_ERRORS) for error in found) and not values:
             raise found[0]
-        self._lost = True
         first = next((error for error in found if isinstance(error, ray.exceptions.RayActorError)), None)
         first = first or next(iter(found), None)
         silent = f"{len(waiting)} did not answer for {time.monotonic() - began:.0f} s" if waiting else ""
