@@ -16,9 +16,11 @@ import torch
 from envs.navigation.point_nav import PointNav
 from tests.helpers import small_maml, some_tasks
 from tests.ray_nodes import ray_nodes
+from trainers.cluster import connection
 from trainers.cluster.addresses import named
 from trainers.cluster.connection import Connection
 from trainers.cluster.nodes import sources
+from trainers.errors import ClusterError
 from trainers.recipes import registry
 from trainers.recipes.schema import Recipe
 from trainers.runs import checkpoints
@@ -149,6 +151,15 @@ def test_a_trial_batch_that_lay_on_a_dead_node_is_sampled_again(cluster, sampler
     same_as_in_process(made.run(agent, PointNav(), learner.weights(), large), agent, learner, large)
     all_ready(made, agent, learner)
     assert replaced[0] in {node["id"] for node in noted[-1]}, "the node that came is used"
+
+
+def test_a_process_stays_with_the_cluster_that_it_has_joined(cluster, sampler):
+    host, _, port = cluster.address.rpartition(":")
+    for place in (cluster.address, f"localhost:{port}"):
+        assert not connection.start(1, StopRequest(), named(place))
+    for place in (f"{host}:1", f"10.255.255.1:{port}"):
+        with pytest.raises(ClusterError, match=rf"{place}, but this process has joined the Ray at {host}:{port}"):
+            connection.start(1, StopRequest(), named(place))
 
 
 OWN_FAMILY = """

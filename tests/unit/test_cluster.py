@@ -14,12 +14,16 @@ import time
 
 import pytest
 
+from tests.helpers import TINY
 from trainers.cluster import addresses, connection, nodes
 from trainers.cluster.addresses import Address
 from trainers.errors import ClusterError, RecipeError
 from trainers.recipes.schema import Recipe
+from trainers.runs.run_folder import Run
 from trainers.sampling.samplers import LocalSampler, make_sampler
 from trainers.stopping import Abandoned, StopRequest
+from trainers.training import running
+from trainers.training.setup import open_for_resume
 
 HERE = Address("10.0.0.1:6379", "cluster=10.0.0.1:6379", "set cluster=null to use this machine")
 
@@ -213,6 +217,20 @@ def test_auto_is_a_worker_a_cpu_of_the_cluster_but_those_that_learners_need():
 
 def test_no_workers_need_no_cluster():
     assert isinstance(make_sampler(0), LocalSampler)
+
+
+def test_a_resumed_run_may_change_its_cluster_and_each_process_notes_its_nodes(tmp_path):
+    run = running.train(Recipe.load("point_nav_maml", TINY), tmp_path / "run").run
+    assert "nodes" not in run.provenance()
+    run.note_nodes([{"id": "a1"}])
+    changed = open_for_resume(run.path, ["cluster=10.0.0.1:6379", "workers=3", "iterations=3"])
+    assert (changed.recipe.cluster, changed.recipe.workers) == ("10.0.0.1:6379", 3)
+    changed.note_resume().note_nodes([{"id": "b2"}, {"id": "c3"}])
+    noted = Run.open(run.path).provenance()
+    assert noted["nodes"] == [{"id": "a1"}]
+    assert noted["resumed"][0]["nodes"] == [{"id": "b2"}, {"id": "c3"}]
+    with pytest.raises(RecipeError, match=r"workers: 0 samples in this process; set cluster: null"):
+        open_for_resume(run.path, ["workers=0"])
 
 
 # -- nodes that would compute other numbers
