@@ -13,10 +13,12 @@ import threading
 import time
 
 import pytest
+import ray
 
 from tests.helpers import TINY
 from trainers.cluster import addresses, connection, nodes
 from trainers.cluster.addresses import Address
+from trainers.cluster.readiness import of_a_node, reason
 from trainers.errors import ClusterError, RecipeError
 from trainers.recipes.schema import Recipe
 from trainers.runs.run_folder import Run
@@ -183,6 +185,21 @@ def test_a_head_that_goes_away_is_said_and_after_a_while_an_error(monkeypatch):
     monkeypatch.setattr(connection, "HEAD_S", 0.0)
     with pytest.raises(ClusterError, match=r"the head of .* does not answer \(.*refused\) since \d+ s; mend that"):
         head.check()
+
+
+# -- workers that die
+
+
+def test_the_telling_line_of_rays_report_is_given_and_a_nodes_death_is_told_from_a_workers():
+    ends = "The actor never ran - it was cancelled before it started running."
+    of_node = "The actor died unexpectedly.\n\tpid: 5\nThe actor died because its node has died. Node Id: 8abd\n" + ends
+    of_worker = "The actor died.\nThe actor is dead because its worker process has died. Worker exit type: X\n" + ends
+    raised = "The actor died because of an error raised in its creation task, ray::Worker\nImportError: no module x\n"
+    died = [ray.exceptions.RayActorError("a1", text) for text in (of_node, of_worker, raised)]
+    assert [of_a_node(error) for error in died] == [True, False, False]
+    assert reason(died[0]) == "The actor died because its node has died. Node Id: 8abd"
+    assert reason(died[1]).startswith("The actor is dead because its worker process has died.")
+    assert reason(died[2]) == "ImportError: no module x"
 
 
 # -- workers

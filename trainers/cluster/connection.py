@@ -55,7 +55,6 @@ def start(workers: int, stop: StopRequest, address: Address | None = None) -> bo
         # Without a head, Ray ends a driver after 60 s, whatever it computes; `Head` sees to it that a checkpoint is
         # written first, if need be after a long meta-update.
         os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "86400")
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # lost nodes are summed up for the user elsewhere
     try:
         with stop.kept(), _quiet_and_apart():
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)

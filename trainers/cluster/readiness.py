@@ -38,7 +38,7 @@ def of_memory(error: Exception) -> bool:
 def reason(error: Exception) -> str:
     """The last, most telling part of what Ray says."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    causes = [line for line in lines if "Error:" in line]
+    causes = [line for line in lines if "Error:" in line] or [line for line in lines if " because " in line]
     return " ".join((causes or lines or [type(error).__name__])[-1].split())[:300]
 
 

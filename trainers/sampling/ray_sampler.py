@@ -197,7 +197,9 @@ class RaySampler:
             found = self._get(description)
         except self._deaths as error:
             self._failed_starts += not of_a_node(error)
-            if self._failed_starts >= self.MOST_DEATHS:
+            # On a cluster a start may fail with its node, or where that is overloaded; an exception comes again.
+            patient = self._connection.elsewhere and not getattr(error, "actor_init_failed", False)
+            if self._failed_starts >= (self.MOST_NODE_DEATHS if patient else self.MOST_DEATHS):
                 raise ClusterError(
                     f"{self._failed_starts} Ray workers ended before they were ready ({reason(error)}); give "
                     "every node the same Acclimate, and all of them and this process the same RAY_AUTH_MODE and token"
