@@ -19,6 +19,7 @@ from torch import Tensor
 
 from agents.common.inner_loop import InnerLoopConfig, prepare_round
 from agents.common.meta_objective import (
+    ActingDistributions,
     LossTerms,
     MetaObjective,
     Steps,
@@ -42,7 +43,7 @@ from agents.functional.inner_loop import adapt
 from agents.functional.parameters import Parameters, flatten, unflatten
 from agents.functional.schedules import linear_schedule
 from agents.functional.trust_region import full_step, line_search
-from agents.nets.policies import ActionStd, Distribution, Policy, make_policy
+from agents.nets.policies import ActionStd, Policy, make_policy
 from agents.nets.statistics import ObservationStatistics, RunningStatistics, without_statistics
 from agents.nets.weights import check_adam, check_counts, take_weights
 from agents.team import Team, TeamMember
@@ -275,7 +276,7 @@ class MAMLLearner(TeamMember):
         )
 
     def _clipped_epochs(
-        self, outer: ClippedSurrogate, gradient: Parameters, rounds: list[Steps], old: list[Distribution]
+        self, outer: ClippedSurrogate, gradient: Parameters, rounds: list[Steps], old: ActingDistributions
     ) -> None:
         assert self._adam is not None
         rates = outer.learning_rate, outer.final_learning_rate
@@ -293,7 +294,7 @@ class MAMLLearner(TeamMember):
         gradient: Parameters,
         before: LossTerms,
         rounds: list[Steps],
-        old: list[Distribution],
+        old: ActingDistributions,
     ) -> int:
         """Move the parameters by one TRPO step; return the trials of its line search."""
         start = {name: value.clone() for name, value in self._detached().items()}

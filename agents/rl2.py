@@ -26,6 +26,7 @@ from agents.nets.memory_kinds import MemoryConfig, make_memory
 from agents.nets.mlp import Activation, init_mlp, mlp
 from agents.nets.policies import ActionStd, Distribution, make_policy
 from agents.nets.trial_inputs import TrialInputs
+from agents.team import compute_trials
 
 
 class RL2Config(InContextConfig):
@@ -170,13 +171,12 @@ class RL2Learner(InContextLearner):
         (trials,) = (one.by_trial() for one in batch)
         encoded = self.encode_trials(trials)
         inputs, observations = self._segments(encoded.inputs), self._segments(encoded.observation)
-        value, states = self._values_and_states(inputs, observations)
+        value, state_C = self._values_and_states(inputs, observations)
         value = value[: len(encoded.valid)]
         advantage, target = self._ppo.advantages(value, encoded.reward, encoded.valid)
         sequences = Sequences(encoded.action, encoded.log_prob, advantage, target, encoded.valid)
         sequences = sequences.map(lambda tensor: torch.cat(self._segments(tensor), 1))
         input_LC, observation_LC = torch.cat(inputs, 1), torch.cat(observations, 1)  # C sequences: segments of trials
-        state_C = {name: torch.cat([state[name] for state in states]) for name in states[0]}
 
         def evaluate_actions(indices: Tensor) -> tuple[Distribution, Tensor]:
             state = {name: value[indices] for name, value in state_C.items()}
@@ -197,21 +197,30 @@ class RL2Learner(InContextLearner):
         padded = torch.cat([tensor, tensor.new_zeros(padding, *tensor.shape[1:])])
         return list(padded.split(length))
 
-    @torch.no_grad()
-    def _values_and_states(self, inputs: list[Tensor], observations: list[Tensor]) -> tuple[Tensor, list[MemoryState]]:
-        """Values of all steps, and the hidden state at the start of each segment: gradients are cut there.
+    def _values_and_states(self, inputs: list[Tensor], observations: list[Tensor]) -> tuple[Tensor, MemoryState]:
+        """Values [L, B] of all steps, and the hidden states [C, ...] that segments start from: gradients end there.
 
         Truncated BPTT: the hidden states are constants, computed once an update with the weights that acted.
         """
         network, memory = self.agent.network, part(self.parameters, "memory")
-        states, values = [network.memory.initial_state(memory, inputs[0].shape[1])], []
-        for segment, observation in zip(inputs, observations, strict=True):
-            encoded = network.policy.encoder(self.parameters, observation)
-            read = self.agent.trial_inputs.with_encoded(segment, encoded)
-            outputs, state = network.memory.sequence(memory, read, states[-1])
-            values.append(network.heads(self.parameters, outputs, encoded)[1])
-            states.append(state)
-        return torch.cat(values), states[:-1]
+
+        def read_trials(trials: slice) -> Parameters:
+            states, values = [network.memory.initial_state(memory, trials.stop - trials.start)], []
+            for segment, observation in zip(inputs, observations, strict=True):
+                encoded = network.policy.encoder(self.parameters, observation[:, trials])
+                read = self.agent.trial_inputs.with_encoded(segment[:, trials], encoded)
+                outputs, state = network.memory.sequence(memory, read, states[-1])
+                values.append(network.heads(self.parameters, outputs, encoded)[1])
+                states.append(state)
+            starts = {name: torch.stack([state[name] for state in states[:-1]]) for name in states[0]}
+            return {"value": torch.cat(values)} | whole({"state": starts})
+
+        segments, (steps, trials) = len(inputs), inputs[0].shape[:2]
+        fresh = network.memory.initial_state(memory, 1)
+        shapes = {f"state/{name}": (segments, *value.shape[1:]) for name, value in fresh.items()}
+        shapes["value"] = (segments * steps,)
+        found = compute_trials(self.team, trials, self.parts(), shapes, read_trials)
+        return found["value"], {name: state.flatten(0, 1) for name, state in part(found, "state").items()}
 
     def _evaluate_actions(self, inputs: Tensor, observation: Tensor, state: MemoryState) -> tuple[Distribution, Tensor]:
         """Action distributions and values of segments [L, C, ...] that start from these hidden states."""

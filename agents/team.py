@@ -7,6 +7,7 @@ itself.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -108,3 +109,39 @@ def take_gradient(
     for leaf, gradient in zip(leaves, gradients, strict=True):
         leaf.grad = gradient.view_as(leaf)
     return summed
+
+
+@torch.no_grad()
+def compute_trials(
+    team: Team,
+    trials: int,
+    count: int,
+    shapes: Mapping[str, tuple[int, ...]],
+    compute: Callable[[slice], Mapping[str, Tensor]],
+) -> dict[str, Tensor]:
+    """Tensors [K, B, ...] of B trials, without gradients, of which each learner computes those of some trials.
+
+    Args:
+        team: the learners that share them.
+        trials: B.
+        count: parts that the trials are cut into, as far as they go.
+        shapes: by name, [K, ...] of one trial.
+        compute: slice of the trials -> their tensors [K, b, ...] by the same names.
+
+    Returns:
+        the tensors of all trials by name, float32.
+    """
+    pieces = [slice(int(piece[0]), int(piece[-1]) + 1) for piece in microbatches(torch.arange(trials), count)]
+    lengths = [piece.stop - piece.start for piece in pieces]
+    sizes = [math.prod(shape) for shape in shapes.values()]
+
+    def of_piece(part: int) -> Tensor:
+        tensors = compute(pieces[part])
+        return torch.cat([tensors[name].flatten() for name in shapes])
+
+    flat = team.map([length * sum(sizes) for length in lengths], of_piece)
+    found: dict[str, list[Tensor]] = {name: [] for name in shapes}
+    for one, length in zip(flat, lengths, strict=True):
+        for (name, shape), values in zip(shapes.items(), one.split([length * size for size in sizes]), strict=True):
+            found[name].append(values.view(shape[0], length, *shape[1:]))
+    return {name: torch.cat(parts, 1) for name, parts in found.items()}

@@ -22,7 +22,7 @@ from agents.common.ppo import PPO, Sequences
 from agents.common.replay import TrialReplay
 from agents.common.savepoints import savepoint_beside_replay
 from agents.contract import AgentError, Algorithm, Interface, MetricInfo, RoundBatch, TrialBatch, Weights
-from agents.functional.elbo import decoding_weights, kl_to_previous, reparameterise
+from agents.functional.elbo import decoding_weights, kl_to_previous, reparameterise, scaled_changes
 from agents.functional.parameters import Parameters, part, whole
 from agents.functional.schedules import linear_schedule
 from agents.nets.decoders import Decoders, GaussianReward, RewardDecoder
@@ -34,7 +34,7 @@ from agents.nets.policies import ActionStd, Distribution, make_policy
 from agents.nets.statistics import REWARD, RunningStatistics
 from agents.nets.trial_inputs import TrialInputs
 from agents.nets.weights import check_adam, take_weights
-from agents.team import take_gradient
+from agents.team import compute_trials, take_gradient
 
 LOG_VARIANCES = (-10.0, 4.0)  # of a belief
 ENCODING = ("encoder", "belief", "decoder")  # what the evidence lower bound teaches
@@ -233,32 +233,39 @@ class VariBADLearner(InContextLearner):
         """Update actor and critic; return metrics and the beliefs [steps, 2 D] that the policy acted on."""
         agent, encoded = self.agent, self.encode_trials(trials)
         parameters = {**self.parameters, **self.statistics_tensors()}
-        encode, with_encoded = agent.trial_inputs.policy.encoder, agent.trial_inputs.with_encoded
-        with torch.no_grad():
-            observed = encode(parameters, encoded.observation)
-            belief = self._beliefs(with_encoded(encoded.inputs, observed))
-            _, value = agent.networks.heads(parameters, observed, belief)
+        encode, heads = agent.trial_inputs.policy.encoder, agent.networks.heads
+
+        def read(chosen: Tensor | slice) -> tuple[Tensor, Belief]:
+            observed = encode(parameters, encoded.observation[:, chosen])
+            return observed, self._beliefs(agent.trial_inputs.with_encoded(encoded.inputs[:, chosen], observed))
+
+        def acted_on(chosen: slice) -> Parameters:
+            observed, belief = read(chosen)
+            return {"value": heads(parameters, observed, belief)[1], "belief": torch.cat(belief, -1)}
+
+        steps, count = encoded.valid.shape
+        shapes = {"value": (steps,), "belief": (steps, 2 * self.config.latent_size)}
+        value, belief = compute_trials(self.team, count, self.parts(), shapes, acted_on).values()
         advantage, target = self._ppo.advantages(value, encoded.reward, encoded.valid)
         sequences = Sequences(encoded.action, encoded.log_prob, advantage, target, encoded.valid)
+        believed = belief[encoded.valid]
         if self.config.policy_into_encoder:
 
             def evaluate_actions(indices: Tensor) -> tuple[Distribution, Tensor]:
-                observed = encode(parameters, encoded.observation[:, indices])
-                beliefs = self._beliefs(with_encoded(encoded.inputs[:, indices], observed))
-                return agent.networks.heads(parameters, observed, beliefs)
+                return heads(parameters, *read(indices))
 
         else:  # beliefs are constants: every step is a sequence of its own, and minibatches mix those of all trials
             sequences = sequences.map(lambda tensor: tensor[encoded.valid][None])
-            observation, mean, log_variance = (x[encoded.valid][None] for x in (encoded.observation, *belief))
+            observation = encoded.observation[encoded.valid]
 
             def evaluate_actions(indices: Tensor) -> tuple[Distribution, Tensor]:
-                beliefs = mean[:, indices], log_variance[:, indices]
-                return agent.networks.heads(parameters, encode(parameters, observation[:, indices]), beliefs)
+                mean, log_variance = believed[None, indices].chunk(2, -1)
+                return heads(parameters, encode(parameters, observation[None, indices]), (mean, log_variance))
 
         metrics = self._ppo.update(sequences, evaluate_actions)
         with torch.no_grad():
             agent.trial_inputs.policy.project(part(self.parameters, "actor"))
-        return metrics, torch.cat(belief, -1)[encoded.valid]
+        return metrics, believed
 
     def _beliefs(self, inputs: Tensor) -> Belief:
         """Beliefs after each step of whole trials, [L, B, D]."""
@@ -316,7 +323,7 @@ class VariBADLearner(InContextLearner):
             target = RunningStatistics.normalise_numbers(self.statistics_tensors(), target, REWARD)
         following = next_observation
         if config.state_coef and config.decode_changes:
-            following = _changes(observation, next_observation, valid)
+            following = scaled_changes(observation, next_observation, valid, RunningStatistics.CLIP)
         at_steps = torch.cat([observation, action], -1), next_observation, following, target.to(self.device)
         weight = decoding_weights(valid, posterior_steps, decoded_steps)
         length = valid.sum(0).float().mean()
@@ -388,13 +395,6 @@ class VariBADLearner(InContextLearner):
     def savepoint(self) -> Callable[[], None]:
         """A function that takes the learner back to this moment, until the next savepoint is made."""
         return savepoint_beside_replay(self._small_state(), self._load_small_state, (self._trials,))
-
-
-def _changes(observation: Tensor, following: Tensor, valid: Tensor) -> Tensor:
-    """Changes of observations [L, B, E] in standard deviations of the valid steps' changes, clipped as inputs are."""
-    change = following - observation
-    deviation = change[valid].std(0) + 1e-3
-    return (change / deviation).clamp(-RunningStatistics.CLIP, RunningStatistics.CLIP)
 
 
 VARIBAD = Algorithm(VariBADConfig, VariBADAgent, VariBADLearner)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -20,6 +20,7 @@ from agents.nets.policies import Distribution, Policy
 from agents.team import ALONE, Team, sum_parts
 
 InnerObjective = Literal["likelihood_ratio", "log_likelihood"]
+ActingDistributions = Callable[[int], list[Distribution]]  # of each round, of the tasks of a chunk by its number
 STEP_SIZE = "step_size/"  # before a parameter's name: its learned step sizes, among the meta-parameters
 
 
@@ -134,40 +135,49 @@ class MetaObjective:
         """`function(parameters, *data of one task)` for every task of `data`, results stacked along a leading axis."""
         return torch.func.vmap(function, in_dims=(None, *[0] * len(data)))(parameters, *data)
 
-    def acting_distributions(self, parameters: Parameters, rounds: list[Steps]) -> list[Distribution]:
-        """`distributions` of all tasks at the parameters that acted, constants: what KL is measured from."""
-        with torch.no_grad():
-            chunks = [self.over_tasks(self.distributions, parameters, *chunk) for chunk in self._chunks(rounds)]
-        return [tuple(map(torch.cat, zip(*of_round, strict=True))) for of_round in zip(*chunks, strict=True)]
+    def acting_distributions(self, parameters: Parameters, rounds: list[Steps]) -> ActingDistributions:
+        """`distributions` of the tasks at the parameters that acted, constants: what KL is measured from.
+
+        Those of a chunk are computed when they are first asked for: a learner of a team needs those of its own alone.
+        """
+        chunks = self._chunks(rounds)
+
+        @cache
+        @torch.no_grad()
+        def of_chunk(part: int) -> list[Distribution]:
+            of_rounds = self.over_tasks(self.distributions, parameters, chunks[part])
+            return [tuple(value.contiguous() for value in distribution) for distribution in of_rounds]
+
+        return of_chunk
 
     def meta_gradient(
-        self, parameters: Parameters, rounds: list[Steps], old: list[Distribution]
+        self, parameters: Parameters, rounds: list[Steps], old: ActingDistributions
     ) -> tuple[Parameters, LossTerms]:
         """Exact gradient of the mean outer loss over tasks, through every inner step; and its loss terms."""
 
-        def total(theta: Parameters, chunk: Any) -> tuple[Tensor, Tensor]:
+        def total(theta: Parameters, *chunk: Any) -> tuple[Tensor, Tensor]:
             losses, terms = self.over_tasks(self.task_loss, theta, *chunk)
             return losses.sum(), terms.sum(0)
 
-        chunks = self._chunks(rounds, old)
+        chunks = self._chunks(rounds)
 
         def of_chunk(part: int) -> Tensor:
-            gradient, terms = torch.func.grad(total, has_aux=True)(parameters, chunks[part])
+            gradient, terms = torch.func.grad(total, has_aux=True)(parameters, chunks[part], old(part))
             return torch.cat([flatten(gradient), terms.detach()])
 
         entries = sum(value.numel() for value in parameters.values())
         summed = sum_parts(self.team.map([entries + 3] * len(chunks), of_chunk)) / len(rounds[0].weight)
         return unflatten(summed[:entries], parameters), LossTerms(*summed[entries:].tolist())
 
-    def loss_terms(self, parameters: Parameters, rounds: list[Steps], old: list[Distribution]) -> LossTerms:
+    def loss_terms(self, parameters: Parameters, rounds: list[Steps], old: ActingDistributions) -> LossTerms:
         """Outer loss, KL and entropy at these parameters."""
-        chunks = self._chunks(rounds, old)
+        chunks = self._chunks(rounds)
 
         def of_chunk(part: int) -> Tensor:
-            return self.over_tasks(self.task_loss, parameters, *chunks[part])[1].flatten()
+            return self.over_tasks(self.task_loss, parameters, chunks[part], old(part))[1].flatten()
 
         with torch.no_grad():
-            terms = self.team.map([3 * len(chunk[0][0].weight) for chunk in chunks], of_chunk)
+            terms = self.team.map([3 * len(chunk[0].weight) for chunk in chunks], of_chunk)
         return LossTerms(*torch.cat(terms).view(-1, 3).mean(0).tolist())
 
     def fisher_product(self, parameters: Parameters, rounds: list[Steps], damping: float) -> Callable[[Tensor], Tensor]:
@@ -191,7 +201,7 @@ class MetaObjective:
 
             def of_chunk(part: int) -> Tensor:
                 if part not in linear:
-                    linear[part] = self._linearise(parameters, *chunks[part])
+                    linear[part] = self._linearise(parameters, chunks[part])
                 return flatten(linear[part](tangent))
 
             return sum_parts(self.team.map([len(vector)] * len(chunks), of_chunk)) / tasks + damping * vector
@@ -258,11 +268,11 @@ class MetaObjective:
         (image,) = vjp(tuple(part * weight for part in self.policy.fisher(output, output_tangent)))
         return {name: value.detach() for name, value in image.items()}
 
-    def _chunks(self, *data: Any) -> list[Any]:
-        weight = data[0][0].weight
+    def _chunks(self, rounds: list[Steps]) -> list[list[Steps]]:
+        weight = rounds[0].weight
         tasks, steps = weight.shape
         steps *= self.policy.encoder.memory_factor
-        return split_tasks(data, tasks, task_chunk_size(self.task_chunk, steps, weight.device))
+        return split_tasks(rounds, tasks, task_chunk_size(self.task_chunk, steps, weight.device))
 
 
 def split_step_sizes(parameters: Parameters) -> tuple[Parameters, Parameters]:

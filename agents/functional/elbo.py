@@ -55,3 +55,19 @@ def decoding_weights(valid: Tensor, posterior_steps: Tensor, decoded_steps: Tens
     valid_PB, valid_SB = valid[posterior_steps], valid[decoded_steps]
     weight = (valid_PB[:, None] & valid_SB[None]).float() * (steps / len(decoded_steps))
     return weight / (trials * valid_PB.float().mean(1).sum().clamp(min=1e-6))
+
+
+def scaled_changes(observation: Tensor, following: Tensor, valid: Tensor, limit: float) -> Tensor:
+    """Changes of observations in standard deviations of those of the valid steps, clipped.
+
+    Args:
+        observation: [L, B, E] float.
+        following: [L, B, E] float, the next ones.
+        valid: [L, B] bool.
+        limit: largest size.
+
+    Returns:
+        [L, B, E].
+    """
+    change = following - observation
+    return (change / (change[valid].std(0) + 1e-3)).clamp(-limit, limit)

@@ -86,7 +86,7 @@ def loss_by_loop(objective, parameters, rounds, old):
             theta = {
                 name: value - rate[name] * slope for (name, value), slope in zip(theta.items(), slopes, strict=True)
             }
-        mine = [tuple(part[index] for part in one) for one in old]
+        mine = [tuple(part[index] for part in one) for one in old(0)]
         one_loss, _ = objective.task_loss(parameters, task(rounds, index), mine)
         # The last policy's surrogate by hand, where it is the whole loss.
         if len(objective.outer_loss_weights) == 1 and not objective.inner_kl_coef:
@@ -160,7 +160,7 @@ def test_the_fisher_product_is_the_hessian_of_the_adapted_kl(kind, inner_steps, 
             judged = kl[-len(objective.outer_loss_weights) :]
             return sum(weight * one for weight, one in zip(objective.outer_loss_weights, judged, strict=True))
 
-        return torch.func.vmap(one, in_dims=(None, 0, 0))(theta, rounds, old).mean()
+        return torch.func.vmap(one, in_dims=(None, 0, 0))(theta, rounds, old(0)).mean()
 
     vector = torch.randn(len(flatten(parameters)), generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     _, exact = torch.func.jvp(torch.func.grad(divergence), (parameters,), (unflatten(vector, parameters),))
@@ -200,7 +200,7 @@ def test_the_first_order_fisher_product_takes_inner_gradients_for_constants(lear
             after = objective.distributions(theta, rounds)[-1]
             return (rounds[-1].weight * objective.policy.kl(old[-1], after)).sum()
 
-        return torch.func.vmap(one, in_dims=(None, 0, 0))(theta, rounds, old).mean()
+        return torch.func.vmap(one, in_dims=(None, 0, 0))(theta, rounds, old(0)).mean()
 
     vector = torch.randn(len(flatten(parameters)), generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     _, exact = torch.func.jvp(torch.func.grad(divergence), (parameters,), (unflatten(vector, parameters),))
@@ -230,7 +230,7 @@ def test_T2_a_parameter_left_out_raises():
     objective, parameters, rounds = problem("gaussian", 1)
     del parameters["weight_1"]
     with pytest.raises(KeyError):
-        objective.acting_distributions(parameters, rounds)
+        objective.acting_distributions(parameters, rounds)(0)
 
 
 def test_T3_adapted_parameters_do_not_depend_on_the_number_of_tasks():

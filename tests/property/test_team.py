@@ -103,13 +103,23 @@ def test_a_team_of_any_size_comes_to_the_bits_of_one(name):
 
 
 @pytest.mark.parametrize("name", sorted(FINER))
-def test_the_gradient_of_a_minibatch_is_that_of_its_parts(name):
-    """One update in three parts and in one: the same but for rounding, which Adam's first steps would enlarge."""
+def test_the_gradient_of_a_minibatch_is_that_of_its_parts(name, monkeypatch):
+    """Two updates in three parts and in one: the same but for rounding, which Adam's first steps would enlarge."""
+    step, taken = torch.optim.Adam.step, []
+
+    def watched(self):
+        taken.append(torch.cat([value.grad.flatten() for value in self.param_groups[0]["params"]]))
+        return step(self)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", watched)
     more = ("agent.learning_rate=1e-6", *(["agent.vae_learning_rate=1e-6"] if "varibad" in name else []))
     (cut, some), (_, other) = (two_updates(name, Alone(), *more, f"agent.microbatches={n}") for n in (3, 1))
     assert cut.parts() == 3
     for one, another in zip(some, other, strict=True):
         assert one == pytest.approx(another, rel=2e-3, abs=1e-5)
+    half = len(taken) // 2
+    for one, another in zip(taken[:half], taken[half:], strict=True):
+        assert float((one - another).norm()) < 1e-4 * float(another.norm())
 
 
 def test_a_part_that_is_left_out_is_found():
