@@ -132,16 +132,20 @@ def test_vmap_is_the_loop_is_finite_differences(kind, inner_steps, changed):
 
 @pytest.mark.parametrize("kind", ["gaussian", "categorical"])
 def test_chunks_change_nothing(kind):
-    objective, parameters, rounds = problem(kind, 2, outer_loss_weights=(0.6, 0.4))
+    objective, parameters, rounds = problem(kind, 2, outer_loss_weights=(0.6, 0.4), inner_kl_coef=0.1)
     old = objective.acting_distributions(parameters, rounds)
     vector = torch.randn(flatten(parameters).shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    whole = objective.meta_gradient(parameters, rounds, old)
+    moved = {name: value + 0.02 for name, value in parameters.items()}
+    whole, terms = objective.meta_gradient(moved, rounds, old), objective.loss_terms(moved, rounds, old)
+    assert terms.kl > 1e-5
     product = objective.fisher_product(parameters, rounds, 0.1)(vector)
     for size in (1, 2):
         cut = dataclasses.replace(objective, task_chunk=size)
-        again = cut.meta_gradient(parameters, rounds, cut.acting_distributions(parameters, rounds))
+        acting = cut.acting_distributions(parameters, rounds)
+        again = cut.meta_gradient(moved, rounds, acting)
         torch.testing.assert_close(flatten(again[0]), flatten(whole[0]))
         assert again[1] == pytest.approx(whole[1])
+        assert cut.loss_terms(moved, rounds, acting) == pytest.approx(terms)
         torch.testing.assert_close(cut.fisher_product(parameters, rounds, 0.1)(vector), product)
 
 

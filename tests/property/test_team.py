@@ -1,12 +1,14 @@
 """Learners that share an update come to the bits of one alone: every algorithm, with teams of threads.
 
-But for TRPO, whose forward derivatives torch keeps for the whole process: it is in test_learner_group.py, in processes.
+But for TRPO, whose forward derivatives torch keeps for the whole process: it is in processes, which need no Ray here.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ import torch
 from agents.team import Alone, microbatches, sum_parts
 from envs.navigation.point_nav import PointNav
 from tests.helpers import TINY_PEARL, sample, some_tasks
+from trainers.cluster.team import ProcessTeam
 from trainers.recipes.assembling import build
 from trainers.recipes.schema import Recipe
 
@@ -22,6 +25,7 @@ MAML = ["agent.meta_batch_size=5", "agent.rollouts=4", "agent.hidden_sizes=[16, 
 IN_CONTEXT = ["agent.meta_batch_size=6", "agent.microbatches=3", "agent.num_minibatches=2", "agent.update_epochs=2"]
 CASES = {
     "maml": ("point_nav_maml", MAML),
+    "maml_trpo": ("point_nav_maml_trpo", MAML),
     "maml_step_sizes": ("point_nav_metasgd", MAML),
     "reptile": ("point_nav_reptile", MAML),
     "rl2": ("point_nav_rl2", IN_CONTEXT),
@@ -85,7 +89,7 @@ def tensors_of(state):
     return [tensor for one in state for tensor in tensors_of(one)] if isinstance(state, (list, tuple)) else []
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name for name in CASES if name != "maml_trpo"])
 def test_a_team_of_any_size_comes_to_the_bits_of_one(name):
     alone, expected = two_updates(name, Alone())
     assert alone.parts() >= 3
@@ -100,6 +104,56 @@ def test_a_team_of_any_size_comes_to_the_bits_of_one(name):
                 assert len(found) == len(wanted)
                 assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
         assert all(team.computed for team in teams), "each has done a share"
+
+
+SHARED = [(6, 6, 3), (5,), (2, 0, 4, 4, 1, 1, 1)]
+"""Lengths of parts: as many as processes, fewer, more; in all of them some differ."""
+
+
+def in_a_process(rank, size, folder):
+    """What one process of a team gets: of some maps, and of TRPO's updates."""
+    torch.set_num_threads(1)
+    store = torch.distributed.FileStore(str(folder / "store"), size)
+    wait = timedelta(seconds=120)
+    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=wait)
+    team, computed = ProcessTeam(CPU), []
+
+    def part(number, length):
+        computed.append(number)
+        return torch.arange(length) + 10.0 * number
+
+    found = [team.map(lengths, lambda number, of=lengths: part(number, of[number])) for lengths in SHARED]
+    counted = team.floats
+    learner, metrics = two_updates("maml_trpo", team)
+    torch.save((found, computed, counted, metrics, tensors_of(learner.state_dict())), folder / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_processes_share_parts_of_any_lengths_and_trpos_updates(tmp_path):
+    size = 3
+    processes = torch.multiprocessing.start_processes(
+        in_a_process, args=(size, tmp_path), nprocs=size, join=False, start_method="spawn"
+    )
+    ends = time.monotonic() + 300
+    while not processes.join(timeout=5):
+        if time.monotonic() > ends:
+            for process in processes.processes:
+                process.kill()
+            pytest.fail("the processes did not end within 300 s")
+    alone, expected = two_updates("maml_trpo", Alone())
+    wanted, everything = tensors_of(alone.state_dict()), []
+    for rank in range(size):
+        found, computed, floats, metrics, state = torch.load(tmp_path / f"{rank}.pt")
+        everything += computed
+        for parts, lengths in zip(found, SHARED, strict=True):
+            assert [part.tolist() for part in parts] == [
+                [entry + 10.0 * number for entry in range(length)] for number, length in enumerate(lengths)
+            ]
+        # The largest blocks are 6 of (6 | 6 | 3), 5 of ( | | 5) and 8 of (2 0 | 4 4 | 1 1 1), from each of two others.
+        assert floats == 2 * (6 + 5 + 8)
+        assert metrics == expected
+        assert all(torch.equal(one, other) for one, other in zip(state, wanted, strict=True))
+    assert sorted(everything) == sorted(number for lengths in SHARED for number in range(len(lengths))), "once each"
 
 
 @pytest.mark.parametrize("name", sorted(FINER))
