@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -131,7 +132,8 @@ def compute_trials(
     Returns:
         the tensors of all trials by name, float32.
     """
-    pieces = [slice(int(piece[0]), int(piece[-1]) + 1) for piece in microbatches(torch.arange(trials), count)]
+    count = min(count, trials)
+    pieces = [slice(*ends) for ends in pairwise(part * trials // count for part in range(count + 1))]
     lengths = [piece.stop - piece.start for piece in pieces]
     sizes = [math.prod(shape) for shape in shapes.values()]
 
