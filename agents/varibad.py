@@ -294,14 +294,14 @@ class VariBADLearner(InContextLearner):
         generator = torch.Generator().manual_seed(self._ppo.seed * 1_000_003 + self._ppo.updates)
         rates = self.config.vae_learning_rate, self.config.final_vae_learning_rate
         self._vae.param_groups[0]["lr"] = linear_schedule(*rates, self._ppo.updates - 1, self.config.decay_updates)
-        mean_terms = torch.zeros(4)
+        mean_terms = torch.zeros(4, device=self.device)
         for _ in range(self.config.vae_updates):
             indices = torch.randperm(len(self._trials), generator=generator)[: self.config.vae_batch]
             batch = {name: value.transpose(0, 1) for name, value in self._trials.select(indices).items()}
             terms = self._take_elbo_gradient(batch, generator)
             torch.nn.utils.clip_grad_norm_(self._vae.param_groups[0]["params"], 10.0)
             self._vae.step()
-            mean_terms += terms.cpu() / self.config.vae_updates
+            mean_terms += terms / self.config.vae_updates
         return dict(zip(("elbo", "reward_error", "state_error", "belief_kl"), mean_terms.tolist(), strict=True))
 
     def _take_elbo_gradient(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:

@@ -7,7 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import torch
@@ -98,6 +98,18 @@ def torch_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def gradients_in_this_thread() -> AbstractContextManager[None]:
+    """Gradients that are taken inside have one order of summation, also on a GPU.
+
+    There PyTorch takes them in a thread of its own, and where a gradient of gradients may go either of two ways first,
+    it goes by the age of operations, which each thread counts for itself: MAML's first meta-gradient in a process
+    differed from the same one later in its last bits (measured on an H200), so a resumed run from an uninterrupted one.
+    https://docs.pytorch.org/docs/stable/generated/torch.autograd.grad_mode.set_multithreading_enabled.html
+    """
+    mode: AbstractContextManager[None] = torch.autograd.set_multithreading_enabled(False)
+    return mode
+
+
 def prepare_gpu(device: torch.device, *, deterministic: bool) -> None:
     """Have a GPU compute as the CPU does: whole float32, and where it is asked for the same bits in every run.
 
@@ -114,4 +126,5 @@ def prepare_gpu(device: torch.device, *, deterministic: bool) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
         torch.backends.cudnn.deterministic = True
         torch.use_deterministic_algorithms(True, warn_only=True)  # an operation that has none is named, once
+        torch.backends.cuda.enable_mem_efficient_sdp(False)  # attention whose gradients atomic additions sum
         setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010, which would cost time

@@ -15,7 +15,7 @@ from agents.contract import Learner, Plan, Round, TeamLearner, concatenate
 from trainers.cluster.nodes import facts
 from trainers.cluster.parcels import unpacked
 from trainers.cluster.team import ProcessTeam
-from trainers.process import keep_freed_memory, prepare_gpu
+from trainers.process import gradients_in_this_thread, keep_freed_memory, prepare_gpu
 from trainers.runs.facts import BatchFacts, facts_of
 
 
@@ -78,7 +78,8 @@ class LearnerProcess:
         """One meta-update on the trials that were received."""
         batch = concatenate(self._trials)
         self._trials = []
-        metrics = self._learner.update(batch)
+        with gradients_in_this_thread():
+            metrics = self._learner.update(batch)
         return metrics, facts_of(batch, rounds, self._family.reward_terms, self._family.action_space)
 
     def plan(self, iteration: int) -> Plan:

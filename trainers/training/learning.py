@@ -7,6 +7,7 @@ from typing import Protocol
 
 from agents.contract import Learner, Round, TrialBatch, concatenate
 from envs.task import TaskFamily
+from trainers.process import gradients_in_this_thread
 from trainers.runs.facts import BatchFacts, facts_of
 from trainers.sampling.samplers import Trials
 
@@ -42,5 +43,6 @@ class LearningHere:
     def learn(self, rounds: Sequence[Round]) -> tuple[dict[str, float], BatchFacts]:
         batch = concatenate(self._trials)
         self._trials = ()
-        metrics = self._learner.update(batch)
+        with gradients_in_this_thread():
+            metrics = self._learner.update(batch)
         return metrics, facts_of(batch, rounds, self._family.reward_terms, self._family.action_space)
