@@ -25,7 +25,7 @@ import ray
 import torch
 from measure import record
 
-from agents.contract import concatenate
+from agents.contract import TrialBatch, concatenate
 from trainers.process import keep_freed_memory
 from trainers.recipes import registry
 from trainers.recipes.assembling import build
@@ -56,16 +56,21 @@ def resident_mb() -> float:
 class Case:
     """A recipe's agent, learner and the shards of one iteration."""
 
-    def __init__(self, name: str, tasks_factor: int = 1) -> None:
-        self.name, self.recipe = name, Recipe.load(name, ["device=cpu"])
+    def __init__(self, name: str, tasks_factor: int = 1, iteration: int = 1, overrides: Sequence[str] = ()) -> None:
+        self.name, self.recipe = name, Recipe.load(name, ["device=cpu", *overrides])
         self.family = registry.family(self.recipe.family)
         self.agent, self.learner = build(self.recipe, self.family, torch.device("cpu"))
-        plan, seed = self.learner.plan(1), self.recipe.seed
-        tasks = list(planned_tasks(plan, self.family, frozen_task_sets(self.recipe, self.family).get("train"), seed, 1))
+        plan, seed = self.learner.plan(iteration), self.recipe.seed
+        fixed = frozen_task_sets(self.recipe, self.family).get("train")
+        tasks = list(planned_tasks(plan, self.family, fixed, seed, iteration))
         tasks = tasks * tasks_factor
-        keys = [random_key(seed, "training", 1, trial) for trial in range(len(tasks) * plan.trials_per_task)]
+        keys = [random_key(seed, "training", iteration, trial) for trial in range(len(tasks) * plan.trials_per_task)]
         self.shards = make_shards(tasks, plan.rounds, keys, self.recipe.sampling.tasks_per_shard)
         self.weights = self.learner.weights()
+
+    def batch(self) -> TrialBatch:
+        """The trials of the whole iteration."""
+        return concatenate([run_trials(self.agent, self.family, self.weights, shard) for shard in self.shards])
 
     def shard_seconds(self) -> float:
         """Processor seconds of sampling a shard, median of three after a first one."""
@@ -114,7 +119,7 @@ def weight_cost(case: Case) -> dict[str, float]:
 
 def learner_seconds(case: Case) -> float:
     """Processor seconds of a meta-update on one thread, the second of two."""
-    batch = concatenate([run_trials(case.agent, case.family, case.weights, shard) for shard in case.shards])
+    batch = case.batch()
     case.learner.update(batch)
     began = time.process_time()
     case.learner.update(batch)

@@ -246,7 +246,7 @@ def test_a_resumed_run_may_change_its_cluster_and_each_process_notes_its_nodes(t
     noted = Run.open(run.path).provenance()
     assert noted["nodes"] == [{"id": "a1"}]
     assert noted["resumed"][0]["nodes"] == [{"id": "b2"}, {"id": "c3"}]
-    with pytest.raises(RecipeError, match=r"workers: 0 samples in this process; set cluster: null"):
+    with pytest.raises(RecipeError, match=r"workers: 0 and learners: 0 leave nothing to a cluster; set one"):
         open_for_resume(run.path, ["workers=0"])
 
 

@@ -79,8 +79,8 @@ class Recipe(Config):
     seed: NonNegativeInt = 0  # of all that is random in training
     iterations: PositiveInt = 100  # meta-updates of the run
     workers: NonNegativeInt | Literal["auto"] = "auto"  # Ray actors; 0 samples in this process; auto: one a core
-    cluster: Cluster | None = None  # that workers and learners run on: HOST:PORT of its head; auto: this machine's
     learners: NonNegativeInt = 0  # Ray actors that share each meta-update, each on its own GPU; 0 learns here
+    cluster: Cluster | None = None  # that workers and learners run on: HOST:PORT of its head; auto: this machine's
     device: Device = "auto"  # what learns; auto: the GPU if there is one
     deterministic: bool = True  # on a GPU: the same bits in every run, by operations that may be slower
     family: str  # a listed one, module:Class or a YAML file
@@ -197,9 +197,9 @@ class Recipe(Config):
 
     @field_validator("cluster")
     @classmethod
-    def _has_workers(cls, cluster: str | None, known: ValidationInfo) -> str | None:
-        if cluster is not None and known.data.get("workers") == 0:
-            raise ValueError("workers: 0 samples in this process; set cluster: null, or a number of workers")
+    def _is_used(cls, cluster: str | None, known: ValidationInfo) -> str | None:
+        if cluster is not None and known.data.get("workers") == known.data.get("learners") == 0:
+            raise ValueError("workers: 0 and learners: 0 leave nothing to a cluster; set one of them, or cluster: null")
         return cluster
 
     @property
