@@ -111,7 +111,7 @@ SHARED = [(6, 6, 3), (5,), (2, 0, 4, 4, 1, 1, 1)]
 
 
 def in_a_process(rank, size, folder):
-    """What one process of a team gets: of some maps, and of TRPO's updates."""
+    """One process of a team: saves what it gets of some maps, and of TRPO's updates."""
     torch.set_num_threads(1)
     store = torch.distributed.FileStore(str(folder / "store"), size)
     wait = timedelta(seconds=120)
