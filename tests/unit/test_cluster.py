@@ -67,7 +67,7 @@ def test_ray_client_is_refused_with_the_reason():
 
 
 def test_a_cluster_without_workers_contradicts_itself():
-    with pytest.raises(RecipeError, match=r"cluster is .*, but workers: 0 and learners: 0 leave nothing to a cluster; "):
+    with pytest.raises(RecipeError, match=r"cluster is .*, but workers: 0 and learners: 0 leave nothing to "):
         Recipe.load("point_nav_maml", ["workers=0", "cluster=10.0.0.1:6379"])
 
 
