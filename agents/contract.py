@@ -231,6 +231,11 @@ class TeamLearner(Protocol):
         """Into how many parts an update is cut: more learners would have nothing to do."""
 
 
+def shared_parts(learner: Learner) -> int:
+    """Into how many parts copies of this learner would share an update; 0 where they cannot."""
+    return learner.parts() if isinstance(learner, TeamLearner) else 0
+
+
 def policy_weights(learner: Learner) -> dict[str, torch.Tensor]:
     """The weights that an evaluation of the learner's policy acts with; only an `ExploringLearner` has others."""
     return learner.policy_weights() if isinstance(learner, ExploringLearner) else learner.weights()

@@ -34,7 +34,7 @@ from trainers.runs.provenance import provenance
 SETTINGS = ["device=cpu", "learner_threads=1", "checkpoints.every=10", "evaluation.every=20"]
 RECIPES = {
     "point_nav_maml": ["iterations=80", "agent.meta_batch_size=8", "sampling.tasks_per_shard=1"],
-    "point_nav_pearl": ["iterations=50", "agent.gradient_steps=100"],
+    "point_nav_pearl": ["iterations=160", "agent.gradient_steps=100"],
 }
 STORE_BYTES = 200_000_000
 

@@ -114,7 +114,30 @@ def test_a_learner_that_is_killed_costs_one_update_and_no_bit(tmp_path, monkeypa
     assert results(tmp_path / "2") == alone
     assert len(updates) == 4, "the lost update was repeated, and nothing else"
     (sentence,) = said
+    assert sentence.startswith("of 2 learners 1 died (")
     assert "a new group goes on from the checkpoint of iteration 1" in sentence
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_learner_that_dies_between_updates_costs_none(tmp_path, monkeypatch, rank, alone):
+    """Long after the last checkpoint: those that are left are where it was."""
+    learn, savepoint, said, updates, moments = LearnerGroup.learn, LearnerGroup.savepoint, [], [], []
+
+    def killed_once(self):
+        moments.append(1)
+        if len(moments) == 3:
+            import ray
+
+            os.kill(ray.get(self._actors[rank].describe.remote())["process"], signal.SIGKILL)
+        return savepoint(self)
+
+    monkeypatch.setattr(LearnerGroup, "savepoint", killed_once)
+    monkeypatch.setattr(LearnerGroup, "learn", lambda self, rounds: updates.append(1) or learn(self, rounds))
+    run = setup.create_run(recipe("maml", "learners=2", "checkpoints.every=100"), tmp_path / "2")
+    assert running.run(run, stop=running.StopRequest(said.append)).iteration == 3
+    assert results(tmp_path / "2") == alone
+    assert len(updates) == 3, "none was repeated"
+    assert "goes on from the checkpoint of iteration 2" in said[0]
 
 
 def test_a_lost_only_learner_goes_on_from_the_newest_checkpoint(tmp_path, monkeypatch, alone):
@@ -144,7 +167,7 @@ def test_learners_that_die_again_and_again_end_the_run_with_a_sentence(tmp_path,
         return learn(self, rounds)
 
     monkeypatch.setattr(LearnerGroup, "learn", killed)
-    with pytest.raises(LearnersLostError, match=r"of 1 learners 1 failed"):
+    with pytest.raises(LearnersLostError, match=r"of 1 learners 1 died"):
         train("maml", tmp_path / "1", "learners=1")
     assert checkpoints.iterations(tmp_path / "1" / "checkpoints") == [0]
 
@@ -195,11 +218,10 @@ def test_a_group_resumes_and_may_change_its_size(tmp_path, alone):
     ("overrides", "error", "says"),
     [
         (
-            ["learners=4"],
-            ClusterError,
-            "3 parts: lower learners, or cut it finer by a smaller agent.task_chunk",
+            ["learners=2", "device=cuda"],
+            DeviceError,
+            "cuda: 2 learners need a GPU each, and Ray has 0; use device=auto",
         ),
-        (["learners=2", "device=cuda"], DeviceError, "learners=2 with device=cuda need a GPU each, and Ray has 0"),
         (["learners=2", "device=cuda:1"], DeviceError, "learners take the GPUs that Ray gives them"),
     ],
 )
@@ -207,6 +229,16 @@ def test_groups_that_cannot_be_are_refused_with_a_sentence(tmp_path, overrides, 
     with pytest.raises(error, match=says):
         train("maml", tmp_path / "run", *overrides)
     assert checkpoints.iterations(tmp_path / "run" / "checkpoints") == [0]
+
+
+def test_more_learners_than_parts_are_refused_before_a_run_is_made(tmp_path):
+    cure = "3 parts; lower learners, or cut it finer by a smaller agent.task_chunk"
+    with pytest.raises(ClusterError, match=cure):
+        train("maml", tmp_path / "run", "learners=4")
+    assert not (tmp_path / "run").exists()
+    running.train(recipe("maml", "iterations=1"), tmp_path / "run")
+    with pytest.raises(ClusterError, match=r"3 parts; lower learners$"):  # its chunks cannot change any more
+        running.run(setup.open_for_resume(tmp_path / "run", ["iterations=2", "learners=4"]))
 
 
 def test_a_group_without_room_says_what_it_waits_for_and_gives_up(tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from trainers.cluster import addresses
 from trainers.cluster.addresses import Address
@@ -237,8 +237,10 @@ class Raylet:
 class Head:
     """The head of a cluster that was joined, on whatever machine: without it no worker can be started."""
 
+    _said: ClassVar[set[str]] = set()  # places of which this process has said so: sampler and learners look both
+
     def __init__(self, place: str, say: Callable[[str], None]) -> None:
-        self._place, self._say, self._said = place, say, False
+        self._place, self._say = place, say
         host, _, port = place.rpartition(":")
         self._host_and_port = host.strip("[]"), int(port)
         self._answered = self._looked = time.monotonic()
@@ -251,8 +253,8 @@ class Head:
         gone = f"the head of the Ray cluster at {self._place} does not answer ({self._error})"
         if away > HEAD_S:
             raise ClusterError(f"{gone} since {away:.0f} s; mend that")
-        if not self._said:
-            self._said = True
+        if self._place not in self._said:
+            self._said.add(self._place)
             self._say(f"{gone[0].upper()}{gone[1:]}; the run stops if it is away for {HEAD_S:.0f} s")
 
     def answers(self) -> bool:
@@ -263,7 +265,8 @@ class Head:
         except OSError as error:
             self._error = error
             return False
-        self._answered, self._said = time.monotonic(), False
+        self._answered = time.monotonic()
+        self._said.discard(self._place)
         return True
 
 

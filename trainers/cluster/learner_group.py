@@ -26,6 +26,7 @@ from trainers.cluster.connection import Connection
 from trainers.cluster.learner_process import LearnerProcess
 from trainers.cluster.nodes import Nodes
 from trainers.cluster.parcels import packed
+from trainers.cluster.readiness import of_a_node, reason
 from trainers.errors import USER_ERRORS, ClusterError, DeviceError, LearnersLostError, TrialsLostError
 from trainers.recipes.schema import Recipe
 from trainers.runs.facts import BatchFacts
@@ -140,16 +141,30 @@ class LearnerGroup:
             ).remote(given, recipe, "cuda" if self._cuda else "cpu", spec.threads)
             for rank in range(spec.learners)
         ]
-        found = self._all("describe")
+        found = self._described()
         nodes = Nodes(self._stop.say, None)
         for one in found:
             nodes.welcome(one)
-        _refuse_unfit(found, spec)
+        refuse_parts(found[0]["parts"], spec.learners)
+        _refuse_mixed(found)
         if spec.learners > 1:
             place = self._first("meeting_place")
             calls = [one.join.remote(rank, spec.learners, place, UPDATE_S) for rank, one in enumerate(self._actors)]
             self._answers(calls)
         return self._actors
+
+    def _described(self) -> list[Any]:
+        """The learners' nodes, once they are ready; ClusterError where one cannot be, but for its node's death."""
+        try:
+            return self._all("describe")
+        except LearnersLostError as lost:
+            cause = lost.__cause__
+            if not isinstance(cause, self._ray.exceptions.RayActorError) or of_a_node(cause):
+                raise
+            raise ClusterError(
+                f"learners ended before they were ready ({reason(cause)}); give every node the same Acclimate, and all "
+                "of them and this process the same RAY_AUTH_MODE and token"
+            ) from cause
 
     # -- what the training loop asks
 
@@ -189,8 +204,6 @@ class LearnerGroup:
 
     def state_dict(self) -> dict[str, Any]:
         """The state, which all learners have; of a group that is lost, what one that is left has gone back to."""
-        if not self._actors:
-            raise ClusterError("no learner is left, and its state with it; the newest checkpoint is what there is")
         return self._first("state")
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -221,6 +234,8 @@ class LearnerGroup:
 
     def close(self) -> None:
         """End the learners and give their room back."""
+        if not self._connection.answers():  # Ray would wait for its head; learners end with this process
+            return
         with suppress(self._ray.exceptions.RayError):
             for actor in self._actors:
                 self._ray.kill(actor)
@@ -229,7 +244,15 @@ class LearnerGroup:
     # -- calls
 
     def _first(self, method: str, *given: Any) -> Any:
-        return self._answers([getattr(self._actors[0], method).remote(*given)])[0]
+        """The answer of the first learner that lives: between updates all are the same."""
+        while self._actors:
+            try:
+                return self._answers([getattr(self._actors[0], method).remote(*given)])[0]
+            except LearnersLostError as lost:
+                if not isinstance(lost.__cause__, self._ray.exceptions.RayActorError):
+                    raise
+                self._actors = self._actors[1:]
+        raise ClusterError("no learner is left, and its state with it; the newest checkpoint is what there is")
 
     def _all(self, method: str, *given: Any) -> list[Any]:
         return self._answers([getattr(actor, method).remote(*given) for actor in self._actors])
@@ -257,12 +280,14 @@ class LearnerGroup:
         found = [*errors.values()]
         if not waiting and all(isinstance(error, USER_ERRORS) for error in found) and not values:
             raise found[0]
-        first = next((error for error in found if isinstance(error, ray.exceptions.RayActorError)), None)
-        first = first or next(iter(found), None)
-        silent = f"{len(waiting)} did not answer for {time.monotonic() - began:.0f} s" if waiting else ""
-        broken = f"{len(found)} failed ({' '.join(str(first).split())[:300]})" if found else ""
+        dead = [error for error in found if isinstance(error, ray.exceptions.RayActorError)]
+        # Where one has died the others, which wait for it, fail too: it is the one to be named.
+        first = next(iter(dead or found), None)
+        silent = f"{len(waiting)} did not answer for {time.monotonic() - began:.0f} s" if waiting and not dead else ""
+        broken = f"{len(dead)} died ({reason(first)})" if dead and first else ""
+        broken = broken or (f"{len(found)} failed ({reason(first)})" if first else "")
         raise LearnersLostError(
-            f"of {len(self._actors)} learners {' and '.join(part for part in (broken, silent) if part)}"
+            f"of {self._spec.learners} learners {' and '.join(part for part in (broken, silent) if part)}"
         ) from first
 
 
@@ -271,23 +296,34 @@ def _gpus_each(spec: GroupSpec, there: float) -> int:
     if spec.device.startswith("cuda:"):
         raise DeviceError(f"device {spec.device}: learners take the GPUs that Ray gives them; use device=cuda")
     if spec.device == "cuda" and there < spec.learners:
-        raise DeviceError(
-            f"learners={spec.learners} with device=cuda need a GPU each, and Ray has {there:g}; lower learners, or use "
-            "device=cpu"
-        )
+        wanted = "1 learner needs 1 GPU" if spec.learners == 1 else f"{spec.learners} learners need a GPU each"
+        cure = "lower learners, or use device=auto" if there else "use device=auto or device=cpu"
+        raise DeviceError(f"device=cuda: {wanted}, and Ray has {there:g}; {cure}")
     return int(spec.device != "cpu" and there >= spec.learners)
 
 
-def _refuse_unfit(found: Sequence[Mapping[str, Any]], spec: GroupSpec) -> None:
-    """Raises unless these learners can share an update and come to the same bits."""
-    parts = found[0]["parts"]
-    if spec.learners > 1 and not parts:
-        raise ClusterError(f"this algorithm learns in one process; set learners=1, not {spec.learners}")
-    if spec.learners > max(parts, 1):
+def refuse_parts(parts: int, learners: int, finer: str | None = None) -> None:
+    """Raises unless so many learners can share an update.
+
+    Args:
+        parts: that an update is cut into; 0 where it cannot be shared.
+        learners: how many the recipe asks for.
+        finer: what would cut it finer in a new run.
+    """
+    if learners > 1 and not parts:
         raise ClusterError(
-            f"learners={spec.learners}, but an update of this recipe is cut into {parts} part{'s' if parts > 1 else ''}"
-            f": lower learners, or cut it finer by {spec.config.finer}"
+            f"learners={learners}, but this agent's algorithm does not share an update; set learners=0, or 1 to learn "
+            "in a Ray actor"
         )
+    if learners > max(parts, 1):
+        raise ClusterError(
+            f"learners={learners}, but an update of this recipe is cut into {parts} part{'s' if parts > 1 else ''}; "
+            f"lower learners{f', or cut it finer by {finer}' if finer else ''}"
+        )
+
+
+def _refuse_mixed(found: Sequence[Mapping[str, Any]]) -> None:
+    """Raises unless these learners come to the same bits."""
     for kind in ("instruction_set", "gpu"):
         if len(kinds := {str(one[kind]) for one in found}) > 1:
             raise ClusterError(

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from agents.common.savepoints import copied, savepoint
-from agents.contract import Learner, Plan, Round, TeamLearner, concatenate
+from agents.contract import Learner, Plan, Round, TeamLearner, concatenate, shared_parts
 from trainers.cluster.nodes import facts
 from trainers.cluster.parcels import unpacked
 from trainers.cluster.team import ProcessTeam
@@ -44,9 +44,8 @@ class LearnerProcess:
 
     def describe(self) -> dict[str, Any]:
         """Its node; `parts` is how many learners can share an update, 0 where it cannot be shared."""
-        shared = self._learner.parts() if isinstance(self._learner, TeamLearner) else 0
         gpu = torch.cuda.get_device_name() if self._device.type == "cuda" else None
-        return {**facts(), "parts": shared, "gpu": gpu}
+        return {**facts(), "parts": shared_parts(self._learner), "gpu": gpu}
 
     def meeting_place(self) -> str:
         """Where the group's learners can meet on this node: 'tcp://HOST:PORT', free a moment ago."""

@@ -201,7 +201,7 @@ class RaySampler:
             patient = self._connection.elsewhere and not getattr(error, "actor_init_failed", False)
             if self._failed_starts >= (self.MOST_NODE_DEATHS if patient else self.MOST_DEATHS):
                 raise ClusterError(
-                    f"{self._failed_starts} Ray workers ended before they were ready ({reason(error)}); give "
+                    f"Ray workers ended before they were ready, {self._failed_starts} times ({reason(error)}); give "
                     "every node the same Acclimate, and all of them and this process the same RAY_AUTH_MODE and token"
                 ) from error
             self._start(worker)

@@ -15,7 +15,7 @@ import pyarrow as pa
 from agents.common.savepoints import savepoint
 from agents.contract import Agent, Learner, Plan, Weights
 from envs.task import TaskFamily, TaskSet
-from trainers.errors import TrialsLostError, UserError
+from trainers.errors import LearnersLostError, TrialsLostError, UserError
 from trainers.evaluation.curves import curve
 from trainers.evaluation.evaluator import EvaluationJob, Origin, evaluate
 from trainers.reporting.trackers import Tracker
@@ -133,7 +133,7 @@ class Loop:
     def update_or_revert(self) -> bool:
         """One iteration, or, where it fails or is abandoned, the checkpoint of what was before it; was it validated?"""
         progress, stop = self.progress, self.training.stop
-        before, revert = replace(progress, lines=list(progress.lines)), savepoint(self.learner)
+        before, revert = replace(progress, lines=list(progress.lines)), self.savepoint()
         began = time.perf_counter()
         stop.seconds_left = lambda: statistics.median(usual) - (time.perf_counter() - began) if usual else None
         usual = self.durations
@@ -154,6 +154,15 @@ class Loop:
             raise
         self.durations.append(time.perf_counter() - began)
         return validated
+
+    def savepoint(self) -> Callable[[], None]:
+        """A function that takes the learner back to now; where one of a group is found dead, a checkpoint of now."""
+        try:
+            return savepoint(self.learner)
+        except LearnersLostError:
+            with suppress(UserError, OSError):
+                self.checkpoint()
+            raise
 
     def note(self, metrics: Mapping[str, float]) -> None:
         """Write and report one iteration's metrics."""

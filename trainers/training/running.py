@@ -7,10 +7,11 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
+from agents.contract import shared_parts
 from envs.task import TaskFamily, TaskSet
 from trainers.cluster.addresses import named
 from trainers.cluster.connection import Connection
-from trainers.cluster.learner_group import GroupSpec, LearnerGroup
+from trainers.cluster.learner_group import GroupSpec, LearnerGroup, refuse_parts
 from trainers.errors import LearnersLostError, RecipeError, RunFolderError, UsageError
 from trainers.process import keep_freed_memory, torch_threads
 from trainers.recipes.assembling import build
@@ -79,6 +80,7 @@ def run(run: Run, report: Report = lambda metrics: None, stop: StopRequest | Non
 def _run(run: Run, report: Report, stop: StopRequest) -> Outcome:
     recipe, family = run.recipe, run.family()
     agent, learner = build(recipe, family, learner_device(recipe))
+    refuse_parts(shared_parts(learner), recipe.learners)
     with run.held(), memory_named(recipe), ExitStack() as stack:
         run.refuse_links()
         iteration, state = run.restore(learner)

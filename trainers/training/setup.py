@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 
-from agents.contract import AgentError, Learner, MetricInfo
+from agents.contract import AgentError, Learner, MetricInfo, shared_parts
 from envs.check import check_no_leak
 from envs.mujoco.model_files import copies_of
 from envs.task import TaskFamily, TaskSet
 from envs.task_sets import check_disjoint
 from trainers.cluster.addresses import named
+from trainers.cluster.learner_group import refuse_parts
 from trainers.cluster.parcels import packed
 from trainers.errors import DeviceError, RecipeError
 from trainers.process import auto_threads, prepare_gpu
@@ -51,6 +52,7 @@ def _create_run(recipe: Recipe, out: Path) -> Run:
         refuse_unfit(recipe.curriculum, family, recipe.train_tasks)
     planned_tasks(learner.plan(0), family, sets.get("train"), recipe.seed, 0)
     described_metrics(learner, recipe, family)
+    refuse_parts(shared_parts(learner), recipe.learners, recipe.agent.finer)
     if recipe.workers or recipe.learners:
         packed(agent, family, elsewhere=named(recipe.cluster) is not None)
     created_with: dict[str, Any] = (
