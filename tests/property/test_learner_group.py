@@ -118,20 +118,20 @@ def test_a_learner_that_is_killed_costs_one_update_and_no_bit(tmp_path, monkeypa
     assert "a new group goes on from the checkpoint of iteration 1" in sentence
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-def test_a_learner_that_dies_between_updates_costs_none(tmp_path, monkeypatch, rank, alone):
+@pytest.mark.parametrize(("rank", "asked"), [(0, "savepoint"), (1, "savepoint"), (0, "plan")])
+def test_a_learner_that_dies_between_updates_costs_none(tmp_path, monkeypatch, rank, asked, alone):
     """Long after the last checkpoint: those that are left are where it was."""
-    learn, savepoint, said, updates, moments = LearnerGroup.learn, LearnerGroup.savepoint, [], [], []
+    learn, ask, said, updates, moments = LearnerGroup.learn, getattr(LearnerGroup, asked), [], [], []
 
-    def killed_once(self):
+    def killed_once(self, *given):
         moments.append(1)
         if len(moments) == 3:
             import ray
 
             os.kill(ray.get(self._actors[rank].describe.remote())["process"], signal.SIGKILL)
-        return savepoint(self)
+        return ask(self, *given)
 
-    monkeypatch.setattr(LearnerGroup, "savepoint", killed_once)
+    monkeypatch.setattr(LearnerGroup, asked, killed_once)
     monkeypatch.setattr(LearnerGroup, "learn", lambda self, rounds: updates.append(1) or learn(self, rounds))
     run = setup.create_run(recipe("maml", "learners=2", "checkpoints.every=100"), tmp_path / "2")
     assert running.run(run, stop=running.StopRequest(said.append)).iteration == 3

@@ -86,6 +86,7 @@ class LearnerGroup:
         self._ray, self._spec, self._stop, self._connection = ray, spec, stop, connection
         self.metrics: Mapping[str, MetricInfo] = template.metrics
         self._updates = 0
+        self._lost: LearnersLostError | None = None  # once a learner was found dead
         self._actors: list[Any] = []
         self._room = self._reserve()
         try:
@@ -249,12 +250,15 @@ class LearnerGroup:
             try:
                 return self._answers([getattr(self._actors[0], method).remote(*given)])[0]
             except LearnersLostError as lost:
-                if not isinstance(lost.__cause__, self._ray.exceptions.RayActorError):
+                self._lost = lost
+                if not isinstance(lost.__cause__, self._ray.exceptions.RayActorError) or len(self._actors) == 1:
                     raise
                 self._actors = self._actors[1:]
         raise ClusterError("no learner is left, and its state with it; the newest checkpoint is what there is")
 
     def _all(self, method: str, *given: Any) -> list[Any]:
+        if self._lost is not None:  # those that are left would wait for it
+            raise self._lost
         return self._answers([getattr(actor, method).remote(*given) for actor in self._actors])
 
     def _answers(self, calls: Sequence[Any]) -> list[Any]:
