@@ -249,8 +249,10 @@ KINDS: dict[str, tuple[int, Fault, list[str], dict[str, str]]] = {
     "checkpoint truncated": (10, damaged(cut=True), ["workers=0"], {}),
     "checkpoint flipped": (10, damaged(cut=False), ["workers=0"], {}),
     "disk full": (8, full_disk, ["workers=0"], {}),
+    # 100 MB of trials an update, which learners get as references, in Ray's smallest store of 75 MB.
     "object store too small": (
-        4, slowed, ["workers=2", "agent.rollouts=400"], {"RAY_DEFAULT_OBJECT_STORE_MEMORY_PROPORTION": "0.0001"},
+        4, slowed, ["workers=2", "learners=1", "family=wide_family:Wide", "agent.rollouts=50", "iterations=12"],
+        {"RAY_DEFAULT_OBJECT_STORE_MEMORY_PROPORTION": "0.0001", "PYTHONPATH": f"{ROOT}:{ROOT / 'benchmarks'}"},
     ),
 }  # fmt: skip
 
@@ -324,14 +326,15 @@ def main() -> None:
     options = arguments.parse_args()
     rng = random.Random(options.seed)
     weights = sum(weight for weight, *_ in KINDS.values())
-    with tempfile.TemporaryDirectory() as place:
-        folder, expected = Path(place), {}
+    with tempfile.TemporaryDirectory() as home:
+        folder, expected = Path(home), {}
         for kind in options.only or KINDS:
-            weight, _, settings, _ = KINDS[kind]
+            weight, _, settings, environment = KINDS[kind]
             faults = max(1, round(options.faults * weight / weights))
             numbers = tuple(one for one in settings if not one.startswith(("workers", "learners")))
             if numbers not in expected:
-                straight = Victim(folder / f"straight{len(expected)}", Tally(), [*SMALL, *numbers, "workers=0"], {})
+                place = folder / f"straight{len(expected)}"
+                straight = Victim(place, Tally(), [*SMALL, *numbers, "workers=0"], environment)
                 assert straight.process.wait() == 0, straight.said
                 expected[numbers] = comparable(straight.run)
             began = time.monotonic()
