@@ -118,7 +118,7 @@ def test_a_learner_that_is_killed_costs_one_update_and_no_bit(tmp_path, monkeypa
     assert "a new group goes on from the checkpoint of iteration 1" in sentence
 
 
-@pytest.mark.parametrize(("rank", "asked"), [(0, "savepoint"), (1, "savepoint"), (0, "plan")])
+@pytest.mark.parametrize(("rank", "asked"), [(1, "savepoint"), (0, "plan")])
 def test_a_learner_that_dies_between_updates_costs_none(tmp_path, monkeypatch, rank, asked, alone):
     """Long after the last checkpoint: those that are left are where it was."""
     learn, ask, said, updates, moments = LearnerGroup.learn, getattr(LearnerGroup, asked), [], [], []
