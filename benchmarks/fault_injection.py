@@ -253,7 +253,10 @@ KINDS: dict[str, tuple[int, Fault, list[str], dict[str, str]]] = {
     # 150 MB of trials an update, which learners get as references, in a store of 100 MB: Ray takes no less than 79.
     "object store too small": (
         4, slowed, ["workers=2", "learners=1", "family=wide_family:Wide", "agent.rollouts=80", "iterations=12"],
-        {"RAY_DEFAULT_OBJECT_STORE_MEMORY_PROPORTION": f"{100e6 / MEMORY:.6f}", "PYTHONPATH": f"{ROOT}:{ROOT / 'benchmarks'}"},
+        {
+            "RAY_DEFAULT_OBJECT_STORE_MEMORY_PROPORTION": f"{100e6 / MEMORY:.6f}",
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'benchmarks'}",
+        },
     ),
 }  # fmt: skip
 
