@@ -21,6 +21,7 @@ from agents.configuration import renamed_keys as renamed_keys
 from agents.configuration import with_todays_names as with_todays_names
 from agents.interface import Interface as Interface
 from agents.team import Team
+from agents.team import blocks as blocks
 
 Weights = Mapping[str, torch.Tensor]
 

@@ -60,6 +60,11 @@ class TeamMember:
         self.team = team
 
 
+def blocks(length: int, count: int) -> list[range]:
+    """`count` consecutive ranges of nearly equal length that together are range(length)."""
+    return [range(*ends) for ends in pairwise(number * length // count for number in range(count + 1))]
+
+
 def sum_parts(parts: Sequence[Tensor]) -> Tensor:
     """The sum of tensors of one shape, from the first to the last: floating-point sums depend on their order."""
     summed = parts[0]
@@ -132,13 +137,12 @@ def compute_trials(
     Returns:
         the tensors of all trials by name, float32.
     """
-    count = min(count, trials)
-    pieces = [slice(*ends) for ends in pairwise(part * trials // count for part in range(count + 1))]
-    lengths = [piece.stop - piece.start for piece in pieces]
+    pieces = blocks(trials, min(count, trials))
+    lengths = [len(piece) for piece in pieces]
     sizes = [math.prod(shape) for shape in shapes.values()]
 
     def of_piece(part: int) -> Tensor:
-        tensors = compute(pieces[part])
+        tensors = compute(slice(pieces[part].start, pieces[part].stop))
         return torch.cat([tensors[name].flatten() for name in shapes])
 
     flat = team.map([length * sum(sizes) for length in lengths], of_piece)

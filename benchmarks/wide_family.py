@@ -12,7 +12,7 @@ Observation = NDArray[np.float32]
 
 
 class WideWalk(gymnasium.Env[Observation, Observation]):
-    """Walk on a line towards a hidden point; the place is told 300 times."""
+    """Walk on a line towards a hidden point; an observation is the place, 300 times."""
 
     observation_space = gymnasium.spaces.Box(-50.0, 50.0, (300,), np.float32)
     action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)

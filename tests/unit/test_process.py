@@ -5,10 +5,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from trainers.cluster import learner_process
 from trainers.cluster.learner_process import LearnerProcess
 from trainers.process import torch_threads
-from trainers.training import learning
+from trainers.runs import facts
 from trainers.training.learning import LearningHere
 
 
@@ -53,9 +52,8 @@ class WatchfulLearner:
 @pytest.mark.parametrize("place", ["here", "in a group"])
 def test_gradients_are_taken_in_the_thread_of_the_update(place, monkeypatch):
     """A gradient of gradients is summed in an order that depends on the past, where a GPU's thread takes it."""
-    for module in (learning, learner_process):
-        monkeypatch.setattr(module, "concatenate", lambda trials: trials)
-        monkeypatch.setattr(module, "facts_of", lambda *_: None)
+    monkeypatch.setattr(facts, "concatenate", lambda trials: trials)
+    monkeypatch.setattr(facts, "facts_of", lambda *_: None)
     learner, family = WatchfulLearner(), SimpleNamespace(reward_terms=(), action_space=None)
     if place == "here":
         learns = LearningHere(learner, family)

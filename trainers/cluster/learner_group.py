@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from agents.contract import Agent, Algorithm, Config, Learner, MetricInfo, Plan, Round, TrialBatch, Weights
+from agents.contract import Agent, Learner, MetricInfo, Plan, Round, TrialBatch, Weights
 from envs.task import TaskFamily
 from trainers.cluster.connection import Connection
 from trainers.cluster.learner_process import LearnerProcess
@@ -42,31 +42,23 @@ COMPARED_EVERY = 10  # updates, between comparisons of the learners' weights
 
 @dataclass(frozen=True)
 class GroupSpec:
-    """Size, place and learner of a group.
+    """Task and means of a group.
 
     Attributes:
-        learners: N.
-        device: as the recipe has it: auto, cpu or cuda.
-        threads: of each learner, on the CPU.
-        algorithm, config, seed, deterministic: of the recipe.
+        recipe: says how many learners there are, where, and of which algorithm.
         agent, family: what learns, and on which tasks.
+        threads: of each learner, on the CPU.
     """
 
-    learners: int
-    device: str
-    threads: int
-    algorithm: Algorithm
-    config: Config
-    seed: int
-    deterministic: bool
+    recipe: Recipe
     agent: Agent
     family: TaskFamily
+    threads: int
 
-    @classmethod
-    def of(cls, recipe: Recipe, agent: Agent, family: TaskFamily, threads: int) -> GroupSpec:
-        """The group that a recipe asks for."""
-        learned = recipe.algorithm, recipe.agent, recipe.seed, recipe.deterministic
-        return cls(recipe.learners, recipe.device, threads, *learned, agent, family)
+    @property
+    def learners(self) -> int:
+        """N."""
+        return self.recipe.learners
 
 
 class LearnerGroup:
@@ -90,7 +82,7 @@ class LearnerGroup:
         self._actors: list[Any] = []
         self._room = self._reserve()
         try:
-            self._actors = self._make()
+            self._make()
             self._all("load", ray.put(template.state_dict()))
         except BaseException:
             self.close()
@@ -100,7 +92,7 @@ class LearnerGroup:
 
     def _reserve(self) -> Any:
         """Room for every learner, in a placement group; waits for it, and says so."""
-        gpus = _gpus_each(self._spec, self._ray.cluster_resources().get("GPU", 0.0))
+        gpus = _gpus_each(self._spec.recipe, self._ray.cluster_resources().get("GPU", 0.0))
         self._cuda = bool(gpus)
         bundle = {"CPU": float(self._spec.threads)} | ({"GPU": float(gpus)} if gpus else {})
         room = self._ray.util.placement_group([bundle] * self._spec.learners, strategy="PACK")
@@ -128,13 +120,14 @@ class LearnerGroup:
         learners = self._spec.learners
         return f"{learners} learner{'s' if learners > 1 else ''} need {need} each, and the cluster has {have}"
 
-    def _make(self) -> list[Any]:
-        """The learners, met and described; ClusterError or AgentError where they do not fit together."""
+    def _make(self) -> None:
+        """Start the learners and have them meet; ClusterError or AgentError where they do not fit together."""
         ray, spec = self._ray, self._spec
         strategy = ray.util.scheduling_strategies.PlacementGroupSchedulingStrategy
         actor = ray.remote(max_restarts=0, max_task_retries=0)(LearnerProcess)
         given = [ray.put(packed(spec.agent, spec.family, elsewhere=self._connection.elsewhere))]
-        recipe = ray.cloudpickle.dumps((spec.algorithm.make_learner, spec.config, spec.seed, spec.deterministic))
+        of = spec.recipe
+        recipe = ray.cloudpickle.dumps((of.algorithm.make_learner, of.agent, of.seed, of.deterministic))
         options = {"num_cpus": spec.threads} | ({"num_gpus": 1} if self._cuda else {})
         self._actors = [
             actor.options(
@@ -152,7 +145,6 @@ class LearnerGroup:
             place = self._first("meeting_place")
             calls = [one.join.remote(rank, spec.learners, place, UPDATE_S) for rank, one in enumerate(self._actors)]
             self._answers(calls)
-        return self._actors
 
     def _described(self) -> list[Any]:
         """The learners' nodes, once they are ready; ClusterError where one cannot be, but for its node's death."""
@@ -295,15 +287,15 @@ class LearnerGroup:
         ) from first
 
 
-def _gpus_each(spec: GroupSpec, there: float) -> int:
+def _gpus_each(recipe: Recipe, there: float) -> int:
     """GPUs of a learner, 1 or 0; DeviceError where the recipe asks for what is not there."""
-    if spec.device.startswith("cuda:"):
-        raise DeviceError(f"device {spec.device}: learners take the GPUs that Ray gives them; use device=cuda")
-    if spec.device == "cuda" and there < spec.learners:
-        wanted = "1 learner needs 1 GPU" if spec.learners == 1 else f"{spec.learners} learners need a GPU each"
+    if recipe.device.startswith("cuda:"):
+        raise DeviceError(f"device {recipe.device}: learners take the GPUs that Ray gives them; use device=cuda")
+    if recipe.device == "cuda" and there < recipe.learners:
+        wanted = "1 learner needs 1 GPU" if recipe.learners == 1 else f"{recipe.learners} learners need a GPU each"
         cure = "lower learners, or use device=auto" if there else "use device=auto or device=cpu"
         raise DeviceError(f"device=cuda: {wanted}, and Ray has {there:g}; {cure}")
-    return int(spec.device != "cpu" and there >= spec.learners)
+    return int(recipe.device != "cpu" and there >= recipe.learners)
 
 
 def refuse_parts(parts: int, learners: int, finer: str | None = None) -> None:

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 
 from agents.common.savepoints import copied, savepoint
-from agents.contract import Learner, Plan, Round, TeamLearner, concatenate, shared_parts
+from agents.contract import Learner, Plan, Round, TeamLearner, shared_parts
 from trainers.cluster.nodes import facts
 from trainers.cluster.parcels import unpacked
 from trainers.cluster.team import ProcessTeam
-from trainers.process import gradients_in_this_thread, keep_freed_memory, prepare_gpu
-from trainers.runs.facts import BatchFacts, facts_of
+from trainers.process import keep_freed_memory, prepare_gpu
+from trainers.runs.facts import BatchFacts, meta_update
 
 
 class LearnerProcess:
@@ -75,11 +75,8 @@ class LearnerProcess:
 
     def learn(self, rounds: Sequence[Round]) -> tuple[dict[str, float], BatchFacts]:
         """One meta-update on the trials that were received."""
-        batch = concatenate(self._trials)
-        self._trials = []
-        with gradients_in_this_thread():
-            metrics = self._learner.update(batch)
-        return metrics, facts_of(batch, rounds, self._family.reward_terms, self._family.action_space)
+        trials, self._trials = self._trials, []
+        return meta_update(self._learner, self._family, trials, rounds)
 
     def plan(self, iteration: int) -> Plan:
         """The learner's plan."""

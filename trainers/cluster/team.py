@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 
 import torch
 import torch.distributed
 from torch import Tensor
+
+from agents.contract import blocks
 
 
 class ProcessTeam:
@@ -27,13 +28,12 @@ class ProcessTeam:
 
     def map(self, lengths: Sequence[int], compute: Callable[[int], Tensor]) -> list[Tensor]:
         """As in `Team`: learner r computes a block of consecutive parts."""
-        bounds = [rank * len(lengths) // self.size for rank in range(self.size + 1)]
-        blocks = [range(first, last) for first, last in pairwise(bounds)]
+        shares = blocks(len(lengths), self.size)
         # Blocks differ in length, and `all_gather` takes equal ones.
-        longest = max(sum(lengths[part] for part in block) for block in blocks)
+        longest = max(sum(lengths[part] for part in block) for block in shares)
         own = torch.zeros(longest, device=self._device)
         place = 0
-        for part in blocks[self.rank]:
+        for part in shares[self.rank]:
             own[place : place + lengths[part]] = compute(part)
             place += lengths[part]
         began = time.perf_counter()
@@ -43,6 +43,6 @@ class ProcessTeam:
         self.floats += (self.size - 1) * longest
         return [
             part
-            for row, block in zip(gathered, blocks, strict=True)
+            for row, block in zip(gathered, shares, strict=True)
             for part in row[: sum(lengths[one] for one in block)].split([lengths[one] for one in block])
         ]

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import gymnasium
 import numpy as np
 
-from agents.contract import Round, TrialBatch
+from agents.contract import Learner, Round, TrialBatch, concatenate
+from envs.task import TaskFamily
+from trainers.process import gradients_in_this_thread
 from trainers.runs.metrics import selected_steps
 
 
@@ -28,6 +30,16 @@ class BatchFacts:
     metrics: dict[str, float]
     equal_return: float | None
     action_size: float
+
+
+def meta_update(
+    learner: Learner, family: TaskFamily, trials: Sequence[TrialBatch], rounds: Sequence[Round]
+) -> tuple[dict[str, float], BatchFacts]:
+    """One meta-update on the trials of consecutive shards: the learner's metrics, and facts of the trials."""
+    batch = concatenate(trials)
+    with gradients_in_this_thread():
+        metrics = learner.update(batch)
+    return metrics, facts_of(batch, rounds, family.reward_terms, family.action_space)
 
 
 def facts_of(

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from agents.contract import Learner, Round, TrialBatch, concatenate
+from agents.contract import Learner, Round, TrialBatch
 from envs.task import TaskFamily
-from trainers.process import gradients_in_this_thread
-from trainers.runs.facts import BatchFacts, facts_of
+from trainers.runs.facts import BatchFacts, meta_update
 from trainers.sampling.samplers import Trials
 
 
@@ -41,8 +40,5 @@ class LearningHere:
         self._trials = trials
 
     def learn(self, rounds: Sequence[Round]) -> tuple[dict[str, float], BatchFacts]:
-        batch = concatenate(self._trials)
-        self._trials = ()
-        with gradients_in_this_thread():
-            metrics = self._learner.update(batch)
-        return metrics, facts_of(batch, rounds, self._family.reward_terms, self._family.action_space)
+        trials, self._trials = self._trials, ()
+        return meta_update(self._learner, self._family, trials, rounds)

@@ -105,7 +105,7 @@ def _run(run: Run, report: Report, stop: StopRequest) -> Outcome:
                     cpus = recipe.learners * threads
                     connection = Connection(worker_count(recipe.workers) + cpus, stop, named(recipe.cluster))
                     stack.callback(connection.close)
-                    spec = GroupSpec.of(recipe, agent, family, threads)
+                    spec = GroupSpec(recipe, agent, family, threads)
                     learner = learning = stack.enter_context(closing(LearnerGroup(spec, learner, stop, connection)))
                 sampler = sampler_of(recipe, stop, run.note_nodes, recipe.learners * threads)
         except Abandoned:
